@@ -1,0 +1,421 @@
+//! Performs what [`Session`] decides. The `select!` only names what happened.
+
+use std::collections::BTreeSet;
+use std::fmt::Display;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
+use domain::ids::LeaseId;
+use domain::job::JobOutcome;
+use domain::lease::Grant;
+use domain::record::{JobFinished, Record};
+use proto::wire::session_down::Message as Down;
+use proto::wire::session_up::Message as Up;
+use proto::{PROTOCOL_VERSION, wire};
+use service::lifecycle;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinError;
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tonic::transport::{Channel, Endpoint};
+
+use crate::job::{self, Bench, Left};
+use crate::link::{self, News};
+use crate::session::{Effect, Input, Progress, Session, Stop};
+use crate::spool::Spool;
+use crate::task::Task;
+use crate::upload;
+
+/// News of the link, progress and settled leases: handled in microseconds, a few are many.
+const QUEUE: usize = 64;
+
+const RETRY_MIN: Duration = Duration::from_millis(250);
+/// Half of what a pause may be: jitter adds up to as much again.
+const RETRY_MAX: Duration = Duration::from_millis(7500);
+/// A link that lived so long was sound: the next failure is a new one.
+const STABLE: Duration = Duration::from_mins(1);
+
+/// A coordinator that asks for other intervals is mistaken.
+const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
+const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
+
+/// The running agent.
+#[derive(Debug)]
+pub struct Driver {
+    session: Session,
+    endpoint: Endpoint,
+    spool: Arc<Spool>,
+    bench: Arc<Bench>,
+    stop: lifecycle::Stop,
+
+    news: (mpsc::Sender<News>, mpsc::Receiver<News>),
+    settled: (mpsc::Sender<LeaseId>, mpsc::Receiver<LeaseId>),
+    progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
+
+    link: Option<Link>,
+    redial: Option<Instant>,
+    pauses: ExponentialBackoff,
+    beat: Option<Interval>,
+    upload: Option<Task<()>>,
+    work: Option<Work>,
+}
+
+#[derive(Debug)]
+struct Link {
+    /// Ends with the link.
+    _task: Task<()>,
+    control: Option<mpsc::Sender<wire::SessionUp>>,
+    channel: Option<Channel>,
+    since: Instant,
+}
+
+#[derive(Debug)]
+struct Work {
+    lease: LeaseId,
+    stop: watch::Sender<Option<Stop>>,
+    task: Task<Left>,
+}
+
+/// What happened.
+#[derive(Debug)]
+enum Event {
+    News(News),
+    Redial,
+    HeartbeatDue,
+    Progress(Progress),
+    Settled(LeaseId),
+    WorkEnded(Result<Left, JoinError>),
+    SoftStop,
+    HardStop,
+}
+
+impl Driver {
+    pub fn new(
+        endpoint: Endpoint,
+        spool: Arc<Spool>,
+        bench: Arc<Bench>,
+        stop: lifecycle::Stop,
+    ) -> Self {
+        Self {
+            session: Session::new(),
+            endpoint,
+            spool,
+            bench,
+            stop,
+            news: mpsc::channel(QUEUE),
+            settled: mpsc::channel(QUEUE),
+            progress: mpsc::channel(QUEUE),
+            link: None,
+            redial: Some(Instant::now()),
+            pauses: pauses(),
+            beat: None,
+            upload: None,
+            work: None,
+        }
+    }
+
+    /// Serves the coordinator until told to stop. A worker dies with its job's task, and every task
+    /// with the driver.
+    pub async fn run(mut self) {
+        let mut stopping = false;
+        loop {
+            let event = self.event(stopping).await;
+            tracing::trace!(?event);
+            let input = match event {
+                Event::News(News::Up { control, channel }) => self.link_up(control, channel),
+                Event::News(News::Said(said)) => self.heard(*said),
+                Event::News(News::Down(why)) => self.link_down(&why),
+                Event::Redial => {
+                    self.dial();
+                    continue;
+                }
+                Event::HeartbeatDue => Some(Input::HeartbeatDue),
+                Event::Progress(progress) => Some(Input::Progress(progress)),
+                Event::Settled(lease) => Some(Input::Settled(lease)),
+                Event::WorkEnded(left) => self.work_ended(left),
+                Event::SoftStop => {
+                    stopping = true;
+                    Some(Input::Stop)
+                }
+                Event::HardStop => break,
+            };
+            let effects = input.map_or_else(Vec::new, |input| self.session.step(input));
+            if self.perform(effects) {
+                break;
+            }
+        }
+    }
+
+    async fn event(&mut self, stopping: bool) -> Event {
+        let beat = async {
+            match &mut self.beat {
+                Some(beat) => drop(beat.tick().await),
+                None => std::future::pending().await,
+            }
+        };
+        let work = async {
+            match &mut self.work {
+                Some(work) => (&mut work.task).await,
+                None => std::future::pending().await,
+            }
+        };
+        let redial = self.redial;
+        tokio::select! {
+            () = self.stop.hard() => Event::HardStop,
+            () = self.stop.soft(), if !stopping => Event::SoftStop,
+            Some(news) = self.news.1.recv() => Event::News(news),
+            Some(lease) = self.settled.1.recv() => Event::Settled(lease),
+            Some(progress) = self.progress.1.recv() => Event::Progress(progress),
+            left = work => Event::WorkEnded(left),
+            () = beat => Event::HeartbeatDue,
+            () = async { sleep_until(redial.unwrap_or_else(Instant::now)).await }, if redial.is_some() => Event::Redial,
+        }
+    }
+
+    fn dial(&mut self) {
+        self.redial = None;
+        let task = Task::start(link::run(self.endpoint.clone(), self.news.0.clone()));
+        self.link = Some(Link {
+            _task: task,
+            control: None,
+            channel: None,
+            since: Instant::now(),
+        });
+    }
+
+    fn link_up(
+        &mut self,
+        control: mpsc::Sender<wire::SessionUp>,
+        channel: Channel,
+    ) -> Option<Input> {
+        let link = self.link.as_mut()?;
+        link.control = Some(control);
+        link.channel = Some(channel);
+        let spooled = upload::spooled(&self.spool);
+        Some(Input::LinkUp { spooled })
+    }
+
+    fn link_down(&mut self, why: &str) -> Option<Input> {
+        let link = self.link.take()?;
+        self.beat = None;
+        self.upload = None;
+        if link.since.elapsed() >= STABLE {
+            self.pauses = pauses();
+        }
+        let pause = self.pauses.next().unwrap_or(RETRY_MAX);
+        tracing::warn!(why, again_in = ?pause, "no link to the coordinator");
+        self.redial = Some(Instant::now() + pause);
+        Some(Input::LinkDown)
+    }
+
+    /// A message of the coordinator as an input; one that makes no sense is told and passed over.
+    fn heard(&self, said: Down) -> Option<Input> {
+        match said {
+            Down::Welcome(wire::Welcome {
+                machine_id: _,
+                machine_name,
+                heartbeat_ms,
+                live_leases,
+            }) => {
+                tracing::info!(name = machine_name, "welcomed by the coordinator");
+                let heartbeat = Duration::from_millis(heartbeat_ms);
+                Some(Input::Welcome {
+                    heartbeat: heartbeat.clamp(HEARTBEAT_MIN, HEARTBEAT_MAX),
+                    live: live_leases
+                        .iter()
+                        .filter_map(|id| sound("lease", id))
+                        .collect(),
+                    spooled: upload::spooled(&self.spool),
+                })
+            }
+            Down::Grant(grant) => {
+                let lease = grant.lease_id.clone();
+                match Grant::try_from(grant) {
+                    Ok(grant) => Some(Input::Granted(Box::new(grant))),
+                    Err(error) => {
+                        // It expires, and the job is parked when every agent says the same.
+                        tracing::error!(lease, %error, "a grant that makes no sense");
+                        self.give_back_unread(&lease, &error.to_string());
+                        None
+                    }
+                }
+            }
+            Down::Renewed(wire::Renewed { lease_id: _ }) => None,
+            Down::LeaseLost(wire::LeaseLost { lease_id, reason }) => {
+                tracing::info!(lease = lease_id, reason, "lease lost");
+                let lease = sound("lease", &lease_id)?;
+                Some(Input::LeaseLost { lease, reason })
+            }
+            Down::Cancel(wire::Cancel { lease_id }) => {
+                Some(Input::Cancelled(sound("lease", &lease_id)?))
+            }
+            Down::Drain(wire::Drain { reason }) => {
+                tracing::info!(reason, "told to take no new job");
+                Some(Input::Drained)
+            }
+        }
+    }
+
+    fn work_ended(&mut self, left: Result<Left, JoinError>) -> Option<Input> {
+        let Work { lease, .. } = self.work.take()?;
+        let recorded = match left {
+            Ok(Left::Recorded) => true,
+            Ok(Left::Unrecorded) => false,
+            Err(panic) => {
+                tracing::error!(%lease, %panic, "the job failed inside the agent");
+                false
+            }
+        };
+        if !recorded && let Err(error) = self.spool.abandon(lease) {
+            tracing::error!(%lease, %error, "the spool keeps a dead lease");
+        }
+        Some(Input::WorkEnded {
+            lease,
+            unsettled: recorded && self.spool.holds(lease),
+        })
+    }
+
+    /// True when the agent is to end.
+    fn perform(&mut self, effects: Vec<Effect>) -> bool {
+        for effect in effects {
+            match effect {
+                Effect::SendHello { unfinished } => self.send(self.hello(&unfinished)),
+                Effect::SendReady => self.send(Up::Ready(wire::Ready {})),
+                Effect::SendHeartbeat(lease) => self.send(Up::Heartbeat(wire::Heartbeat {
+                    lease_id: lease.map(|lease| lease.to_string()).unwrap_or_default(),
+                })),
+                Effect::SendProgress(Progress {
+                    lease,
+                    launches_done,
+                    launches_total,
+                    note,
+                }) => self.send(Up::Progress(wire::LaunchProgress {
+                    lease_id: lease.to_string(),
+                    launches_done,
+                    launches_total,
+                    note,
+                })),
+                Effect::BeatEvery(every) => {
+                    let mut beat = interval_at(Instant::now() + every, every);
+                    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+                    self.beat = Some(beat);
+                }
+                Effect::StartUpload => self.start_upload(),
+                Effect::StartWork(grant) => self.start_work(*grant),
+                Effect::StopWork { lease, why } => {
+                    if let Some(work) = self.work.as_ref().filter(|work| work.lease == lease) {
+                        work.stop.send_replace(Some(why));
+                    }
+                }
+                Effect::GiveBack { lease, reason } => self.give_back(lease, reason),
+                Effect::Exit => return true,
+            }
+        }
+        false
+    }
+
+    fn hello(&self, unfinished: &BTreeSet<LeaseId>) -> Up {
+        Up::Hello(wire::Hello {
+            protocol_version: PROTOCOL_VERSION,
+            inventory: Some((&self.bench.inventory).into()),
+            unfinished_leases: unfinished.iter().map(ToString::to_string).collect(),
+        })
+    }
+
+    fn send(&mut self, message: Up) {
+        let up = wire::SessionUp {
+            message: Some(message),
+        };
+        let control = self.link.as_ref().and_then(|link| link.control.as_ref());
+        let Some(control) = control else { return };
+        if control.try_send(up).is_err() {
+            // The queue holds many heartbeats: nobody has read for long.
+            let why = News::Down("the coordinator takes no messages".to_owned());
+            self.news.0.try_send(why).ok();
+        }
+    }
+
+    fn start_upload(&mut self) {
+        let Some(channel) = self.link.as_ref().and_then(|link| link.channel.clone()) else {
+            return;
+        };
+        let spool = Arc::clone(&self.spool);
+        self.upload = Some(Task::start(upload::run(
+            channel,
+            spool,
+            self.settled.0.clone(),
+        )));
+    }
+
+    fn start_work(&mut self, grant: Grant) {
+        let lease = grant.lease_id;
+        tracing::info!(%lease, model = %grant.model.source, cases = grant.cases.len(), "job granted");
+        let (stop, stopped) = watch::channel(None);
+        let progress = self.progress.0.clone();
+        let task = match self.spool.writer(lease) {
+            Ok(writer) => {
+                let bench = Arc::clone(&self.bench);
+                Task::start(job::run(bench, grant, writer, stopped, progress))
+            }
+            Err(error) => {
+                tracing::error!(%lease, %error, "no spool for the job; its lease will expire");
+                Task::start(async { Left::Unrecorded })
+            }
+        };
+        self.work = Some(Work { lease, stop, task });
+    }
+
+    fn give_back(&mut self, lease: LeaseId, reason: &str) {
+        tracing::warn!(%lease, reason, "a job given back");
+        let released = Record::JobFinished(JobFinished {
+            outcome: JobOutcome::Released,
+            reason: reason.to_owned(),
+        });
+        let written = self
+            .spool
+            .writer(lease)
+            .and_then(|mut writer| writer.append(vec![released]));
+        if let Err(error) = written {
+            tracing::error!(%lease, %error, "its end is not written; its lease will expire");
+            self.settled.0.try_send(lease).ok();
+        }
+    }
+
+    /// A grant that could not be read failed for good: another try would read the same.
+    fn give_back_unread(&self, lease: &str, why: &str) {
+        let Some(lease) = sound::<LeaseId>("lease", lease) else {
+            return;
+        };
+        let failed = Record::JobFinished(JobFinished {
+            outcome: JobOutcome::Failed,
+            reason: format!("the agent cannot read the grant: {why}"),
+        });
+        let written = self
+            .spool
+            .writer(lease)
+            .and_then(|mut writer| writer.append(vec![failed]));
+        if let Err(error) = written {
+            tracing::error!(%lease, %error, "its end is not written; its lease will expire");
+        }
+    }
+}
+
+fn pauses() -> ExponentialBackoff {
+    ExponentialBuilder::new()
+        .with_min_delay(RETRY_MIN)
+        .with_max_delay(RETRY_MAX)
+        .with_jitter()
+        .without_max_times()
+        .build()
+}
+
+fn sound<T: FromStr<Err: Display>>(noun: &str, text: &str) -> Option<T> {
+    match text.parse() {
+        Ok(value) => Some(value),
+        Err(error) => {
+            tracing::warn!(%error, "the coordinator names no {noun}");
+            None
+        }
+    }
+}

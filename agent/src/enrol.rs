@@ -1,0 +1,236 @@
+//! How a machine joins a fleet: a token once, a certificate from then on.
+//!
+//! The token names the CA by fingerprint, so the first connection can be trusted; the key is made
+//! here and never leaves. What is kept, in the data folder: the key (0600), the certificate, the CA
+//! and where the coordinator is.
+
+use std::path::PathBuf;
+
+use domain::machine::Inventory;
+use proto::wire;
+use proto::wire::agent_service_client::AgentServiceClient;
+use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
+use service::folders::{self, DataFolder};
+use service::tls::{self, AgentKey, CaCertificate, ClientIdentity, Fingerprint, PeerIdentity};
+use service::token::{BadToken, Token, TokenKind};
+use time::OffsetDateTime;
+use tonic::Code;
+use tonic::transport::Endpoint;
+
+const SETTINGS: &str = "agent.json";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Folder(#[from] folders::Error),
+    #[error(transparent)]
+    Tls(#[from] tls::Error),
+    #[error(transparent)]
+    Token(#[from] BadToken),
+    #[error("{path} is not what was written there: {source}", path = path.display())]
+    Settings {
+        path: PathBuf,
+        source: serde_json::Error,
+    },
+    #[error("this machine is not enrolled yet: give it a join token (`mlx-fleet token create`)")]
+    NoToken,
+    #[error("where is the coordinator? name it with --coordinator URL")]
+    NoCoordinator,
+    #[error(
+        "this data folder is enrolled with another coordinator (CA {ours}), the token is for CA \
+         {theirs}: use another --data-dir, or delete {path} to leave the old one for good",
+        path = path.display()
+    )]
+    Elsewhere {
+        ours: Fingerprint,
+        theirs: Fingerprint,
+        path: PathBuf,
+    },
+    #[error("the certificate of this machine ended on {0}: enrol it again with a join token")]
+    Expired(time::Date),
+    #[error("the coordinator refuses this machine: {0}")]
+    Refused(String),
+    #[error("cannot enrol: {0}")]
+    Unreachable(String),
+}
+
+impl Error {
+    /// Whether the same try may succeed later.
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            Self::Unreachable(_) | Self::Tls(tls::Error::Unreachable { .. })
+        )
+    }
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct Settings {
+    coordinator: String,
+}
+
+/// Everything needed to dial as this machine.
+pub struct Membership {
+    coordinator: String,
+    ca: CaCertificate,
+    client: ClientIdentity,
+}
+
+impl Membership {
+    pub fn coordinator(&self) -> &str {
+        &self.coordinator
+    }
+
+    pub fn endpoint(&self) -> Result<Endpoint, Error> {
+        Ok(tls::endpoint(
+            &self.coordinator,
+            Some(&self.ca),
+            Some(&self.client),
+        )?)
+    }
+
+    fn peer(&self) -> Result<PeerIdentity, Error> {
+        Ok(self.client.identity()?)
+    }
+}
+
+/// What the operator of this machine said.
+#[derive(Debug, Default)]
+pub struct Wishes {
+    /// None: where it was the last time.
+    pub coordinator: Option<String>,
+    /// Needed the first time, and when the certificate has ended.
+    pub token: Option<SecretString>,
+}
+
+/// Takes up the membership of the data folder, or joins with the token.
+pub async fn join(
+    folder: &DataFolder,
+    wishes: Wishes,
+    inventory: &Inventory,
+    now: OffsetDateTime,
+) -> Result<Membership, Error> {
+    folder.create()?;
+    let token = wishes.token.as_ref().map(read_token).transpose()?;
+    let held = load(folder)?;
+    let held = match held {
+        None => None,
+        Some(mut member) => {
+            if let Some(token) = &token
+                && token.ca() != member.ca.fingerprint()
+            {
+                return Err(Error::Elsewhere {
+                    ours: member.ca.fingerprint(),
+                    theirs: token.ca(),
+                    path: folder.agent_certificate(),
+                });
+            }
+            // The CA says who a coordinator is; where it is may change.
+            if let Some(url) = &wishes.coordinator
+                && *url != member.coordinator
+            {
+                member.coordinator.clone_from(url);
+                save_settings(folder, url)?;
+            }
+            Some(member)
+        }
+    };
+    let ended = match &held {
+        Some(member) => Some(member.peer()?.not_after).filter(|end| *end <= now),
+        None => None,
+    };
+    match (held, ended, token) {
+        (Some(member), None, _) => Ok(member),
+        (Some(_), Some(end), None) => Err(Error::Expired(end.date())),
+        (None, _, None) => Err(Error::NoToken),
+        (held, _, Some(token)) => {
+            let url = wishes.coordinator.or(held.map(|member| member.coordinator));
+            let url = url.ok_or(Error::NoCoordinator)?;
+            enrol(folder, url, &token, inventory).await
+        }
+    }
+}
+
+fn read_token(text: &SecretString) -> Result<Token, BadToken> {
+    use secrecy::ExposeSecret;
+    text.expose_secret()
+        .parse::<Token>()?
+        .of_kind(TokenKind::Join)
+}
+
+fn load(folder: &DataFolder) -> Result<Option<Membership>, Error> {
+    let certificate = match folders::read_public(&folder.agent_certificate()) {
+        Ok(certificate) => certificate,
+        Err(error) if error.is_missing() => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    let key = folders::read_secret(&folder.agent_key())?;
+    let ca = CaCertificate::from_pem(&folders::read_public(&folder.ca_certificate())?)?;
+    let path = folder.root().join(SETTINGS);
+    let text = folders::read_public(&path)?;
+    let Settings { coordinator } =
+        serde_json::from_str(&text).map_err(|source| Error::Settings { path, source })?;
+    Ok(Some(Membership {
+        coordinator,
+        ca,
+        client: ClientIdentity::new(certificate, key),
+    }))
+}
+
+fn save_settings(folder: &DataFolder, coordinator: &str) -> Result<(), Error> {
+    let path = folder.root().join(SETTINGS);
+    let text = serde_json::json!({ "coordinator": coordinator });
+    Ok(folders::write_public(&path, &format!("{text}\n"))?)
+}
+
+async fn enrol(
+    folder: &DataFolder,
+    url: String,
+    token: &Token,
+    inventory: &Inventory,
+) -> Result<Membership, Error> {
+    let ca = tls::fetch_ca(&tls::address(&url)?, token.ca()).await?;
+    let key = match folders::read_secret(&folder.agent_key()) {
+        Ok(pem) => AgentKey::from_pem(&pem)?,
+        Err(error) if error.is_missing() => AgentKey::generate()?,
+        Err(error) => return Err(error.into()),
+    };
+    let unreachable = |error: &(dyn std::error::Error + 'static)| {
+        Error::Unreachable(format!("{url}: {}", tls::explain(error)))
+    };
+    let endpoint = tls::endpoint(&url, Some(&ca), None)?;
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| unreachable(&error))?;
+    let request = wire::EnrollRequest {
+        token: token.expose().as_str().to_owned(),
+        csr_pem: key.request()?,
+        inventory: Some(inventory.into()),
+    };
+    let answer = AgentServiceClient::new(channel).enroll(request).await;
+    let wire::EnrollResponse {
+        machine_id,
+        certificate_pem,
+        ca_pem: _,
+    } = answer
+        .map_err(|status| match status.code() {
+            Code::Unavailable | Code::DeadlineExceeded | Code::Unknown => unreachable(&status),
+            _ => Error::Refused(status.message().to_owned()),
+        })?
+        .into_inner();
+    tracing::info!(machine = machine_id, coordinator = url, "enrolled");
+    let client = ClientIdentity::new(certificate_pem.clone(), key.to_pem());
+    client.identity()?;
+    folders::write_secret(&folder.agent_key(), &key.to_pem())?;
+    folders::write_public(&folder.ca_certificate(), &ca.pem())?;
+    save_settings(folder, &url)?;
+    // Last: its presence says that the others are there.
+    folders::write_public(&folder.agent_certificate(), &certificate_pem)?;
+    Ok(Membership {
+        coordinator: url,
+        ca,
+        client,
+    })
+}

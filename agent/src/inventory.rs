@@ -1,0 +1,171 @@
+//! What the machine is: read once at the start and told with every Hello.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+
+#[cfg(target_os = "linux")]
+use linux as platform;
+#[cfg(target_os = "macos")]
+use macos as platform;
+
+use std::collections::BTreeMap;
+
+use domain::machine::Inventory;
+use sha2::{Digest, Sha256};
+use sysinfo::System;
+
+/// Mixed into the platform's machine id, which should not leave the machine as it is.
+const IDENTITY_SALT: &str = "mlx-fleet machine identity";
+
+/// The parts that each platform finds out in its own way; None and empty: could not be read.
+#[derive(Debug, Default)]
+struct Hardware {
+    /// The platform's own stable id.
+    machine_id: Option<String>,
+    os_version: String,
+    os_build: String,
+    model: String,
+    chip: String,
+    gpu_cores: Option<u32>,
+    cpu_cores: u32,
+    cpu_tiers: Vec<domain::machine::CpuTier>,
+    memory_bytes: u64,
+    wired_limit_bytes: Option<u64>,
+    boot_id: String,
+    virtual_machine: bool,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("this machine has no id of its own ({0}): the fleet could not know it again")]
+    NoIdentity(&'static str),
+    #[error("the size of this machine's memory could not be read")]
+    NoMemory,
+}
+
+/// Looks at this machine.
+pub fn read(labels: BTreeMap<String, String>) -> Result<Inventory, Error> {
+    let Hardware {
+        machine_id,
+        os_version,
+        os_build,
+        model,
+        chip,
+        gpu_cores,
+        cpu_cores,
+        cpu_tiers,
+        memory_bytes,
+        wired_limit_bytes,
+        boot_id,
+        virtual_machine,
+    } = platform::hardware();
+    let machine_id = machine_id.ok_or(Error::NoIdentity(platform::MACHINE_ID_SOURCE))?;
+    if memory_bytes == 0 {
+        return Err(Error::NoMemory);
+    }
+    Ok(Inventory {
+        identity: identity(&machine_id),
+        hostname: hostname(),
+        os: std::env::consts::OS.to_owned(),
+        os_version,
+        os_build,
+        arch: std::env::consts::ARCH.to_owned(),
+        hardware_model: model,
+        chip,
+        gpu_cores,
+        cpu_cores,
+        cpu_tiers,
+        memory_bytes,
+        wired_limit_bytes,
+        boot_id,
+        virtual_machine,
+        simulated: false,
+        agent_version: crate::VERSION.to_owned(),
+        labels,
+    })
+}
+
+/// The kernel's version, for environments.
+pub fn kernel() -> String {
+    System::kernel_version().unwrap_or_default()
+}
+
+/// The machine as JSON, for people and scripts.
+pub fn to_json(inventory: &Inventory) -> serde_json::Value {
+    let Inventory {
+        identity,
+        hostname,
+        os,
+        os_version,
+        os_build,
+        arch,
+        hardware_model,
+        chip,
+        gpu_cores,
+        cpu_cores,
+        cpu_tiers,
+        memory_bytes,
+        wired_limit_bytes,
+        boot_id,
+        virtual_machine,
+        simulated,
+        agent_version,
+        labels,
+    } = inventory;
+    let tiers: BTreeMap<&str, u32> = cpu_tiers
+        .iter()
+        .map(|tier| (tier.label.as_str(), tier.cores))
+        .collect();
+    serde_json::json!({
+        "identity": identity, "hostname": hostname, "os": os, "os_version": os_version,
+        "os_build": os_build, "arch": arch, "hardware_model": hardware_model, "chip": chip,
+        "gpu_cores": gpu_cores, "cpu_cores": cpu_cores, "cpu_tiers": tiers,
+        "memory_bytes": memory_bytes, "wired_limit_bytes": wired_limit_bytes,
+        "model_limit_bytes": inventory.model_limit_bytes(), "boot_id": boot_id,
+        "virtual_machine": virtual_machine, "simulated": simulated,
+        "agent_version": agent_version, "labels": labels,
+    })
+}
+
+fn identity(machine_id: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update(IDENTITY_SALT)
+        .chain_update(machine_id.trim())
+        .finalize();
+    hex::encode(&digest[..16])
+}
+
+/// Without the domain, which changes with the network.
+fn hostname() -> String {
+    let full = System::host_name().unwrap_or_default();
+    let short = full.split('.').next().unwrap_or_default();
+    match short {
+        "" => "unnamed".to_owned(),
+        short => short.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_machine_is_known_and_stays_the_same() {
+        let labels = BTreeMap::from([("room".to_owned(), "lab".to_owned())]);
+        let one = read(labels.clone()).unwrap();
+        assert_eq!(one, read(labels).unwrap());
+        assert_eq!(one.identity.len(), 32);
+        assert!(one.cpu_cores > 0 && one.memory_bytes > 100_000_000);
+        assert!(!one.chip.is_empty() && !one.boot_id.is_empty() && !one.os_version.is_empty());
+        assert_eq!(to_json(&one)["labels"]["room"], "lab");
+    }
+
+    #[test]
+    fn the_platforms_id_does_not_show_in_the_identity() {
+        assert_eq!(identity("abc"), identity("abc\n"));
+        assert_ne!(identity("abc"), identity("abd"));
+        assert!(!identity("abc").contains("abc"));
+    }
+}

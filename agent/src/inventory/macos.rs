@@ -1,0 +1,84 @@
+//! macOS: sysctl for what has a number, macmon's view of the chip for core tiers and GPU cores.
+
+use std::process::Command;
+
+use domain::machine::CpuTier;
+use sysctl::Sysctl;
+
+use super::Hardware;
+
+pub const MACHINE_ID_SOURCE: &str = "the I/O registry has no IOPlatformUUID";
+
+pub fn hardware() -> Hardware {
+    let chip = macmon::SocInfo::new().ok();
+    let megabytes = number("iogpu.wired_limit_mb").filter(|&limit| limit > 0);
+    Hardware {
+        machine_id: platform_uuid(),
+        os_version: text("kern.osproductversion").unwrap_or_default(),
+        os_build: text("kern.osversion").unwrap_or_default(),
+        model: text("hw.model").unwrap_or_default(),
+        chip: text("machdep.cpu.brand_string").unwrap_or_default(),
+        gpu_cores: chip
+            .as_ref()
+            .map(|chip| u32::from(chip.gpu_cores))
+            .filter(|&n| n > 0),
+        cpu_cores: number("hw.physicalcpu").unwrap_or_default() as u32,
+        cpu_tiers: tiers(),
+        memory_bytes: number("hw.memsize").unwrap_or_default(),
+        // 0 stands for the system's own policy, which only Metal can tell.
+        wired_limit_bytes: megabytes.map(|megabytes| megabytes * 1024 * 1024),
+        boot_id: text("kern.bootsessionuuid").unwrap_or_default(),
+        virtual_machine: number("kern.hv_vmm_present") == Some(1),
+    }
+}
+
+fn text(name: &str) -> Option<String> {
+    let text = sysctl::Ctl::new(name).ok()?.value_string().ok()?;
+    Some(text.trim().to_owned())
+}
+
+fn number(name: &str) -> Option<u64> {
+    text(name)?.parse().ok()
+}
+
+/// As many tiers as the system has, by its own names.
+fn tiers() -> Vec<CpuTier> {
+    let levels = number("hw.nperflevels").unwrap_or_default();
+    (0..levels)
+        .filter_map(|level| {
+            Some(CpuTier {
+                label: text(&format!("hw.perflevel{level}.name"))?,
+                cores: number(&format!("hw.perflevel{level}.physicalcpu"))? as u32,
+            })
+        })
+        .collect()
+}
+
+fn platform_uuid() -> Option<String> {
+    let said = Command::new("/usr/sbin/ioreg")
+        .args(["-rd1", "-c", "IOPlatformExpertDevice"])
+        .output()
+        .ok()?;
+    parse_platform_uuid(&String::from_utf8_lossy(&said.stdout))
+}
+
+fn parse_platform_uuid(said: &str) -> Option<String> {
+    let line = said
+        .lines()
+        .find(|line| line.contains("\"IOPlatformUUID\""))?;
+    let value = line.split('"').nth(3)?;
+    (!value.is_empty()).then(|| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_platforms_uuid_is_found_in_the_registry() {
+        let said = "+-o J314  <class IOPlatformExpertDevice>\n    {\n      \
+                    \"IOPlatformUUID\" = \"6F1E-AB\"\n";
+        assert_eq!(parse_platform_uuid(said).unwrap(), "6F1E-AB");
+        assert_eq!(parse_platform_uuid("{}"), None);
+    }
+}

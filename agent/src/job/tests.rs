@@ -1,0 +1,103 @@
+//! Grants for tests, and what a worker's end means.
+
+use std::time::Duration;
+
+use domain::ids::{JobId, LeaseId, RunId};
+use domain::lease::Epoch;
+use domain::model::ModelRef;
+use domain::plan::Protocol;
+use domain::suite::{Case, decode};
+
+use super::*;
+
+/// A decode job with so many cases and launches of each.
+pub fn grant(source: &str, cases: u64, launches: u32) -> Grant {
+    let case = |index| {
+        Case::Decode(decode::Case {
+            new_tokens: 8 + index,
+            depth: 0,
+        })
+    };
+    Grant {
+        lease_id: LeaseId::new(),
+        job_id: JobId::new(),
+        run_id: RunId::new(),
+        epoch: Epoch(1),
+        ttl: Duration::from_secs(30),
+        model: ModelRef {
+            source: source.parse().unwrap(),
+            dtype: None,
+        },
+        cases: (0..cases).map(case).collect(),
+        protocol: Protocol {
+            launches,
+            iterations: 2,
+            gate_timeout: Duration::ZERO,
+            ..Protocol::default()
+        },
+        finished: Vec::new(),
+        failures: 0,
+    }
+}
+
+fn ended(outcome: LaunchOutcome, blame: Option<FailureKind>) -> Ended {
+    Ended {
+        outcome,
+        blame,
+        message: "the reason".into(),
+        finished: None,
+        stderr_tail: String::new(),
+        exit_code: None,
+        signal: None,
+    }
+}
+
+fn judge(outcome: LaunchOutcome, blame: Option<FailureKind>, failures: &mut u32) -> Verdict {
+    let slot = order(&grant("synthetic:nano-llama", 1, 1)).remove(0);
+    verdict(&ended(outcome, blame), &slot, failures)
+}
+
+#[test]
+fn failed_launches_are_made_again_until_the_job_is_parked() {
+    let mut failures = 0;
+    let crashed = |failures: &mut u32| judge(LaunchOutcome::Crashed, None, failures);
+    assert_eq!(crashed(&mut failures), Verdict::Again);
+    assert_eq!(
+        judge(LaunchOutcome::TimedOut, None, &mut failures),
+        Verdict::Again
+    );
+    assert_eq!(
+        judge(LaunchOutcome::Succeeded, None, &mut failures),
+        Verdict::Next
+    );
+    let Verdict::End(JobOutcome::Parked, why) = crashed(&mut failures) else {
+        panic!("not parked after {failures} failures");
+    };
+    assert_eq!(why, "3 failures; the last in new=8,depth=0 #0: the reason");
+}
+
+#[test]
+fn failures_of_earlier_leases_count() {
+    let mut failures = FAILURES_TO_PARK - 1;
+    let verdict = judge(
+        LaunchOutcome::Failed,
+        Some(FailureKind::Internal),
+        &mut failures,
+    );
+    assert!(matches!(verdict, Verdict::End(JobOutcome::Parked, _)));
+}
+
+#[test]
+fn what_another_launch_would_meet_again_ends_the_job_at_once() {
+    let end = |outcome, blame| match judge(outcome, Some(blame), &mut 0) {
+        Verdict::End(outcome, why) => (outcome, why),
+        Verdict::Next | Verdict::Again => panic!("goes on"),
+    };
+    let because = "the reason".to_owned();
+    for blame in [FailureKind::Model, FailureKind::Case] {
+        let ended = end(LaunchOutcome::Failed, blame);
+        assert_eq!(ended, (JobOutcome::Failed, because.clone()));
+    }
+    let skipped = end(LaunchOutcome::Skipped, FailureKind::Skipped);
+    assert_eq!(skipped, (JobOutcome::Skipped, because));
+}

@@ -1,0 +1,35 @@
+//! The daemon on each machine: takes leases, runs workers, keeps what they measure until the
+//! coordinator has it.
+//!
+//! Where a sample goes: a [`job`] starts a worker for each launch in its seeded [`order`]; the
+//! [`supervisor`] reads its frames; each iteration becomes a record, which the [`recorder`] numbers
+//! into batches, on disk ([`spool`]) before [`upload`] puts them on the wire.
+//!
+//! Where a lease goes: the [`link`] brings a grant, [`session`] decides what it means, [`driver`]
+//! does it. The sensors beside a job are in [`sensors`], what they say of a launch in [`preflight`].
+
+pub mod session;
+
+pub mod driver;
+pub mod enrol;
+pub mod link;
+pub mod upload;
+
+pub mod job;
+pub mod order;
+pub mod preflight;
+pub mod supervisor;
+
+pub mod recorder;
+pub mod spool;
+
+pub mod awake;
+pub mod host_lock;
+pub mod inventory;
+pub mod sensors;
+
+mod sys;
+pub mod task;
+
+/// The version in inventories and environments.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,329 @@
+//! `mlx-fleet-agent`: joins a fleet and measures for it, until it is stopped.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agent::driver::Driver;
+use agent::enrol::{self, Membership, Wishes};
+use agent::host_lock::{self, HostLock};
+use agent::job::Bench;
+use agent::spool::Spool;
+use agent::supervisor::Suite;
+use agent::{VERSION, inventory, sensors, supervisor};
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+use domain::machine::Inventory;
+use secrecy::SecretString;
+use service::folders::{self, DataFolder};
+use service::lifecycle::{Ending, Lifecycle, Signals};
+use service::{crypto, telemetry};
+use time::OffsetDateTime;
+
+/// From the first signal to the end: a worker gets its grace, the job's end is uploaded.
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Two: one may sync a disk or read a pipe while the other beats.
+const WORKER_THREADS: usize = 2;
+
+/// Writes of the spool and of its readers; never more than a few at once.
+const BLOCKING_THREADS: usize = 4;
+
+const EXIT_FAILED: u8 = 1;
+const EXIT_REFUSED: u8 = 3;
+const EXIT_UNREACHABLE: u8 = 4;
+const EXIT_BUSY: u8 = 5;
+
+/// Measures on this machine for an mlx-fleet coordinator.
+#[derive(Debug, Parser)]
+#[command(name = "mlx-fleet-agent", version = VERSION, after_help = "\
+Exit codes:
+  0  stopped by a signal
+  1  failed (the last line on standard error says how)
+  2  the command line is wrong
+  3  the coordinator refused this machine or its token
+  4  the coordinator could not be reached to enrol
+  5  another agent works in this data folder")]
+struct Cli {
+    #[command(subcommand)]
+    command: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Join the fleet (the first time) and work for it
+    Run(Box<RunArgs>),
+    /// Show what the coordinator will know of this machine
+    Inventory(InventoryArgs),
+}
+
+#[derive(Debug, Args)]
+struct RunArgs {
+    /// The coordinator's URL; remembered after the first time
+    #[arg(long, value_name = "URL", env = "MLX_FLEET_COORDINATOR")]
+    coordinator: Option<String>,
+    /// Join token, needed the first time. Other users may see it in the list of processes until
+    /// this machine is enrolled: prefer --token-file or the environment
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "MLX_FLEET_JOIN_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<SecretString>,
+    /// File that holds the join token
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// Where key, certificate, spool and synthetic weights are kept
+    #[arg(long, value_name = "DIR", env = "MLX_FLEET_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Label that plans can select by; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// The worker's program; by default mlx-fleet-suite beside this program
+    #[arg(long, value_name = "PROGRAM", env = "MLX_FLEET_SUITE")]
+    suite: Option<PathBuf>,
+    /// Lock that keeps measurements of all agents on this host apart
+    #[arg(long, value_name = "FILE", env = "MLX_FLEET_HOST_LOCK", hide = true,
+          default_value = host_lock::DEFAULT_PATH)]
+    host_lock: PathBuf,
+    /// What is logged, in the syntax of RUST_LOG
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
+    log: String,
+    /// Log one JSON object a line
+    #[arg(long)]
+    log_json: bool,
+}
+
+#[derive(Debug, Args)]
+struct InventoryArgs {
+    /// One JSON object
+    #[arg(long)]
+    json: bool,
+    /// Label to show with it; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not of the form KEY=VALUE")),
+    }
+}
+
+fn main() -> ExitCode {
+    crypto::install();
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Verb::Run(args) => run(&args),
+        Verb::Inventory(args) => show_inventory(&args),
+    };
+    match result {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("mlx-fleet-agent: {error:#}");
+            ExitCode::from(exit_code(&error))
+        }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    match error.downcast_ref::<enrol::Error>() {
+        Some(error) if error.is_temporary() => EXIT_UNREACHABLE,
+        Some(_) => EXIT_REFUSED,
+        None => EXIT_FAILED,
+    }
+}
+
+fn show_inventory(args: &InventoryArgs) -> Result<ExitCode> {
+    let inventory = inventory::read(args.labels.iter().cloned().collect())?;
+    let value = inventory::to_json(&inventory);
+    match (args.json, value.as_object()) {
+        (false, Some(fields)) => {
+            for (name, value) in fields {
+                match value.as_str() {
+                    Some(text) => println!("{name}: {text}"),
+                    None => println!("{name}: {value}"),
+                }
+            }
+        }
+        _ => println!("{value}"),
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn run(args: &RunArgs) -> Result<ExitCode> {
+    let format = if args.log_json {
+        telemetry::Format::Json
+    } else {
+        telemetry::Format::Human
+    };
+    telemetry::init(format, &args.log)?;
+    let folder = folder(args)?;
+    folder.create()?;
+    let Some(_lock) = lock(&folder)? else {
+        eprintln!(
+            "mlx-fleet-agent: another agent works in {}",
+            folder.root().display()
+        );
+        return Ok(ExitCode::from(EXIT_BUSY));
+    };
+    let inventory = inventory::read(args.labels.iter().cloned().collect::<BTreeMap<_, _>>())?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    let wishes = Wishes {
+        coordinator: args.coordinator.clone(),
+        token: token(args)?,
+    };
+    let now = OffsetDateTime::now_utc();
+    let member = runtime.block_on(enrol::join(&folder, wishes, &inventory, now))?;
+    if token_is_in_sight() {
+        drop(runtime);
+        return Err(start_again_without_token());
+    }
+    runtime.block_on(serve(args, &folder, inventory, &member))
+}
+
+fn folder(args: &RunArgs) -> Result<DataFolder> {
+    if let Some(dir) = &args.data_dir {
+        return Ok(DataFolder::at(dir));
+    }
+    let shared = DataFolder::default_location()?;
+    Ok(DataFolder::at(shared.root().join("agent")))
+}
+
+fn lock(folder: &DataFolder) -> Result<Option<HostLock>> {
+    let path = folder.root().join("agent.lock");
+    host_lock::try_take(&path).with_context(|| format!("locking {}", path.display()))
+}
+
+fn token(args: &RunArgs) -> Result<Option<SecretString>> {
+    match (&args.token, &args.token_file) {
+        (Some(token), _) => Ok(Some(token.clone())),
+        (None, Some(file)) => Ok(Some(folders::read_secret(file)?)),
+        (None, None) => Ok(None),
+    }
+}
+
+/// The options that the list of processes shows, `--token VALUE` and `--token=VALUE` told apart.
+fn without_token(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut kept = Vec::new();
+    let mut skip = false;
+    for arg in args {
+        if skip {
+            skip = false;
+        } else if arg == "--token" {
+            skip = true;
+        } else if !arg.to_string_lossy().starts_with("--token=") {
+            kept.push(arg);
+        }
+    }
+    kept
+}
+
+fn token_is_in_sight() -> bool {
+    let all: Vec<OsString> = std::env::args_os().skip(1).collect();
+    without_token(all.iter().cloned()).len() < all.len()
+}
+
+/// Now that the machine is enrolled, the same process goes on with a command line that everybody
+/// may read. Returns only when it cannot.
+fn start_again_without_token() -> anyhow::Error {
+    let error = std::env::current_exe().map(|program| {
+        Command::new(program)
+            .args(without_token(std::env::args_os().skip(1)))
+            .env_remove("MLX_FLEET_JOIN_TOKEN")
+            .exec()
+    });
+    let error = match error {
+        Ok(error) | Err(error) => error,
+    };
+    anyhow::Error::from(error)
+        .context("enrolled, but cannot start again without the token in sight")
+}
+
+async fn serve(
+    args: &RunArgs,
+    folder: &DataFolder,
+    inventory: Inventory,
+    member: &Membership,
+) -> Result<ExitCode> {
+    let endpoint = member.endpoint()?;
+    let suite = suite(args)?;
+    let spool = Spool::open(folder.root().join("spool"))?;
+    spool.end_interrupted(OffsetDateTime::now_utc())?;
+    let bench = Arc::new(Bench {
+        suite,
+        inventory,
+        kernel: inventory::kernel(),
+        cache_dir: folder.root().join("cache"),
+        host_lock: args.host_lock.clone(),
+        sensors: sensors::open,
+        gate: tokio::sync::Mutex::default(),
+        leave: supervisor::LEAVE,
+    });
+    let signals = Signals::catch().context("catching signals")?;
+    let life = Lifecycle::new();
+    let stop = life.stop_handle();
+    tracing::info!(
+        coordinator = member.coordinator(),
+        version = VERSION,
+        "agent started"
+    );
+    let driver = Driver::new(endpoint, spool, bench, stop.clone());
+    life.spawn("driver", async move {
+        driver.run().await;
+        stop.stop();
+    });
+    match life.run(signals, GRACE).await {
+        Ending::Clean | Ending::Forced => Ok(ExitCode::SUCCESS),
+        Ending::Abandoned { tasks } => anyhow::bail!("{tasks} tasks did not end"),
+    }
+}
+
+fn suite(args: &RunArgs) -> Result<Suite> {
+    let program = match &args.suite {
+        Some(program) => program.clone(),
+        None => std::env::current_exe()
+            .context("finding this program")?
+            .with_file_name("mlx-fleet-suite"),
+    };
+    anyhow::ensure!(
+        program.is_file(),
+        "{} is missing: the worker belongs beside this program, or name it with --suite",
+        program.display()
+    );
+    Ok(Suite::new(program))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_leaves_the_command_line_in_both_spellings() {
+        let kept = |args: &[&str]| without_token(args.iter().map(OsString::from));
+        let rest = ["run", "--data-dir", "x"];
+        assert_eq!(kept(&["run", "--token", "t", "--data-dir", "x"]), rest);
+        assert_eq!(kept(&["run", "--token=t", "--data-dir", "x"]), rest);
+        assert_eq!(
+            kept(&["run", "--token-file", "f"]),
+            ["run", "--token-file", "f"]
+        );
+    }
+
+    #[test]
+    fn labels_need_a_key_and_a_value() {
+        assert_eq!(label("room=lab"), Ok(("room".to_owned(), "lab".to_owned())));
+        assert!(label("room").is_err() && label("=lab").is_err());
+    }
+}

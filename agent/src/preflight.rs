@@ -1,0 +1,266 @@
+//! Whether the machine is quiet enough to measure, and what to doubt about a launch when it was not.
+//!
+//! What time can mend (foreign load, heat, memory pressure) is waited for, within the plan's limit
+//! for the job; what it cannot (a battery, low-power mode) only marks the launch. A machine that
+//! stays busy must not make every launch wait: a gate that failed is remembered, longer each time.
+
+use std::time::{Duration, Instant};
+
+use domain::reason::Reason;
+use tokio::time::timeout;
+
+use crate::sensors::{
+    FOREIGN_CPU_RATIO, INTERVAL, MEM_PRESSURE_LEVEL, PowerSource, SWAP_USED_BYTES, Sampler,
+    THERMAL_LEVEL, THERMAL_STATE, Tick,
+};
+
+/// Of all cores, by processes that are not ours.
+const FOREIGN_CPU_LIMIT: f64 = 0.10;
+
+/// Quiet for so long is quiet.
+const WINDOW: Duration = Duration::from_secs(3);
+
+/// Swap moves a little on an idle machine; so much is a launch that did not fit.
+const SWAP_LIMIT_BYTES: f64 = 1e6;
+
+/// P9 of the metric dictionary: a hole of more than two intervals taints.
+const GAP: Duration = INTERVAL.saturating_mul(2);
+
+/// How long a failed gate is remembered at first, and at most.
+const REMEMBERED: Duration = Duration::from_mins(1);
+const REMEMBERED_MAX: Duration = Duration::from_mins(16);
+
+/// What keeps a machine from being quiet, of what waiting can mend.
+pub fn unquiet(ticks: &[Tick]) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    if mean(ticks, FOREIGN_CPU_RATIO).is_some_and(|ratio| ratio >= FOREIGN_CPU_LIMIT) {
+        reasons.push(Reason::ForeignCpu);
+    }
+    let last = ticks.last().map_or(&[][..], std::slice::from_ref);
+    if is_hot(last) {
+        reasons.push(Reason::ThermalPressure);
+    }
+    if is_short_of_memory(last) {
+        reasons.push(Reason::MemoryPressure);
+    }
+    if swap_growth(ticks) > SWAP_LIMIT_BYTES {
+        reasons.push(Reason::Swap);
+    }
+    reasons
+}
+
+/// What to doubt about a launch, from the ticks since it began and the last one before.
+pub fn doubts(ticks: &[Tick], started: Instant, ended: Instant) -> Vec<Reason> {
+    let mut reasons = Vec::new();
+    let mut doubt = |is: bool, reason| {
+        if is {
+            reasons.push(reason);
+        }
+    };
+    let within = match ticks.iter().position(|tick| tick.at >= started) {
+        Some(first) => &ticks[first..],
+        // Shorter than an interval: what was before it is all that is known.
+        None => ticks,
+    };
+    let on_battery = |tick: &Tick| tick.readout.power_source == Some(PowerSource::Battery);
+    let low_power = |tick: &Tick| tick.readout.low_power_mode == Some(true);
+    doubt(is_hot(within), Reason::ThermalPressure);
+    doubt(within.iter().any(on_battery), Reason::OnBattery);
+    doubt(within.iter().any(low_power), Reason::LowPowerMode);
+    let foreign = mean(within, FOREIGN_CPU_RATIO);
+    doubt(
+        foreign.is_some_and(|ratio| ratio >= FOREIGN_CPU_LIMIT),
+        Reason::ForeignCpu,
+    );
+    doubt(is_short_of_memory(within), Reason::MemoryPressure);
+    doubt(swap_growth(ticks) > SWAP_LIMIT_BYTES, Reason::Swap);
+    doubt(
+        longest_gap(ticks, started, ended) > GAP,
+        Reason::TelemetryGap,
+    );
+    reasons
+}
+
+fn values(ticks: &[Tick], sensor: &'static str) -> impl Iterator<Item = f64> {
+    ticks
+        .iter()
+        .filter_map(move |tick| tick.readout.value(sensor))
+}
+
+fn mean(ticks: &[Tick], sensor: &'static str) -> Option<f64> {
+    let (count, sum) = values(ticks, sensor).fold((0, 0.0), |(n, sum), v| (n + 1, sum + v));
+    (count > 0).then(|| sum / f64::from(count))
+}
+
+fn is_hot(ticks: &[Tick]) -> bool {
+    let hot = |sensor| values(ticks, sensor).any(|level| level > 0.0);
+    hot(THERMAL_LEVEL) || hot(THERMAL_STATE)
+}
+
+fn is_short_of_memory(ticks: &[Tick]) -> bool {
+    values(ticks, MEM_PRESSURE_LEVEL).any(|level| level > 1.0)
+}
+
+fn swap_growth(ticks: &[Tick]) -> f64 {
+    let first = values(ticks, SWAP_USED_BYTES).next();
+    let most = values(ticks, SWAP_USED_BYTES).reduce(f64::max);
+    most.zip(first).map_or(0.0, |(most, first)| most - first)
+}
+
+fn longest_gap(ticks: &[Tick], started: Instant, ended: Instant) -> Duration {
+    let mut longest = Duration::ZERO;
+    let mut before = ticks.first().map_or(started, |tick| tick.at.min(started));
+    for at in ticks.iter().map(|tick| tick.at).chain([ended]) {
+        longest = longest.max(at.saturating_duration_since(before));
+        before = at;
+    }
+    longest
+}
+
+/// Remembers over all jobs whether waiting is worth its time.
+#[derive(Debug, Default)]
+pub struct Gate {
+    failed: Option<(Instant, Duration)>,
+}
+
+impl Gate {
+    /// Waits until the machine is quiet and returns true, or false when `budget` is used up or the
+    /// gate failed not long ago. What was waited is taken off the budget.
+    pub async fn pass(&mut self, sampler: &Sampler, budget: &mut Duration) -> bool {
+        let began = Instant::now();
+        let mut ticked = sampler.ticked();
+        loop {
+            let now = Instant::now();
+            let window = sampler.since(now.checked_sub(WINDOW).unwrap_or(now));
+            let waited = now - began;
+            let obstacles = unquiet(&window);
+            // Before its first tick nothing is known; that tick is near.
+            let blind = window.is_empty() && waited < INTERVAL;
+            if !blind && obstacles.is_empty() {
+                self.failed = None;
+                *budget = budget.saturating_sub(waited);
+                return true;
+            }
+            if !blind && (waited >= *budget || self.is_remembered(now)) {
+                if !self.is_remembered(now) {
+                    self.remember(now);
+                    tracing::warn!(?obstacles, ?waited, "the machine does not become quiet");
+                }
+                *budget = budget.saturating_sub(waited);
+                return false;
+            }
+            let patience = budget.saturating_sub(waited).max(INTERVAL);
+            // A thread that is gone ticks no more: the time-out alone goes on.
+            if let Ok(Err(_)) = timeout(patience, ticked.changed()).await {
+                *budget = Duration::ZERO;
+                return true;
+            }
+        }
+    }
+
+    fn is_remembered(&self, now: Instant) -> bool {
+        self.failed
+            .is_some_and(|(at, remembered)| now.saturating_duration_since(at) < remembered)
+    }
+
+    fn remember(&mut self, now: Instant) {
+        let longer = self.failed.map_or(REMEMBERED, |(_, last)| last * 2);
+        self.failed = Some((now, longer.min(REMEMBERED_MAX)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sensors::Readout;
+
+    fn ticks(start: Instant, values: &[&[(&'static str, f64)]]) -> Vec<Tick> {
+        let tick = |(index, values): (u32, &&[(&'static str, f64)])| Tick {
+            at: start + INTERVAL * index,
+            readout: Readout {
+                values: values.to_vec(),
+                ..Readout::default()
+            },
+        };
+        (0..).zip(values).map(tick).collect()
+    }
+
+    #[test]
+    fn a_quiet_machine_leaves_no_doubt() {
+        let start = Instant::now();
+        let calm: &[_] = &[
+            (FOREIGN_CPU_RATIO, 0.02),
+            (THERMAL_LEVEL, 0.0),
+            (MEM_PRESSURE_LEVEL, 1.0),
+        ];
+        let ticks = ticks(start, &[calm; 4]);
+        assert_eq!(unquiet(&ticks), []);
+        let began = start + INTERVAL / 2;
+        assert_eq!(doubts(&ticks, began, start + INTERVAL * 4), []);
+    }
+
+    #[test]
+    fn each_condition_gives_its_reason() {
+        let start = Instant::now();
+        let reason = |before: &[_], after: &[_]| {
+            doubts(&ticks(start, &[before, after]), start, start + INTERVAL * 2)
+        };
+        assert_eq!(
+            reason(&[(FOREIGN_CPU_RATIO, 0.05)], &[(FOREIGN_CPU_RATIO, 0.2)]),
+            [Reason::ForeignCpu]
+        );
+        assert_eq!(
+            reason(&[(THERMAL_STATE, 1.0)], &[]),
+            [Reason::ThermalPressure]
+        );
+        assert_eq!(
+            reason(&[(MEM_PRESSURE_LEVEL, 2.0)], &[]),
+            [Reason::MemoryPressure]
+        );
+        assert_eq!(
+            reason(&[(SWAP_USED_BYTES, 0.0)], &[(SWAP_USED_BYTES, 2e9)]),
+            [Reason::Swap]
+        );
+        assert_eq!(
+            reason(&[(SWAP_USED_BYTES, 2e9)], &[(SWAP_USED_BYTES, 0.0)]),
+            []
+        );
+    }
+
+    #[test]
+    fn battery_and_low_power_mode_taint_and_are_not_waited_for() {
+        let start = Instant::now();
+        let mut ticks = ticks(start, &[&[], &[]]);
+        ticks[1].readout.power_source = Some(PowerSource::Battery);
+        ticks[1].readout.low_power_mode = Some(true);
+        assert_eq!(
+            doubts(&ticks, start, start + INTERVAL),
+            [Reason::OnBattery, Reason::LowPowerMode]
+        );
+        assert_eq!(unquiet(&ticks), []);
+    }
+
+    #[test]
+    fn silence_of_more_than_two_intervals_is_a_gap() {
+        let start = Instant::now();
+        let ticks = ticks(start, &[&[], &[]]);
+        let at = |intervals: u32| start + INTERVAL * intervals;
+        assert_eq!(doubts(&ticks, start, at(3)), []);
+        assert_eq!(doubts(&ticks, start, at(4)), [Reason::TelemetryGap]);
+        assert_eq!(doubts(&[], start, at(3)), [Reason::TelemetryGap]);
+        assert_eq!(doubts(&[], start, at(1)), []);
+    }
+
+    #[test]
+    fn a_gate_that_fails_again_is_remembered_longer() {
+        let mut gate = Gate::default();
+        let mut now = Instant::now();
+        for minutes in [1, 2, 4, 8, 16, 16] {
+            gate.remember(now);
+            let end = now + Duration::from_secs(60 * minutes);
+            assert!(gate.is_remembered(now + Duration::from_secs(60 * minutes - 1)));
+            assert!(!gate.is_remembered(end));
+            now = end;
+        }
+    }
+}

@@ -1,0 +1,235 @@
+//! What the machine's sensors say while a job runs, once a second, on a thread of their own.
+//!
+//! A sensor that cannot be read says nothing; 0 W in particular means that nobody knows. Each tick
+//! goes to the spool as readings and into a short history, from which [`crate::preflight`] judges
+//! whether the machine is quiet and what to doubt about a launch.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+
+#[cfg(target_os = "linux")]
+use linux as platform;
+#[cfg(target_os = "macos")]
+use macos as platform;
+
+pub use platform::process_memory_bytes;
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use domain::record::{Reading, Record};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use crate::recorder::Recorder;
+
+/// P5 of the protocol allows no more during timed regions.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// The first tick comes earlier: the gate before the first launch waits for it.
+const FIRST: Duration = Duration::from_millis(250);
+
+/// Ten minutes of ticks: the longest launch that a plan allows by default.
+const HISTORY: usize = 600;
+
+pub const CPU_RATIO: &str = "cpu_ratio";
+pub const FOREIGN_CPU_RATIO: &str = "foreign_cpu_ratio";
+pub const MEMORY_USED_BYTES: &str = "memory_used_bytes";
+pub const SWAP_USED_BYTES: &str = "swap_used_bytes";
+pub const CPU_POWER_W: &str = "cpu_power_w";
+pub const GPU_POWER_W: &str = "gpu_power_w";
+pub const SYS_POWER_W: &str = "sys_power_w";
+pub const GPU_MHZ: &str = "gpu_mhz";
+pub const GPU_ACTIVE_RATIO: &str = "gpu_active_ratio";
+pub const GPU_TEMP_C: &str = "gpu_temp_c";
+pub const CPU_TEMP_C: &str = "cpu_temp_c";
+pub const FAN_RPM: &str = "fan_rpm";
+/// 0 nominal to 4 sleeping, as the system notifies it.
+pub const THERMAL_LEVEL: &str = "thermal_level";
+/// 0 nominal to 3 critical, as applications are told.
+pub const THERMAL_STATE: &str = "thermal_state";
+/// 1 normal, 2 warning, 4 critical.
+pub const MEM_PRESSURE_LEVEL: &str = "mem_pressure_level";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PowerSource {
+    Ac,
+    Battery,
+}
+
+impl PowerSource {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Ac => "ac",
+            Self::Battery => "battery",
+        }
+    }
+}
+
+/// One look at the machine.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Readout {
+    pub values: Vec<(&'static str, f64)>,
+    pub power_source: Option<PowerSource>,
+    pub low_power_mode: Option<bool>,
+}
+
+impl Readout {
+    pub fn value(&self, sensor: &str) -> Option<f64> {
+        let found = self.values.iter().find(|(name, _)| *name == sensor);
+        found.map(|(_, value)| *value)
+    }
+
+    fn push(&mut self, sensor: &'static str, value: Option<f64>) {
+        if let Some(value) = value.filter(|value| value.is_finite()) {
+            self.values.push((sensor, value));
+        }
+    }
+}
+
+/// A machine's sensors. Made and used on one thread; rates are since the look before.
+pub trait Sensors {
+    /// `worker` is a process whose load is ours, beside the agent's own.
+    fn look(&mut self, worker: Option<u32>) -> Readout;
+}
+
+/// How to open the sensors, on the thread that will read them.
+pub type Open = fn() -> Box<dyn Sensors>;
+
+/// The sensors of this machine.
+pub fn open() -> Box<dyn Sensors> {
+    Box::new(platform::Machine::new())
+}
+
+/// A readout and when it was made.
+#[derive(Clone, Debug)]
+pub struct Tick {
+    pub at: Instant,
+    pub readout: Readout,
+}
+
+/// Reads sensors as long as it lives.
+#[derive(Debug)]
+pub struct Sampler {
+    history: Arc<Mutex<VecDeque<Tick>>>,
+    worker: Arc<AtomicU32>,
+    ticked: watch::Receiver<()>,
+    /// Dropped to end the thread.
+    _stop: SyncSender<()>,
+}
+
+impl Sampler {
+    /// Starts the thread; readings go to the recorder, when there is one.
+    pub fn start(open: Open, recorder: Option<Recorder>) -> Self {
+        let history = Arc::new(Mutex::new(VecDeque::new()));
+        let worker = Arc::new(AtomicU32::new(0));
+        let (tick, ticked) = watch::channel(());
+        let (stop, stopped) = sync_channel::<()>(0);
+        let loop_history = Arc::clone(&history);
+        let loop_worker = Arc::clone(&worker);
+        let body = move || {
+            let mut sensors = open();
+            let mut due = Instant::now();
+            sensors.look(None);
+            let mut wait = FIRST;
+            loop {
+                due += wait;
+                match stopped.recv_timeout(due.saturating_duration_since(Instant::now())) {
+                    Err(RecvTimeoutError::Timeout) => {}
+                    Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
+                }
+                wait = INTERVAL;
+                let pid = loop_worker.load(Ordering::Relaxed);
+                let readout = sensors.look((pid != 0).then_some(pid));
+                // After a sleep of the machine or a slow sensor: no burst of late ticks.
+                due = due.max(Instant::now().checked_sub(INTERVAL).unwrap_or(due));
+                if let Some(recorder) = &recorder {
+                    record(recorder, &readout);
+                }
+                let mut history = loop_history.lock().unwrap_or_else(PoisonError::into_inner);
+                if history.len() == HISTORY {
+                    history.pop_front();
+                }
+                history.push_back(Tick {
+                    at: Instant::now(),
+                    readout,
+                });
+                drop(history);
+                tick.send_replace(());
+            }
+        };
+        let thread = thread::Builder::new().name("sensors".to_owned());
+        if let Err(error) = thread.spawn(body) {
+            // Launches are then marked with a telemetry gap.
+            tracing::error!(%error, "no thread for the sensors");
+        }
+        Self {
+            history,
+            worker,
+            ticked,
+            _stop: stop,
+        }
+    }
+
+    /// Whose load is ours from now on; 0 for nobody's.
+    pub fn set_worker(&self, pid: u32) {
+        self.worker.store(pid, Ordering::Relaxed);
+    }
+
+    /// Ticks since a time, with the last one before it.
+    pub fn since(&self, since: Instant) -> Vec<Tick> {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = history.partition_point(|tick| tick.at < since);
+        history.range(first.saturating_sub(1)..).cloned().collect()
+    }
+
+    pub fn latest(&self) -> Option<Readout> {
+        let history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+        history.back().map(|tick| tick.readout.clone())
+    }
+
+    /// Changes with every tick.
+    pub fn ticked(&self) -> watch::Receiver<()> {
+        self.ticked.clone()
+    }
+}
+
+fn record(recorder: &Recorder, readout: &Readout) {
+    let at = OffsetDateTime::now_utc();
+    for &(sensor, value) in &readout.values {
+        let reading = Reading {
+            at,
+            sensor: sensor.to_owned(),
+            value,
+        };
+        if !recorder.try_record(Record::Reading(reading)) {
+            // The disk is behind; a launch's own records go first.
+            tracing::debug!(sensor, "a reading was left out");
+            return;
+        }
+    }
+}
+
+/// The share of all cores that was busy with what is not ours, from the busy share of all and the
+/// CPU time of the agent and its worker.
+#[derive(Debug, Default)]
+struct ForeignLoad {
+    before: Option<(Instant, Duration)>,
+}
+
+impl ForeignLoad {
+    fn ratio(&mut self, busy: f64, own: Duration, cores: usize) -> Option<f64> {
+        let now = Instant::now();
+        let (then, before) = self.before.replace((now, own))?;
+        let wall = (now - then).as_secs_f64() * cores as f64;
+        // Own time falls when a worker's last moments are not accounted yet: the next look has them.
+        let own = own.checked_sub(before)?.as_secs_f64();
+        (wall > 0.0).then(|| (busy - own / wall).clamp(0.0, 1.0))
+    }
+}

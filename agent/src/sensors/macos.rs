@@ -1,0 +1,232 @@
+//! macOS's sensors, all without root: macmon on a thread of its own (it blocks for its interval, and
+//! a surprise inside it must cost its readings only), NSProcessInfo, sysctl and sysinfo.
+
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread;
+use std::time::Duration;
+
+use objc2_foundation::NSProcessInfo;
+use sysctl::Sysctl;
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
+
+use super::{
+    CPU_POWER_W, CPU_RATIO, CPU_TEMP_C, FAN_RPM, FOREIGN_CPU_RATIO, ForeignLoad, GPU_ACTIVE_RATIO,
+    GPU_MHZ, GPU_POWER_W, GPU_TEMP_C, MEM_PRESSURE_LEVEL, MEMORY_USED_BYTES, PowerSource, Readout,
+    SWAP_USED_BYTES, SYS_POWER_W, Sensors, THERMAL_LEVEL, THERMAL_STATE,
+};
+use crate::sys::{self, ThermalPressure};
+
+/// A little less than the tick, so that each tick finds a fresh value.
+const MACMON_MS: u32 = 900;
+
+/// What a process takes from the machine's memory, GPU memory included.
+pub fn process_memory_bytes(pid: u32) -> Option<u64> {
+    sys::footprint_bytes(pid)
+}
+
+#[derive(Debug)]
+pub struct Machine {
+    /// None: sysinfo does not work here.
+    system: Option<System>,
+    foreign: ForeignLoad,
+    thermal: Option<ThermalPressure>,
+    /// Overwritten by macmon's thread, which ends when this is gone.
+    chip: Arc<Mutex<Option<Chip>>>,
+    /// Asking costs a process, so the answer is kept for a while.
+    power_source: Option<PowerSource>,
+    looks: u32,
+}
+
+/// Asked again after so many looks.
+const POWER_SOURCE_LOOKS: u32 = 10;
+
+/// What macmon knows; None where it does not.
+#[derive(Clone, Copy, Debug, Default)]
+struct Chip {
+    cpu_power_w: Option<f64>,
+    gpu_power_w: Option<f64>,
+    sys_power_w: Option<f64>,
+    gpu_mhz: Option<f64>,
+    gpu_active_ratio: Option<f64>,
+    gpu_temp_c: Option<f64>,
+    cpu_temp_c: Option<f64>,
+    fan_rpm: Option<f64>,
+}
+
+impl From<macmon::Metrics> for Chip {
+    fn from(metrics: macmon::Metrics) -> Self {
+        // Counters that a release of the system hides read 0: unknown, not free of charge.
+        let watts = |watts: f32| (watts > 0.0).then(|| f64::from(watts));
+        let has_gpu = metrics.gpu_freq_mhz > 0;
+        Self {
+            cpu_power_w: watts(metrics.cpu_power),
+            gpu_power_w: watts(metrics.gpu_power),
+            sys_power_w: watts(metrics.sys_power),
+            gpu_mhz: has_gpu.then(|| f64::from(metrics.gpu_freq_mhz)),
+            gpu_active_ratio: has_gpu.then(|| f64::from(metrics.gpu_active_ratio)),
+            gpu_temp_c: metrics.temp.gpu_temp_avg.map(f64::from),
+            cpu_temp_c: metrics.temp.cpu_temp_avg.map(f64::from),
+            fan_rpm: metrics
+                .fans
+                .iter()
+                .map(|fan| f64::from(fan.rpm))
+                .reduce(f64::max),
+        }
+    }
+}
+
+impl Machine {
+    pub fn new() -> Self {
+        let chip = Arc::new(Mutex::new(None));
+        watch_chip(Arc::downgrade(&chip));
+        Self {
+            system: System::new().ok(),
+            foreign: ForeignLoad::default(),
+            thermal: ThermalPressure::open(),
+            chip,
+            power_source: None,
+            looks: 0,
+        }
+    }
+
+    fn load(&mut self, worker: Option<u32>, readout: &mut Readout) {
+        let Some(system) = &mut self.system else {
+            return;
+        };
+        system.refresh_cpu_usage();
+        let busy = f64::from(system.global_cpu_usage()) / 100.0;
+        let time = worker.map(Pid::from_u32).and_then(|pid| {
+            system.refresh_processes_specifics(
+                ProcessesToUpdate::Some(&[pid]),
+                true,
+                ProcessRefreshKind::nothing().with_cpu(),
+            );
+            let time = system.process(pid)?.accumulated_cpu_time();
+            Some(Duration::from_millis(time))
+        });
+        let own = sys::own_cpu_time() + time.unwrap_or_default();
+        let cores = system.cpus().len();
+        // The first look has nothing to compare with.
+        if let Some(foreign) = self.foreign.ratio(busy, own, cores) {
+            readout.push(CPU_RATIO, Some(busy));
+            readout.push(FOREIGN_CPU_RATIO, Some(foreign));
+        }
+        system.refresh_memory();
+        readout.push(MEMORY_USED_BYTES, Some(system.used_memory() as f64));
+        readout.push(SWAP_USED_BYTES, Some(system.used_swap() as f64));
+    }
+}
+
+impl Sensors for Machine {
+    fn look(&mut self, worker: Option<u32>) -> Readout {
+        let mut readout = Readout::default();
+        self.load(worker, &mut readout);
+        let pressure = number("kern.memorystatus_vm_pressure_level");
+        readout.push(MEM_PRESSURE_LEVEL, pressure.filter(|&level| level > 0.0));
+        let level = self.thermal.as_ref().and_then(ThermalPressure::level);
+        readout.push(THERMAL_LEVEL, level.map(|level| level as f64));
+        let process = NSProcessInfo::processInfo();
+        readout.push(THERMAL_STATE, Some(process.thermalState().0 as f64));
+        readout.low_power_mode = Some(process.isLowPowerModeEnabled());
+        // Taken, so that a hanging macmon leaves a gap instead of repeating itself.
+        let chip = self
+            .chip
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let chip = chip.unwrap_or_default();
+        readout.push(CPU_POWER_W, chip.cpu_power_w);
+        readout.push(GPU_POWER_W, chip.gpu_power_w);
+        readout.push(SYS_POWER_W, chip.sys_power_w);
+        readout.push(GPU_MHZ, chip.gpu_mhz);
+        readout.push(GPU_ACTIVE_RATIO, chip.gpu_active_ratio);
+        readout.push(GPU_TEMP_C, chip.gpu_temp_c);
+        readout.push(CPU_TEMP_C, chip.cpu_temp_c);
+        readout.push(FAN_RPM, chip.fan_rpm);
+        if self.looks.is_multiple_of(POWER_SOURCE_LOOKS) {
+            self.power_source = ask_power_source();
+        }
+        self.looks += 1;
+        readout.power_source = self.power_source;
+        readout
+    }
+}
+
+fn watch_chip(chip: Weak<Mutex<Option<Chip>>>) {
+    let body = move || {
+        let mut sampler = match macmon::Sampler::new() {
+            Ok(sampler) => sampler,
+            Err(error) => {
+                tracing::warn!(%error, "no power, clocks or temperatures");
+                return;
+            }
+        };
+        while chip.strong_count() > 0 {
+            match sampler.get_metrics(MACMON_MS) {
+                Ok(metrics) => {
+                    let Some(chip) = chip.upgrade() else { return };
+                    *chip.lock().unwrap_or_else(PoisonError::into_inner) = Some(metrics.into());
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "power, clocks and temperatures end here");
+                    return;
+                }
+            }
+        }
+    };
+    if let Err(error) = thread::Builder::new().name("macmon".to_owned()).spawn(body) {
+        tracing::warn!(%error, "no thread for macmon");
+    }
+}
+
+fn number(name: &str) -> Option<f64> {
+    sysctl::Ctl::new(name)
+        .ok()?
+        .value_string()
+        .ok()?
+        .trim()
+        .parse()
+        .ok()
+}
+
+fn ask_power_source() -> Option<PowerSource> {
+    let said = std::process::Command::new("/usr/bin/pmset")
+        .args(["-g", "batt"])
+        .output()
+        .ok()?;
+    parse_power_source(&String::from_utf8_lossy(&said.stdout))
+}
+
+fn parse_power_source(said: &str) -> Option<PowerSource> {
+    let first = said.lines().next()?;
+    if first.contains("'AC Power'") {
+        Some(PowerSource::Ac)
+    } else if first.contains("'Battery Power'") {
+        Some(PowerSource::Battery)
+    } else {
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_power_source_is_read_from_pmset() {
+        let said = |source| format!("Now drawing from '{source} Power'\n -InternalBattery-0\n");
+        assert_eq!(parse_power_source(&said("AC")), Some(PowerSource::Ac));
+        assert_eq!(
+            parse_power_source(&said("Battery")),
+            Some(PowerSource::Battery)
+        );
+        assert_eq!(parse_power_source(""), None);
+    }
+
+    #[test]
+    fn zero_watts_are_unknown() {
+        let chip = Chip::from(macmon::Metrics::default());
+        assert_eq!(chip.gpu_power_w, None);
+        assert_eq!(chip.gpu_mhz, None);
+    }
+}

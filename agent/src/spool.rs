@@ -1,0 +1,551 @@
+//! What was measured and not yet acknowledged, on disk: batches survive a kill -9 at any byte.
+//!
+//! ```text
+//!   DIR/<lease>/<first seq>.seg   batches in order, appended and synced before they are sent
+//!   DIR/<lease>/acknowledged      how many the coordinator has; a lost write only repeats some
+//!   DIR/<lease>/refused.bin       batches that the coordinator would not take, for a person to see
+//! ```
+//!
+//! A lease has one [`Writer`] and any number of readers, which see what is synced and nothing else.
+//! Its folder goes when its last record has been written and every batch acknowledged.
+
+mod segment;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use domain::ids::{LaunchId, LeaseId};
+use domain::job::{JobOutcome, LaunchOutcome};
+use domain::record::{Batch, JobFinished, LaunchFinished, Record};
+use prost::Message;
+use proto::wire;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+use segment::{Header, Scan};
+
+/// A segment is closed when it has grown so large; acknowledged ones are deleted whole.
+const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+
+/// Given up when the disk is full, so that the end of a job can still be written.
+const RESERVE_BYTES: usize = 256 * 1024;
+
+const ACKNOWLEDGED: &str = "acknowledged";
+const REFUSED: &str = "refused.bin";
+const RESERVE: &str = "reserve";
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("cannot {action} {path}: {source}", path = path.display())]
+    File {
+        action: &'static str,
+        path: PathBuf,
+        source: io::Error,
+    },
+    #[error("{path} is damaged at byte {at}", path = path.display())]
+    Damaged { path: PathBuf, at: u64 },
+    #[error("lease {0} is being written already")]
+    Busy(LeaseId),
+}
+
+impl Error {
+    fn file(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        let path = path.to_owned();
+        move |source| Self::File {
+            action,
+            path,
+            source,
+        }
+    }
+
+    pub fn is_full_disk(&self) -> bool {
+        matches!(self, Self::File { source, .. } if matches!(
+            source.kind(),
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge
+        ))
+    }
+}
+
+/// A lease that was interrupted: its last record is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unfinished {
+    pub lease: LeaseId,
+    pub open_launch: Option<LaunchId>,
+}
+
+/// What is known of one lease without reading its segments.
+#[derive(Debug, Default)]
+struct Held {
+    /// First seq of each segment, and how many of its bytes are synced.
+    segments: BTreeMap<u64, u64>,
+    /// Batches on disk since the lease began; also the next seq.
+    written: u64,
+    /// Batches that the coordinator has, all before the first it has not.
+    acknowledged: u64,
+    finished: bool,
+    open_launch: Option<LaunchId>,
+    writing: bool,
+}
+
+#[derive(Debug)]
+pub struct Spool {
+    dir: PathBuf,
+    held: Mutex<BTreeMap<LeaseId, Held>>,
+    grown: watch::Sender<()>,
+}
+
+impl Spool {
+    /// Opens the folder, made where it is missing; torn tails of a killed agent are cut off.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Arc<Self>, Error> {
+        let dir = dir.into();
+        fs::create_dir_all(&dir).map_err(Error::file("make the folder", &dir))?;
+        let reserve = dir.join(RESERVE);
+        if !reserve.exists() {
+            fs::write(&reserve, vec![0; RESERVE_BYTES]).map_err(Error::file("write", &reserve))?;
+        }
+        let mut held = BTreeMap::new();
+        for entry in fs::read_dir(&dir).map_err(Error::file("list", &dir))? {
+            let entry = entry.map_err(Error::file("list", &dir))?;
+            let Some(lease) = entry
+                .file_name()
+                .to_str()
+                .and_then(|name| name.parse().ok())
+            else {
+                continue;
+            };
+            let lease_dir = entry.path();
+            let found = recover(&lease_dir)?;
+            if found.finished && found.acknowledged == found.written {
+                remove(&lease_dir)?;
+            } else {
+                held.insert(lease, found);
+            }
+        }
+        let (grown, _) = watch::channel(());
+        Ok(Arc::new(Self {
+            dir,
+            held: Mutex::new(held),
+            grown,
+        }))
+    }
+
+    /// Leases with something left to write or to upload, oldest first.
+    pub fn leases(&self) -> Vec<LeaseId> {
+        self.lock().keys().copied().collect()
+    }
+
+    pub fn holds(&self, lease: LeaseId) -> bool {
+        self.lock().contains_key(&lease)
+    }
+
+    /// Leases whose last record was never written, and that nobody is writing now.
+    pub fn unfinished(&self) -> Vec<Unfinished> {
+        let held = self.lock();
+        held.iter()
+            .filter(|(_, held)| !held.finished && !held.writing)
+            .map(|(&lease, held)| Unfinished {
+                lease,
+                open_launch: held.open_launch,
+            })
+            .collect()
+    }
+
+    /// Wakes when there may be more to upload.
+    pub fn grown(&self) -> watch::Receiver<()> {
+        self.grown.subscribe()
+    }
+
+    /// The one writer of a lease, new or interrupted.
+    pub fn writer(self: &Arc<Self>, lease: LeaseId) -> Result<Writer, Error> {
+        let dir = self.lease_dir(lease);
+        fs::create_dir_all(&dir).map_err(Error::file("make the folder", &dir))?;
+        {
+            let mut all = self.lock();
+            let held = all.entry(lease).or_default();
+            if held.writing {
+                return Err(Error::Busy(lease));
+            }
+            held.writing = true;
+        }
+        let mut writer = Writer {
+            spool: Arc::clone(self),
+            lease,
+            dir,
+            segment: None,
+        };
+        writer.open_segment()?;
+        Ok(writer)
+    }
+
+    /// The first batch that is not acknowledged, if any is synced.
+    pub fn reader(&self, lease: LeaseId) -> Option<Reader> {
+        let all = self.lock();
+        let held = all.get(&lease)?;
+        (held.acknowledged < held.written).then(|| Reader {
+            lease,
+            dir: self.lease_dir(lease),
+            next: held.acknowledged,
+            scan: None,
+        })
+    }
+
+    /// Forgets all batches below `count`; true when nothing of the lease is left.
+    pub fn acknowledge(&self, lease: LeaseId, count: u64) -> Result<bool, Error> {
+        let dir = self.lease_dir(lease);
+        let mut all = self.lock();
+        let Some(held) = all.get_mut(&lease) else {
+            return Ok(true);
+        };
+        let count = count.min(held.written);
+        if count > held.acknowledged {
+            held.acknowledged = count;
+            segment::write_count(&dir.join(ACKNOWLEDGED), count)
+                .map_err(Error::file("write in", &dir))?;
+        }
+        if held.finished && held.acknowledged == held.written {
+            all.remove(&lease);
+            remove(&dir)?;
+            return Ok(true);
+        }
+        // The last segment is being written; each other one ends where the next begins.
+        let ends: Vec<u64> = held.segments.keys().skip(1).copied().collect();
+        let starts: Vec<u64> = held.segments.keys().copied().collect();
+        for (start, end) in starts.into_iter().zip(ends) {
+            if end <= held.acknowledged {
+                held.segments.remove(&start);
+                let path = segment::path(&dir, start);
+                fs::remove_file(&path).map_err(Error::file("delete", &path))?;
+            }
+        }
+        Ok(false)
+    }
+
+    /// Ends a lease that is dead: what is written is still uploaded, and no last record will come.
+    /// True when nothing of it is left.
+    pub fn abandon(&self, lease: LeaseId) -> Result<bool, Error> {
+        if let Some(held) = self.lock().get_mut(&lease) {
+            held.finished = true;
+        }
+        self.acknowledge(lease, 0)
+    }
+
+    /// Ends every lease that a killed agent left open: its launch was interrupted, its job goes back.
+    pub fn end_interrupted(self: &Arc<Self>, now: OffsetDateTime) -> Result<(), Error> {
+        for Unfinished { lease, open_launch } in self.unfinished() {
+            tracing::info!(%lease, "ending a lease that was interrupted");
+            let interrupted = open_launch.map(|launch_id| {
+                Record::LaunchFinished(LaunchFinished {
+                    launch_id,
+                    outcome: LaunchOutcome::Interrupted,
+                    message: "the agent was restarted".to_owned(),
+                    finished_at: now,
+                    steady: false,
+                    warmup_iterations: 0,
+                    reasons: Vec::new(),
+                    stderr_tail: String::new(),
+                    exit_code: None,
+                    signal: None,
+                })
+            });
+            let released = Record::JobFinished(JobFinished {
+                outcome: JobOutcome::Released,
+                reason: "the agent was restarted".to_owned(),
+            });
+            let records = interrupted.into_iter().chain([released]).collect();
+            self.writer(lease)?.append(records)?;
+        }
+        Ok(())
+    }
+
+    /// Sets aside a batch that the coordinator refuses for its content, so that it blocks nothing.
+    pub fn quarantine(&self, lease: LeaseId, batch: &wire::Batch) -> Result<PathBuf, Error> {
+        // Beside the leases' folders: it must outlive them.
+        let path = self.dir.join(format!("{lease}-{REFUSED}"));
+        OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&path)
+            .and_then(|mut file| {
+                file.write_all(&batch.encode_length_delimited_to_vec())?;
+                file.sync_data()
+            })
+            .map_err(Error::file("write", &path))?;
+        Ok(path)
+    }
+
+    fn lease_dir(&self, lease: LeaseId) -> PathBuf {
+        self.dir.join(lease.to_string())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<LeaseId, Held>> {
+        // What the map says is corrected by the files at the next start; a panic elsewhere is no
+        // reason to stop uploading.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Appends batches of one lease.
+#[derive(Debug)]
+pub struct Writer {
+    spool: Arc<Spool>,
+    lease: LeaseId,
+    dir: PathBuf,
+    segment: Option<Open>,
+}
+
+#[derive(Debug)]
+struct Open {
+    first_seq: u64,
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+}
+
+impl Writer {
+    pub fn lease(&self) -> LeaseId {
+        self.lease
+    }
+
+    /// Writes the records as the next batch and returns when they are on the disk. After an error
+    /// nothing of them is there.
+    pub fn append(&mut self, records: Vec<Record>) -> Result<u64, Error> {
+        let last = Follow::through(&records);
+        let seq = self.held(|held| held.written);
+        let batch = wire::Batch::from(Batch {
+            lease_id: self.lease,
+            seq,
+            records,
+        });
+        let frame = segment::frame(&batch.encode_to_vec());
+        if self
+            .segment
+            .as_ref()
+            .is_none_or(|open| open.bytes >= SEGMENT_BYTES)
+        {
+            self.open_segment()?;
+        }
+        let Some(open) = &mut self.segment else {
+            unreachable!("open_segment leaves one open");
+        };
+        let written = open
+            .file
+            .write_all_at(&frame, open.bytes)
+            .and_then(|()| open.file.sync_data());
+        if let Err(source) = written {
+            // What stands behind `bytes` would be cut at the next start; cut it now, to give the
+            // space back. A failure of this changes nothing.
+            open.file.set_len(open.bytes).ok();
+            return Err(Error::File {
+                action: "write",
+                path: open.path.clone(),
+                source,
+            });
+        }
+        open.bytes += frame.len() as u64;
+        let (first_seq, bytes) = (open.first_seq, open.bytes);
+        self.held(|held| {
+            held.written = seq + 1;
+            held.segments.insert(first_seq, bytes);
+            last.apply(held);
+        });
+        self.spool.grown.send_replace(());
+        Ok(seq)
+    }
+
+    /// Makes room on a full disk, once: for the records that end a launch and its job.
+    pub fn give_up_reserve(&self) -> bool {
+        fs::remove_file(self.spool.dir.join(RESERVE)).is_ok()
+    }
+
+    fn open_segment(&mut self) -> Result<(), Error> {
+        let (first_seq, open_launch) = self.held(|held| (held.written, held.open_launch));
+        let path = segment::path(&self.dir, first_seq);
+        let header = Header {
+            first_seq,
+            open_launch,
+        };
+        let file = segment::create(&path, &header).map_err(Error::file("write", &path))?;
+        File::open(&self.dir)
+            .and_then(|dir| dir.sync_all())
+            .map_err(Error::file("sync", &self.dir))?;
+        let bytes = segment::HEADER_BYTES;
+        self.held(|held| held.segments.insert(first_seq, bytes));
+        self.segment = Some(Open {
+            first_seq,
+            path,
+            file,
+            bytes,
+        });
+        Ok(())
+    }
+
+    fn held<T>(&self, f: impl FnOnce(&mut Held) -> T) -> T {
+        f(self.spool.lock().entry(self.lease).or_default())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        if let Some(held) = self.spool.lock().get_mut(&self.lease) {
+            held.writing = false;
+        }
+    }
+}
+
+/// Reads a lease's synced batches in order.
+#[derive(Debug)]
+pub struct Reader {
+    lease: LeaseId,
+    dir: PathBuf,
+    next: u64,
+    scan: Option<(u64, Scan)>,
+}
+
+impl Reader {
+    /// The seq of the batch that comes next.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
+    pub fn next(&mut self, spool: &Spool) -> Result<Option<wire::Batch>, Error> {
+        loop {
+            let place = {
+                let all = spool.lock();
+                let Some(held) = all.get(&self.lease) else {
+                    return Ok(None);
+                };
+                if self.next >= held.written {
+                    return Ok(None);
+                }
+                // The segment that holds `next`: the last one that begins at or before it.
+                held.segments
+                    .range(..=self.next)
+                    .next_back()
+                    .map(|(&first, &bytes)| (first, bytes))
+            };
+            let Some((first_seq, synced)) = place else {
+                return Ok(None);
+            };
+            let path = segment::path(&self.dir, first_seq);
+            if self
+                .scan
+                .as_ref()
+                .is_none_or(|(open, _)| *open != first_seq)
+            {
+                let scan = Scan::open(&path).map_err(Error::file("read", &path))?;
+                self.scan = Some((first_seq, scan));
+            }
+            let Some((_, scan)) = &mut self.scan else {
+                unreachable!("set above");
+            };
+            let at = scan.at();
+            let Some(body) = scan.next(synced).map_err(Error::file("read", &path))? else {
+                return Err(Error::Damaged { path, at });
+            };
+            let batch =
+                wire::Batch::decode(body.as_slice()).map_err(|_| Error::Damaged { path, at })?;
+            if batch.seq >= self.next {
+                self.next = batch.seq + 1;
+                return Ok(Some(batch));
+            }
+        }
+    }
+}
+
+/// What a row of records leaves behind: which launch is open, and whether the job ended.
+#[derive(Clone, Copy, Default)]
+struct Follow {
+    launch: Opening,
+    finished: bool,
+}
+
+#[derive(Clone, Copy, Default)]
+enum Opening {
+    #[default]
+    AsBefore,
+    Opened(LaunchId),
+    Closed,
+}
+
+impl Follow {
+    fn through(records: &[Record]) -> Self {
+        let mut follow = Self::default();
+        for record in records {
+            match record {
+                Record::LaunchStarted(started) => {
+                    follow.launch = Opening::Opened(started.launch_id);
+                }
+                Record::LaunchFinished(_) => follow.launch = Opening::Closed,
+                Record::JobFinished(_) => follow.finished = true,
+                Record::LaunchModel(_) | Record::Iteration { .. } | Record::Reading(_) => {}
+            }
+        }
+        follow
+    }
+
+    fn apply(self, held: &mut Held) {
+        match self.launch {
+            Opening::AsBefore => {}
+            Opening::Opened(launch) => held.open_launch = Some(launch),
+            Opening::Closed => held.open_launch = None,
+        }
+        held.finished |= self.finished;
+    }
+}
+
+fn recover(dir: &Path) -> Result<Held, Error> {
+    let mut held = Held::default();
+    let mut firsts: Vec<u64> = fs::read_dir(dir)
+        .map_err(Error::file("list", dir))?
+        .filter_map(|entry| segment::first_seq(&entry.ok()?.path()))
+        .collect();
+    firsts.sort_unstable();
+    for (index, &first_seq) in firsts.iter().enumerate() {
+        let path = segment::path(dir, first_seq);
+        let is_last = index + 1 == firsts.len();
+        let mut scan = match Scan::open(&path) {
+            Ok(scan) => scan,
+            // Killed between the making of a segment and the syncing of its header.
+            Err(error) if is_last && error.kind() == io::ErrorKind::InvalidData => {
+                fs::remove_file(&path).map_err(Error::file("delete", &path))?;
+                continue;
+            }
+            Err(source) => return Err(Error::file("read", &path)(source)),
+        };
+        if index == 0 {
+            held.open_launch = scan.header().open_launch;
+            held.acknowledged = first_seq;
+        }
+        held.written = first_seq;
+        let end = scan.file_bytes().map_err(Error::file("read", &path))?;
+        while let Some(body) = scan.next(end).map_err(Error::file("read", &path))? {
+            let Ok(batch) = wire::Batch::decode(body.as_slice()) else {
+                break;
+            };
+            held.written = batch.seq + 1;
+            if let Ok(batch) = Batch::try_from(batch) {
+                Follow::through(&batch.records).apply(&mut held);
+            }
+        }
+        let sound = scan.at();
+        if sound < end {
+            tracing::info!(path = %path.display(), bytes = end - sound, "cut a torn tail off");
+            scan.truncate().map_err(Error::file("cut", &path))?;
+        }
+        held.segments.insert(first_seq, sound);
+    }
+    let count = segment::read_count(&dir.join(ACKNOWLEDGED)).unwrap_or_default();
+    held.acknowledged = held.acknowledged.max(count).min(held.written);
+    Ok(held)
+}
+
+fn remove(dir: &Path) -> Result<(), Error> {
+    fs::remove_dir_all(dir).map_err(Error::file("delete", dir))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,245 @@
+//! Batches on a disk that is cut at every byte, and what is left of them.
+
+use std::collections::BTreeSet;
+
+use domain::record::{LaunchStarted, Reading};
+use time::OffsetDateTime;
+
+use super::*;
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+fn reading(value: f64) -> Record {
+    Record::Reading(Reading {
+        at: NOW,
+        sensor: "cpu_ratio".into(),
+        value,
+    })
+}
+
+fn started(launch_id: LaunchId) -> Record {
+    Record::LaunchStarted(LaunchStarted {
+        launch_id,
+        case_key: "new=8,depth=0".into(),
+        ordinal: 0,
+        position: 0,
+        started_at: NOW,
+        seed: 1,
+    })
+}
+
+fn end() -> Record {
+    Record::JobFinished(JobFinished {
+        outcome: JobOutcome::Succeeded,
+        reason: String::new(),
+    })
+}
+
+fn read(spool: &Spool, lease: LeaseId) -> Vec<wire::Batch> {
+    let Some(mut reader) = spool.reader(lease) else {
+        return Vec::new();
+    };
+    std::iter::from_fn(|| reader.next(spool).unwrap()).collect()
+}
+
+fn seqs(spool: &Spool, lease: LeaseId) -> Vec<u64> {
+    read(spool, lease).iter().map(|batch| batch.seq).collect()
+}
+
+#[test]
+fn what_is_written_is_read_in_order_until_it_is_acknowledged() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let lease = LeaseId::new();
+    let mut writer = spool.writer(lease).unwrap();
+    for value in 0..5 {
+        writer.append(vec![reading(value.into())]).unwrap();
+    }
+    assert_eq!(seqs(&spool, lease), [0, 1, 2, 3, 4]);
+    assert!(!spool.acknowledge(lease, 3).unwrap());
+    assert_eq!(seqs(&spool, lease), [3, 4]);
+    assert_eq!(writer.append(vec![end()]).unwrap(), 5);
+    assert!(spool.acknowledge(lease, 6).unwrap(), "all of it is known");
+    assert!(!spool.holds(lease));
+    drop(writer);
+    assert!(Spool::open(dir.path()).unwrap().leases().is_empty());
+}
+
+#[test]
+fn a_lease_has_one_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let lease = LeaseId::new();
+    let first = spool.writer(lease).unwrap();
+    assert!(matches!(spool.writer(lease), Err(Error::Busy(_))));
+    drop(first);
+    spool.writer(lease).unwrap();
+}
+
+/// The bytes of a spool with four batches, and where each of its frames ends.
+fn four_batches() -> (LeaseId, LaunchId, Vec<u8>, Vec<usize>) {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let (lease, launch) = (LeaseId::new(), LaunchId::new());
+    let mut writer = spool.writer(lease).unwrap();
+    let path = segment::path(&spool.lease_dir(lease), 0);
+    let mut ends = vec![segment::HEADER_BYTES as usize];
+    for records in [
+        vec![started(launch), reading(1.0)],
+        vec![reading(2.0)],
+        vec![reading(3.0), reading(4.0)],
+        vec![reading(5.0)],
+    ] {
+        writer.append(records).unwrap();
+        ends.push(fs::metadata(&path).unwrap().len() as usize);
+    }
+    (lease, launch, fs::read(&path).unwrap(), ends)
+}
+
+#[test]
+fn a_kill_at_any_byte_loses_only_what_was_not_synced() {
+    let (lease, launch, bytes, ends) = four_batches();
+    for cut in 0..=bytes.len() {
+        let dir = tempfile::tempdir().unwrap();
+        let lease_dir = dir.path().join(lease.to_string());
+        fs::create_dir_all(&lease_dir).unwrap();
+        fs::write(segment::path(&lease_dir, 0), &bytes[..cut]).unwrap();
+        let whole = ends
+            .iter()
+            .filter(|&&end| end <= cut)
+            .count()
+            .saturating_sub(1);
+
+        let spool = Spool::open(dir.path()).unwrap();
+        assert_eq!(seqs(&spool, lease).len(), whole, "cut at {cut}");
+        let open_launch = (whole > 0).then_some(launch);
+        assert_eq!(spool.unfinished(), [Unfinished { lease, open_launch }]);
+        // And it goes on without a gap.
+        let mut writer = spool.writer(lease).unwrap();
+        assert_eq!(writer.append(vec![reading(9.0)]).unwrap(), whole as u64);
+        let expected: Vec<u64> = (0..=whole as u64).collect();
+        assert_eq!(seqs(&spool, lease), expected, "cut at {cut}");
+    }
+}
+
+#[test]
+fn a_flipped_bit_ends_the_segment_before_it() {
+    let (lease, _, bytes, ends) = four_batches();
+    for at in ends[1]..bytes.len() {
+        let dir = tempfile::tempdir().unwrap();
+        let lease_dir = dir.path().join(lease.to_string());
+        fs::create_dir_all(&lease_dir).unwrap();
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 0x40;
+        fs::write(segment::path(&lease_dir, 0), &bytes).unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let sound = ends.iter().filter(|&&end| end <= at).count() - 1;
+        assert_eq!(seqs(&spool, lease).len(), sound, "flipped at {at}");
+    }
+}
+
+#[test]
+fn an_interrupted_lease_is_ended_once_and_its_launch_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (lease, launch) = (LeaseId::new(), LaunchId::new());
+    let spool = Spool::open(dir.path()).unwrap();
+    spool
+        .writer(lease)
+        .unwrap()
+        .append(vec![started(launch)])
+        .unwrap();
+    for _restart in 0..2 {
+        let spool = Spool::open(dir.path()).unwrap();
+        spool.end_interrupted(NOW).unwrap();
+        assert_eq!(spool.unfinished(), []);
+        let batches = read(&spool, lease);
+        assert_eq!(batches.len(), 2);
+        let last = Batch::try_from(batches[1].clone()).unwrap();
+        let [Record::LaunchFinished(finished), Record::JobFinished(job)] = &last.records[..] else {
+            panic!("{last:?}");
+        };
+        assert_eq!(
+            (finished.launch_id, finished.outcome),
+            (launch, LaunchOutcome::Interrupted)
+        );
+        assert_eq!(job.outcome, JobOutcome::Released);
+    }
+}
+
+#[test]
+fn old_segments_go_when_they_are_acknowledged_and_the_open_launch_is_still_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let (lease, launch) = (LeaseId::new(), LaunchId::new());
+    let mut writer = spool.writer(lease).unwrap();
+    writer.append(vec![started(launch)]).unwrap();
+    let large = Record::Reading(Reading {
+        at: NOW,
+        sensor: "x".repeat(SEGMENT_BYTES as usize / 2),
+        value: 0.0,
+    });
+    for _ in 0..6 {
+        writer.append(vec![large.clone()]).unwrap();
+    }
+    let segments = || fs::read_dir(spool.lease_dir(lease)).unwrap().count();
+    assert!(segments() >= 3);
+    assert_eq!(seqs(&spool, lease), [0, 1, 2, 3, 4, 5, 6]);
+    assert!(!spool.acknowledge(lease, 7).unwrap());
+    assert!(segments() <= 2, "the open segment and the count");
+    drop(writer);
+    let again = Spool::open(dir.path()).unwrap();
+    let open_launch = Some(launch);
+    assert_eq!(again.unfinished(), [Unfinished { lease, open_launch }]);
+    assert!(
+        read(&again, lease).is_empty(),
+        "acknowledged is acknowledged"
+    );
+    assert_eq!(again.writer(lease).unwrap().append(vec![end()]).unwrap(), 7);
+}
+
+#[test]
+fn a_lost_acknowledgement_repeats_batches_and_loses_none() {
+    let (lease, _, bytes, _) = four_batches();
+    let dir = tempfile::tempdir().unwrap();
+    let lease_dir = dir.path().join(lease.to_string());
+    fs::create_dir_all(&lease_dir).unwrap();
+    fs::write(segment::path(&lease_dir, 0), bytes).unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    spool.acknowledge(lease, 2).unwrap();
+    fs::write(lease_dir.join(ACKNOWLEDGED), b"torn").unwrap();
+    let again = Spool::open(dir.path()).unwrap();
+    assert_eq!(seqs(&again, lease), [0, 1, 2, 3]);
+}
+
+#[test]
+fn a_dead_lease_is_forgotten_when_its_evidence_is_uploaded() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let lease = LeaseId::new();
+    let mut writer = spool.writer(lease).unwrap();
+    writer.append(vec![reading(1.0)]).unwrap();
+    drop(writer);
+    assert!(!spool.abandon(lease).unwrap());
+    assert_eq!(spool.unfinished(), []);
+    assert!(spool.acknowledge(lease, 1).unwrap());
+    let held: BTreeSet<LeaseId> = spool.leases().into_iter().collect();
+    assert!(held.is_empty());
+}
+
+#[test]
+fn a_full_disk_leaves_whole_batches_and_its_reserve_ends_the_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let lease = LeaseId::new();
+    let mut writer = spool.writer(lease).unwrap();
+    writer.append(vec![reading(1.0)]).unwrap();
+    // A segment that takes no more writes stands for the full disk.
+    let open = writer.segment.as_mut().unwrap();
+    let sound = std::mem::replace(&mut open.file, File::open(&open.path).unwrap());
+    assert!(writer.append(vec![reading(2.0)]).is_err());
+    writer.segment.as_mut().unwrap().file = sound;
+    assert_eq!(writer.append(vec![reading(3.0)]).unwrap(), 1, "no gap");
+    assert_eq!(seqs(&spool, lease), [0, 1]);
+    assert!(writer.give_up_reserve());
+    assert!(!writer.give_up_reserve(), "once");
+}

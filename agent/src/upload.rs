@@ -1,0 +1,249 @@
+//! Batches from the spool to the coordinator, again and again until acknowledged.
+//!
+//! A stream is opened when there is something to send. At most a window of batches is on its way;
+//! a new stream begins at the first batch that is not acknowledged. A batch whose content the
+//! coordinator refuses is found by sending one at a time, set aside, and passed over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+use domain::ids::LeaseId;
+use prost::Message;
+use proto::wire::agent_service_client::AgentServiceClient;
+use proto::{MAX_MESSAGE_BYTES, wire};
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+use tonic::{Code, Status, Streaming};
+
+use crate::spool::{Reader, Spool};
+
+/// Batches on their way: enough to fill a commit of the coordinator and the next behind it.
+const WINDOW: usize = 64;
+
+/// And their bytes, so that large batches do not fill the memory.
+const WINDOW_BYTES: usize = 8 * 1024 * 1024;
+
+const RETRY_MIN: Duration = Duration::from_millis(200);
+/// Half of what a pause may be: jitter adds up to as much again.
+const RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// How a stream ended.
+enum End {
+    /// The coordinator closed it, or the network did.
+    Broken(Status),
+    /// It refuses the content of one of these batches.
+    Refused(Status, Vec<(LeaseId, u64)>),
+}
+
+/// Uploads until it is aborted; tells of leases of which nothing is left.
+pub async fn run(channel: Channel, spool: Arc<Spool>, settled: mpsc::Sender<LeaseId>) {
+    let client = AgentServiceClient::new(channel)
+        .max_encoding_message_size(MAX_MESSAGE_BYTES)
+        .max_decoding_message_size(MAX_MESSAGE_BYTES);
+    let backoff = ExponentialBuilder::new()
+        .with_min_delay(RETRY_MIN)
+        .with_max_delay(RETRY_MAX)
+        .with_jitter()
+        .without_max_times();
+    let mut pauses = backoff.build();
+    let mut window = WINDOW;
+    loop {
+        let mut flight = Flight::new(&spool, &settled, window);
+        match flight.fly(client.clone()).await {
+            End::Refused(why, suspects) => match suspects[..] {
+                [(lease, seq)] => {
+                    set_aside(&spool, &settled, lease, seq, &why).await;
+                    window = WINDOW;
+                }
+                _ => window = 1,
+            },
+            End::Broken(status) => {
+                window = WINDOW;
+                if flight.acknowledged > 0 {
+                    pauses = backoff.build();
+                }
+                tracing::warn!(error = service::tls::explain(&status), "upload interrupted");
+                sleep(pauses.next().unwrap_or(RETRY_MAX)).await;
+            }
+        }
+    }
+}
+
+/// A batch that would be refused for ever must not stand before all others.
+async fn set_aside(
+    spool: &Spool,
+    settled: &mpsc::Sender<LeaseId>,
+    lease: LeaseId,
+    seq: u64,
+    why: &Status,
+) {
+    let batch = spool.reader(lease).map(|mut reader| reader.next(spool));
+    let kept = match batch {
+        Some(Ok(Some(batch))) if batch.seq == seq => spool.quarantine(lease, &batch),
+        _ => return,
+    };
+    match kept {
+        Ok(path) => {
+            tracing::error!(
+                %lease, seq, why = why.message(), kept = %path.display(),
+                "the coordinator refuses a batch; it is set aside and not uploaded"
+            );
+            acknowledge(spool, settled, lease, seq + 1).await;
+        }
+        Err(error) => tracing::error!(%lease, seq, %error, "a refused batch cannot be set aside"),
+    }
+}
+
+async fn acknowledge(spool: &Spool, settled: &mpsc::Sender<LeaseId>, lease: LeaseId, count: u64) {
+    match spool.acknowledge(lease, count) {
+        // Who listened ends with us.
+        Ok(true) => drop(settled.send(lease).await),
+        Ok(false) => {}
+        // The batches are sent again, which costs time only.
+        Err(error) => tracing::error!(%lease, %error, "an acknowledgement was not kept"),
+    }
+}
+
+/// What one stream has sent and not seen acknowledged.
+struct Flight<'a> {
+    spool: &'a Arc<Spool>,
+    settled: &'a mpsc::Sender<LeaseId>,
+    window: usize,
+    readers: BTreeMap<LeaseId, Reader>,
+    sent: BTreeMap<LeaseId, BTreeMap<u64, usize>>,
+    acknowledged: u64,
+}
+
+impl<'a> Flight<'a> {
+    fn new(spool: &'a Arc<Spool>, settled: &'a mpsc::Sender<LeaseId>, window: usize) -> Self {
+        Self {
+            spool,
+            settled,
+            window,
+            readers: BTreeMap::new(),
+            sent: BTreeMap::new(),
+            acknowledged: 0,
+        }
+    }
+
+    async fn fly(&mut self, mut client: AgentServiceClient<Channel>) -> End {
+        let mut grown = self.spool.grown();
+        let (sender, batches) = mpsc::channel(WINDOW);
+        // The first batches are queued before the call: a server may answer only when one came.
+        loop {
+            grown.mark_unchanged();
+            self.fill(&sender);
+            if !self.sent.is_empty() {
+                break;
+            }
+            // The spool outlives us.
+            grown.changed().await.ok();
+        }
+        let mut acks = match client.upload(ReceiverStream::new(batches)).await {
+            Ok(response) => response.into_inner(),
+            Err(status) => return self.ended(status),
+        };
+        loop {
+            tokio::select! {
+                ack = next(&mut acks) => match ack {
+                    Ok(ack) => self.take(ack).await,
+                    Err(status) => return self.ended(status),
+                },
+                _ = grown.changed() => {}
+            }
+            grown.mark_unchanged();
+            self.fill(&sender);
+        }
+    }
+
+    fn ended(&self, status: Status) -> End {
+        match status.code() {
+            Code::InvalidArgument => {
+                let suspects = self
+                    .sent
+                    .iter()
+                    .flat_map(|(lease, batches)| batches.keys().map(|seq| (*lease, *seq)));
+                End::Refused(status, suspects.collect())
+            }
+            _ => End::Broken(status),
+        }
+    }
+
+    /// Sends what the window allows, oldest lease first. Reads of a few synced and therefore cached
+    /// pages: not worth a thread.
+    fn fill(&mut self, sender: &mpsc::Sender<wire::Batch>) {
+        for lease in self.spool.leases() {
+            let reader = match self.readers.entry(lease) {
+                std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
+                std::collections::btree_map::Entry::Vacant(free) => {
+                    match self.spool.reader(lease) {
+                        Some(reader) => free.insert(reader),
+                        None => continue,
+                    }
+                }
+            };
+            loop {
+                let in_flight: usize = self.sent.values().map(BTreeMap::len).sum();
+                let bytes: usize = self.sent.values().flat_map(BTreeMap::values).sum();
+                if in_flight >= self.window || bytes >= WINDOW_BYTES {
+                    return;
+                }
+                // Room first: a batch once read must go.
+                let Ok(place) = sender.try_reserve() else {
+                    return;
+                };
+                match reader.next(self.spool) {
+                    Ok(Some(batch)) => {
+                        let bytes = batch.encoded_len();
+                        self.sent.entry(lease).or_default().insert(batch.seq, bytes);
+                        place.send(batch);
+                    }
+                    Ok(None) => break,
+                    Err(error) => {
+                        tracing::error!(%lease, %error, "the spool cannot be read; trying again later");
+                        break;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take(&mut self, ack: wire::BatchAck) {
+        let Ok(lease) = ack.lease_id.parse::<LeaseId>() else {
+            tracing::warn!(lease = ack.lease_id, "an acknowledgement of no lease");
+            return;
+        };
+        let Some(sent) = self.sent.get_mut(&lease) else {
+            return;
+        };
+        if sent.remove(&ack.seq).is_none() {
+            return;
+        }
+        self.acknowledged += 1;
+        // All before the first that is still on its way, or all that was sent.
+        let count = if let Some(&first) = sent.keys().next() {
+            first
+        } else {
+            self.sent.remove(&lease);
+            let reader = self.readers.get(&lease);
+            reader.map_or(ack.seq + 1, Reader::position)
+        };
+        acknowledge(self.spool, self.settled, lease, count).await;
+    }
+}
+
+async fn next(acks: &mut Streaming<wire::BatchAck>) -> Result<wire::BatchAck, Status> {
+    match acks.message().await? {
+        Some(ack) => Ok(ack),
+        None => Err(Status::unavailable("the coordinator closed the upload")),
+    }
+}
+
+/// Leases as a set, for the session.
+pub fn spooled(spool: &Spool) -> BTreeSet<LeaseId> {
+    spool.leases().into_iter().collect()
+}

@@ -1,0 +1,261 @@
+//! What a launch will need of the machine's memory, told before the first byte of weights is read: a
+//! machine that runs out of it swaps, or stops, and measures neither.
+
+use std::fs;
+
+use domain::expand::would_not_fit;
+use domain::model::{Dtype, ModelRef, ModelSource};
+use domain::suite::Case;
+use serde_json::Value;
+
+use crate::load::{LoadError, ModelFolder};
+use crate::models::cache;
+use crate::models::config::{Config, ConfigError};
+use crate::suites;
+
+/// Why a case is not measured with a model.
+#[derive(Debug, thiserror::Error)]
+pub enum Misfit {
+    #[error("{}", would_not_fit(*needs_bytes, *has_bytes))]
+    Memory { needs_bytes: u64, has_bytes: u64 },
+    #[error(
+        "the case puts {positions} positions through the model, whose max_position_embeddings is \
+         {max_positions}: shorten the prompt, the depth or the new tokens"
+    )]
+    Context { positions: u64, max_positions: u64 },
+}
+
+/// What a prediction is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Outline {
+    weight_bytes: u64,
+    bytes_per_value: u64,
+    hidden: u64,
+    layers: u64,
+    intermediate: u64,
+    heads: u64,
+    kv_heads: u64,
+    head_dim: u64,
+    vocab: u64,
+    max_positions: Option<u64>,
+}
+
+impl Outline {
+    /// Of a synthetic model, whose weights may not be written yet; None for others.
+    pub fn of_catalogue(model: &ModelRef) -> Option<Self> {
+        let ModelSource::Synthetic(architecture) = &model.source else {
+            return None;
+        };
+        let dtype = model.dtype.unwrap_or(Dtype::Bf16);
+        let Value::Object(keys) = architecture.config_json(dtype.as_str()) else {
+            return None;
+        };
+        let weight_bytes = architecture.weight_bytes(dtype.bytes());
+        Self::read(&Config::from_map(keys), weight_bytes, Some(dtype)).ok()
+    }
+
+    /// Of a model's files, by their sizes.
+    pub fn of_files(folder: &ModelFolder, dtype: Option<Dtype>) -> Result<Self, LoadError> {
+        let text = fs::read_to_string(&folder.config).map_err(LoadError::io(&folder.config))?;
+        let mut file_bytes = 0;
+        for file in &folder.weights {
+            file_bytes += fs::metadata(file).map_err(LoadError::io(file))?.len();
+        }
+        Config::parse(&text)
+            .and_then(|config| Self::read(&config, file_bytes, dtype))
+            .map_err(|source| LoadError::Config {
+                folder: folder.path.clone(),
+                source,
+            })
+    }
+
+    fn read(config: &Config, file_bytes: u64, dtype: Option<Dtype>) -> Result<Self, ConfigError> {
+        let required = |key| config.required_size(key).map(|size| size as u64);
+        let optional = |key| config.size(key).map(|size| size.map(|size| size as u64));
+        let (hidden, heads) = (required("hidden_size")?, required("num_attention_heads")?);
+        // Packed weights stay packed whatever the rest is cast to.
+        let is_packed = config.get("quantization").is_some();
+        let stored = stored_dtype(config)?.unwrap_or(Dtype::Bf16);
+        let wanted = dtype.unwrap_or(stored);
+        Ok(Self {
+            weight_bytes: if is_packed {
+                file_bytes
+            } else {
+                file_bytes / stored.bytes() * wanted.bytes()
+            },
+            bytes_per_value: wanted.bytes(),
+            hidden,
+            layers: required("num_hidden_layers")?,
+            intermediate: required("intermediate_size")?,
+            heads,
+            kv_heads: optional("num_key_value_heads")?.unwrap_or(heads),
+            head_dim: optional("head_dim")?.unwrap_or(hidden / heads),
+            vocab: required("vocab_size")?,
+            max_positions: optional("max_position_embeddings")?,
+        })
+    }
+
+    /// Refuses a case that the model's positions or the machine's memory cannot hold. A limit of 0
+    /// is none.
+    pub fn check(
+        &self,
+        case: &Case,
+        fused_attention: bool,
+        limit_bytes: u64,
+    ) -> Result<(), Misfit> {
+        let positions = suites::demand(case).positions;
+        if let Some(max_positions) = self.max_positions.filter(|max| positions > *max) {
+            return Err(Misfit::Context {
+                positions,
+                max_positions,
+            });
+        }
+        let needs_bytes = self.needs_bytes(case, fused_attention);
+        if limit_bytes > 0 && needs_bytes > limit_bytes {
+            return Err(Misfit::Memory {
+                needs_bytes,
+                has_bytes: limit_bytes,
+            });
+        }
+        Ok(())
+    }
+
+    fn needs_bytes(&self, case: &Case, fused_attention: bool) -> u64 {
+        let context = case.context_tokens();
+        let step_tokens = suites::demand(case).step_tokens;
+        self.weight_bytes
+            + self.kv_bytes(context)
+            + self.activation_bytes(step_tokens, context, fused_attention)
+    }
+
+    /// Allocated in steps.
+    fn kv_bytes(&self, context: u64) -> u64 {
+        let allocated = context.next_multiple_of(cache::STEP as u64);
+        2 * self.layers * self.kv_heads * self.head_dim * self.bytes_per_value * allocated
+    }
+
+    /// What one layer keeps at once for a step's tokens: MLX frees as it goes, so that layers do
+    /// not add up. The residual stream and its norm, the projections, the two halves of the gated
+    /// product and their product; the scores too where attention is not fused; then the scores over
+    /// the vocabulary for one position.
+    fn activation_bytes(&self, step_tokens: u64, context: u64, fused_attention: bool) -> u64 {
+        let projections = (self.heads * 2 + self.kv_heads * 2) * self.head_dim;
+        let per_token = 3 * self.hidden + projections + 3 * self.intermediate;
+        let scores = if fused_attention {
+            0
+        } else {
+            2 * self.heads * step_tokens * context
+        };
+        (step_tokens * per_token + scores + 2 * self.vocab) * self.bytes_per_value
+    }
+}
+
+fn stored_dtype(config: &Config) -> Result<Option<Dtype>, ConfigError> {
+    let name = config.stored_dtype()?;
+    Ok(match name.map(|name| name.trim_start_matches("torch.")) {
+        Some("bfloat16") => Some(Dtype::Bf16),
+        Some("float16") => Some(Dtype::F16),
+        Some("float32") => Some(Dtype::F32),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::suite::{decode, load, prefill};
+
+    use super::*;
+
+    fn outline(name: &str) -> Outline {
+        let source = format!("synthetic:{name}").parse().unwrap();
+        Outline::of_catalogue(&ModelRef {
+            source,
+            dtype: Some(Dtype::Bf16),
+        })
+        .unwrap()
+    }
+
+    fn decode(depth: u64, new_tokens: u64) -> Case {
+        Case::Decode(decode::Case { new_tokens, depth })
+    }
+
+    #[test]
+    fn a_model_that_is_too_large_is_told_with_both_figures() {
+        let llama = outline("llama-3.1-8b");
+        let refused = llama
+            .check(&decode(0, 128), true, 8_000_000_000)
+            .unwrap_err();
+        assert!(
+            refused
+                .to_string()
+                .starts_with("would not fit, needs 16.1 GB, has 8.0 GB"),
+            "{refused}"
+        );
+        assert!(llama.check(&decode(0, 128), true, 17_000_000_000).is_ok());
+        assert!(
+            llama.check(&decode(0, 128), true, 0).is_ok(),
+            "no limit is known"
+        );
+    }
+
+    #[test]
+    fn context_and_unfused_scores_need_room_too() {
+        let llama = outline("llama-3.1-8b");
+        let weights = Case::Load(load::Case {
+            regime: load::Regime::Warm,
+        });
+        let deep = decode(32_768, 128);
+        let kv_bytes = llama.needs_bytes(&deep, true) - llama.needs_bytes(&weights, true);
+        assert!(kv_bytes > 131_072 * 32_768, "{kv_bytes}");
+        assert!(llama.needs_bytes(&deep, false) > llama.needs_bytes(&deep, true) + (1 << 30));
+    }
+
+    #[test]
+    fn a_case_may_use_the_last_position_and_none_beyond() {
+        let tiny = outline("tinyllama-1.1b");
+        let prefill = |prompt_tokens| {
+            Case::Prefill(prefill::Case {
+                prompt_tokens,
+                depth: 0,
+                chunk: 2048,
+            })
+        };
+        assert!(tiny.check(&prefill(2048), true, 0).is_ok());
+        assert!(matches!(
+            tiny.check(&prefill(2049), true, 0),
+            Err(Misfit::Context {
+                positions: 2049,
+                max_positions: 2048
+            })
+        ));
+        assert!(tiny.check(&decode(2000, 48), true, 0).is_ok());
+        assert!(tiny.check(&decode(2000, 49), true, 0).is_err());
+    }
+
+    #[test]
+    fn files_are_outlined_by_their_size_and_the_type_they_are_cast_to() {
+        let folder = tempfile::tempdir().unwrap();
+        let weights = folder.path().join("model.safetensors");
+        fs::write(&weights, vec![0; 1000]).unwrap();
+        let config = folder.path().join("config.json");
+        let keys = domain::catalogue::find("nano-llama")
+            .unwrap()
+            .config_json("bfloat16");
+        fs::write(&config, keys.to_string()).unwrap();
+        let files = ModelFolder::open(folder.path()).unwrap();
+        assert_eq!(Outline::of_files(&files, None).unwrap().weight_bytes, 1000);
+        assert_eq!(
+            Outline::of_files(&files, Some(Dtype::F32))
+                .unwrap()
+                .weight_bytes,
+            2000
+        );
+        fs::write(&config, "{}").unwrap();
+        assert!(
+            Outline::of_files(&files, None)
+                .unwrap_err()
+                .to_string()
+                .contains("hidden_size")
+        );
+    }
+}

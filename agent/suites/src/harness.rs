@@ -1,0 +1,282 @@
+//! The one place that reads a clock while the device works.
+//!
+//! ```text
+//!            ┌──────────── until the last three agree, or a limit ───────────┐
+//!   trial ──▶│ prepare ─▶ fence ─▶ run × passes ─▶ fence ─▶ observe ─▶ emit  │──▶ measured: the same,
+//!            └──────────────────────── warm-up ───────────────────────────────┘    passes fixed
+//! ```
+//!
+//! A [`Trial`] knows what to do and what its marks mean; the harness knows when. Between the two
+//! fences nothing is allocated by us, logged or sent; every iteration, warm-up too, goes out as soon
+//! as it is observed. A doubt about a number goes with it as a [`Reason`]; nothing is left out.
+
+pub mod clock;
+pub mod memory;
+pub mod steady;
+
+use std::time::Duration;
+
+use domain::metric::Metric;
+use domain::plan::Protocol;
+use domain::reason::Reason;
+use domain::worker::{Finished, Iteration, Phase, Sample};
+use mlx_rs::error::Exception;
+
+use crate::device;
+use clock::{Region, Watch, WorkerClock};
+use memory::MemoryWatch;
+use steady::Recent;
+
+/// No region repeats its work more often: the marks are kept in memory.
+const MAX_PASSES: u32 = 10_000;
+
+/// What a trial's timed region is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shape {
+    /// Passes that are alike: repeated inside the region until it is long enough.
+    Repeatable,
+    /// One pass that is its own region, marked when it is shorter than the protocol asks for.
+    Whole,
+    /// Something that happens once, of whatever length, and must not be warmed up.
+    Event,
+}
+
+/// One way of working that a case measures: its untimed preparation, its timed pass, its meaning.
+pub trait Trial {
+    /// The label of its iterations.
+    fn mode(&self) -> &'static str;
+
+    fn shape(&self) -> Shape;
+
+    /// How often one pass marks the watch.
+    fn marks_per_pass(&self) -> usize;
+
+    /// Untimed: brings everything that the region needs into being, evaluated, and reserves room for
+    /// what `passes` passes will note.
+    fn prepare(&mut self, passes: u32) -> Result<(), TrialError>;
+
+    /// Timed: one pass. Returns when the device has finished; neither allocates on its own account
+    /// nor prints.
+    fn run(&mut self, watch: &mut Watch) -> Result<(), TrialError>;
+
+    /// Untimed: what the region has shown.
+    fn observe(&mut self, region: &Region) -> Result<Observation, TrialError>;
+}
+
+/// What a trial says of one region. The harness adds memory, clock and protocol.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    /// Tokens, or bytes for `load`, in all passes together.
+    pub work: u64,
+    pub token_times: Vec<Duration>,
+    pub samples: Vec<Sample>,
+    pub reasons: Vec<Reason>,
+    /// Of the tokens that went in and came out; the same in every iteration of a launch.
+    pub token_ids_sha256: String,
+    /// What the region's parts add up to, where they were timed apart.
+    pub parts: Option<Duration>,
+    /// Of the weights in the type they are computed in: the region's peak cannot be less.
+    pub weight_bytes: u64,
+}
+
+impl Observation {
+    pub fn sample(&mut self, metric: Metric, value: f64) {
+        self.samples.push(Sample { metric, value });
+    }
+}
+
+/// Why a trial could not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum TrialError {
+    #[error(transparent)]
+    Load(#[from] crate::load::LoadError),
+    #[error("MLX failed: {0}")]
+    Mlx(#[from] Exception),
+    /// The worker's reader is gone, so nobody wants the rest.
+    #[error("writing a frame: {0}")]
+    Emit(std::io::Error),
+}
+
+/// Where iterations go, each as soon as it is made.
+pub type Emit<'a> = dyn FnMut(Iteration) -> std::io::Result<()> + 'a;
+
+pub struct Harness<'a> {
+    protocol: Protocol,
+    clock: WorkerClock,
+    memory: MemoryWatch,
+    emit: &'a mut Emit<'a>,
+    ordinal: u32,
+    /// The first iteration's tokens: greedy decoding cannot give others later.
+    token_ids_sha256: Option<String>,
+    /// Which mode goes first in the first round.
+    turn: u64,
+}
+
+/// Ready to be measured: how often its pass is repeated, and whether it came to rest.
+struct Warm {
+    passes: u32,
+    steady: bool,
+    iterations: u32,
+}
+
+impl<'a> Harness<'a> {
+    /// `launch_seed` decides which mode leads, so that over launches none is always second.
+    pub fn new(
+        protocol: Protocol,
+        launch_seed: u64,
+        clock: WorkerClock,
+        emit: &'a mut Emit<'a>,
+    ) -> Self {
+        Self {
+            protocol,
+            clock,
+            memory: MemoryWatch::default(),
+            emit,
+            ordinal: 0,
+            token_ids_sha256: None,
+            turn: launch_seed,
+        }
+    }
+
+    /// Warms every mode up, then measures them in turn, the leader changing each round.
+    pub fn measure<T: Trial>(mut self, trials: &mut [T]) -> Result<Finished, TrialError> {
+        let mut warm = Vec::with_capacity(trials.len());
+        for trial in trials.iter_mut() {
+            warm.push(self.warm_up(trial)?);
+        }
+        for round in 0..u64::from(self.protocol.iterations) {
+            for position in 0..trials.len() as u64 {
+                let index =
+                    ((self.turn ^ round).wrapping_add(position) % trials.len() as u64) as usize;
+                self.iterate(&mut trials[index], Phase::Measured, &warm[index])?;
+            }
+        }
+        Ok(Finished {
+            steady: warm.iter().all(|warm| warm.steady),
+            warmup_iterations: warm.iter().map(|warm| warm.iterations).sum(),
+        })
+    }
+
+    fn warm_up<T: Trial>(&mut self, trial: &mut T) -> Result<Warm, TrialError> {
+        let mut warm = Warm {
+            passes: 1,
+            steady: true,
+            iterations: 0,
+        };
+        if trial.shape() == Shape::Event {
+            return Ok(warm);
+        }
+        let Protocol {
+            min_region,
+            warmup_max_iterations,
+            warmup_max,
+            ..
+        } = self.protocol;
+        let began = self.clock.elapsed();
+        let mut recent = Recent::default();
+        loop {
+            let region = self.iterate(trial, Phase::Warmup, &warm)?;
+            warm.iterations += 1;
+            recent.push(region.per_pass());
+            let short = trial.shape() == Shape::Repeatable && region.duration < min_region;
+            if short {
+                warm.passes = passes_for(min_region, region.per_pass()).max(warm.passes);
+            }
+            if recent.agree() && !short {
+                return Ok(warm);
+            }
+            let spent = self.clock.elapsed().saturating_sub(began);
+            if warm.iterations >= warmup_max_iterations || spent >= warmup_max {
+                warm.steady = false;
+                return Ok(warm);
+            }
+        }
+    }
+
+    /// One pass of the whole circle: prepare, time, observe, send.
+    fn iterate<T: Trial>(
+        &mut self,
+        trial: &mut T,
+        phase: Phase,
+        warm: &Warm,
+    ) -> Result<Region, TrialError> {
+        trial.prepare(warm.passes)?;
+        let capacity = trial.marks_per_pass() * warm.passes as usize;
+        self.memory.begin_region()?;
+        let started = self.clock.elapsed();
+        let mut watch = Watch::start(capacity, device::synchronize)?;
+        for _ in 0..warm.passes {
+            trial.run(&mut watch)?;
+        }
+        let region = watch.stop(warm.passes, device::synchronize)?;
+        let memory = self.memory.end_region()?;
+
+        let Observation {
+            work,
+            token_times,
+            mut samples,
+            mut reasons,
+            token_ids_sha256,
+            parts,
+            weight_bytes,
+        } = trial.observe(&region)?;
+        samples.extend(memory.samples());
+        reasons.extend(memory.doubt(weight_bytes));
+        reasons.extend(self.protocol_doubts(trial.shape(), phase, warm, &region));
+        if !region.adds_up(parts) {
+            reasons.push(Reason::ClockJump);
+        }
+        if *self
+            .token_ids_sha256
+            .get_or_insert_with(|| token_ids_sha256.clone())
+            != token_ids_sha256
+        {
+            reasons.push(Reason::Incorrect);
+        }
+        (self.emit)(Iteration {
+            ordinal: self.ordinal,
+            phase,
+            mode: trial.mode().to_owned(),
+            started,
+            duration: region.duration,
+            work,
+            token_times,
+            samples,
+            reasons,
+            token_ids_sha256,
+        })
+        .map_err(TrialError::Emit)?;
+        self.ordinal += 1;
+        Ok(region)
+    }
+
+    fn protocol_doubts(
+        &self,
+        shape: Shape,
+        phase: Phase,
+        warm: &Warm,
+        region: &Region,
+    ) -> Vec<Reason> {
+        let mut doubts = Vec::new();
+        if cfg!(debug_assertions) {
+            doubts.push(Reason::DebugBuild);
+        }
+        if phase == Phase::Measured && !warm.steady {
+            doubts.push(Reason::NotSteady);
+        }
+        let timed_once = shape == Shape::Event;
+        if phase == Phase::Measured && !timed_once && region.duration < self.protocol.min_region {
+            doubts.push(Reason::RegionShort);
+        }
+        doubts
+    }
+}
+
+/// How many passes fill the region, with a tenth more so that a faster pass still does.
+fn passes_for(min_region: Duration, pass: Duration) -> u32 {
+    let passes = min_region.as_secs_f64() * 1.1 / pass.as_secs_f64().max(1e-9);
+    (passes.ceil() as u32).clamp(1, MAX_PASSES)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,346 @@
+//! Rotary positions, with the ways that published configurations stretch them.
+
+use mlx_rs::Array;
+use mlx_rs::error::Exception;
+use serde_json::{Map, Value};
+
+use super::config::{Config, ConfigError, invalid, positive, unsupported, whole};
+use crate::device::ops;
+
+/// The scaling a configuration asks for, in its own words.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Scaling {
+    None,
+    /// Positions divided by the factor.
+    Linear {
+        factor: f64,
+    },
+    /// The base grows with the sequence once it is longer than the model was trained for.
+    Dynamic {
+        factor: f64,
+        max_positions: i32,
+    },
+    /// Long wavelengths stretched, short ones kept, between them a blend (Llama 3.1).
+    Llama3 {
+        factor: f64,
+        low: f64,
+        high: f64,
+        original: f64,
+    },
+    /// The same idea with a ramp over dimensions, and a gain (YaRN, arXiv 2309.00071).
+    Yarn(Yarn),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Yarn {
+    pub factor: f64,
+    pub original: f64,
+    pub beta_fast: f64,
+    pub beta_slow: f64,
+    pub mscale: f64,
+    pub mscale_all_dim: f64,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RopeArgs {
+    pub theta: f64,
+    /// Pairs of neighbours rather than of halves.
+    pub traditional: bool,
+    pub scaling: Scaling,
+}
+
+impl RopeArgs {
+    /// Reads `rope_theta`, `rope_traditional` and `rope_scaling`, or transformers 5's
+    /// `rope_parameters`, which holds the first and the last. None in `default_theta`: required.
+    pub fn read(config: &Config, default_theta: Option<f64>) -> Result<Self, ConfigError> {
+        let nested = config.table("rope_parameters")?;
+        let theta = match config.positive("rope_theta")? {
+            Some(theta) => Some(theta),
+            None => nested
+                .and_then(|table| table.get("rope_theta"))
+                .map(|value| positive("rope_parameters.rope_theta", value))
+                .transpose()?,
+        };
+        let (key, table) = match config.table("rope_scaling")? {
+            Some(table) => ("rope_scaling", Some(table)),
+            None => ("rope_parameters", nested),
+        };
+        Ok(Self {
+            theta: theta
+                .or(default_theta)
+                .ok_or(ConfigError::Missing("rope_theta"))?,
+            traditional: config.flag("rope_traditional")?.unwrap_or(false),
+            scaling: table.map_or(Ok(Scaling::None), |table| {
+                read_scaling(
+                    Table {
+                        key,
+                        entries: table,
+                    },
+                    config.size("max_position_embeddings")?,
+                )
+            })?,
+        })
+    }
+}
+
+/// An object of the configuration, for messages that name the whole path.
+#[derive(Clone, Copy)]
+struct Table<'a> {
+    key: &'a str,
+    entries: &'a Map<String, Value>,
+}
+
+impl Table<'_> {
+    fn number(self, name: &str) -> Result<Option<f64>, ConfigError> {
+        self.entries
+            .get(name)
+            .filter(|value| !value.is_null())
+            .map(|value| positive(&format!("{}.{name}", self.key), value))
+            .transpose()
+    }
+
+    fn factor(self) -> Result<f64, ConfigError> {
+        self.number("factor")?.ok_or_else(|| ConfigError::Invalid {
+            key: format!("{}.factor", self.key),
+            expected: "a number above 0".to_owned(),
+            found: "nothing".to_owned(),
+        })
+    }
+}
+
+fn read_scaling(table: Table<'_>, max_positions: Option<i32>) -> Result<Scaling, ConfigError> {
+    let named = table
+        .entries
+        .get("type")
+        .or_else(|| table.entries.get("rope_type"));
+    let kind = match named {
+        None | Some(Value::Null) => "default",
+        Some(Value::String(kind)) => kind,
+        Some(other) => {
+            return Err(invalid(
+                &format!("{}.rope_type", table.key),
+                "a string",
+                other,
+            ));
+        }
+    };
+    if let Some(share) = table.number("partial_rotary_factor")?
+        && (share - 1.0).abs() > f64::EPSILON
+    {
+        return Err(unsupported(
+            table.key,
+            format!("rotation of a part ({share}) of each head"),
+        ));
+    }
+    Ok(match kind {
+        "default" => Scaling::None,
+        "linear" => Scaling::Linear {
+            factor: table.factor()?,
+        },
+        "dynamic" => Scaling::Dynamic {
+            factor: table.factor()?,
+            max_positions: max_positions.ok_or(ConfigError::Missing("max_position_embeddings"))?,
+        },
+        "llama3" => Scaling::Llama3 {
+            factor: table.factor()?,
+            low: table.number("low_freq_factor")?.unwrap_or(1.0),
+            high: table.number("high_freq_factor")?.unwrap_or(4.0),
+            original: table
+                .number("original_max_position_embeddings")?
+                .unwrap_or(8192.0),
+        },
+        "yarn" => Scaling::Yarn(Yarn {
+            factor: table.factor()?,
+            original: table
+                .number("original_max_position_embeddings")?
+                .unwrap_or(4096.0),
+            beta_fast: table.number("beta_fast")?.unwrap_or(32.0),
+            beta_slow: table.number("beta_slow")?.unwrap_or(1.0),
+            mscale: table.number("mscale")?.unwrap_or(1.0),
+            // Zero is this key's usual value, and means what its absence does.
+            mscale_all_dim: match table.entries.get("mscale_all_dim") {
+                Some(value) if whole(value) != Some(0) => {
+                    positive(&format!("{}.mscale_all_dim", table.key), value)?
+                }
+                _ => 0.0,
+            },
+        }),
+        other => {
+            return Err(unsupported(
+                &format!("{}.rope_type", table.key),
+                format!("RoPE scaling `{other}` (known: default, linear, dynamic, llama3, yarn)"),
+            ));
+        }
+    })
+}
+
+/// The rotation of one model's heads.
+#[derive(Clone, Debug)]
+pub struct Rope {
+    dims: i32,
+    traditional: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Debug)]
+enum Kind {
+    Powers {
+        base: f32,
+        scale: f32,
+    },
+    Dynamic {
+        theta: f64,
+        factor: f64,
+        max_positions: i32,
+    },
+    Wavelengths {
+        freqs: Array,
+        gain: Option<Array>,
+    },
+}
+
+impl Rope {
+    pub fn new(args: &RopeArgs, head_dim: i32) -> Result<Self, Exception> {
+        let theta = args.theta;
+        let base = theta as f32;
+        let kind = match &args.scaling {
+            Scaling::None => Kind::Powers { base, scale: 1.0 },
+            Scaling::Linear { factor } => Kind::Powers {
+                base,
+                scale: (1.0 / factor) as f32,
+            },
+            &Scaling::Dynamic {
+                factor,
+                max_positions,
+            } => Kind::Dynamic {
+                theta,
+                factor,
+                max_positions,
+            },
+            &Scaling::Llama3 {
+                factor,
+                low,
+                high,
+                original,
+            } => Kind::Wavelengths {
+                freqs: array(&llama3_freqs(
+                    &powers(theta, head_dim)?,
+                    factor,
+                    low,
+                    high,
+                    original,
+                )),
+                gain: None,
+            },
+            Scaling::Yarn(yarn) => {
+                let gain = yarn_gain(yarn);
+                Kind::Wavelengths {
+                    freqs: array(&yarn_freqs(
+                        &powers(theta, head_dim)?,
+                        theta,
+                        head_dim,
+                        yarn,
+                    )),
+                    gain: ((gain - 1.0).abs() > f64::EPSILON).then(|| Array::from_f32(gain as f32)),
+                }
+            }
+        };
+        Ok(Self {
+            dims: head_dim,
+            traditional: args.traditional,
+            kind,
+        })
+    }
+
+    /// Rotates `x` (`[batch, heads, length, head_dim]`, `length` positions from `offset`).
+    pub fn forward(&self, x: &Array, offset: i32, length: i32) -> Result<Array, Exception> {
+        let (dims, traditional) = (self.dims, self.traditional);
+        match &self.kind {
+            &Kind::Powers { base, scale } => {
+                ops::rope(x, dims, traditional, Some(base), scale, offset, None)
+            }
+            &Kind::Dynamic {
+                theta,
+                factor,
+                max_positions,
+            } => {
+                let base = dynamic_base(theta, dims, factor, max_positions, offset + length);
+                ops::rope(x, dims, traditional, Some(base as f32), 1.0, offset, None)
+            }
+            Kind::Wavelengths { freqs, gain } => {
+                let scaled = match gain {
+                    Some(gain) => Some(ops::multiply(x, &ops::as_dtype(gain, x.dtype())?)?),
+                    None => None,
+                };
+                let x = scaled.as_ref().unwrap_or(x);
+                ops::rope(x, dims, traditional, None, 1.0, offset, Some(freqs))
+            }
+        }
+    }
+}
+
+fn array(freqs: &[f32]) -> Array {
+    Array::from_slice(freqs, &[freqs.len() as i32])
+}
+
+/// `theta^(2i/dims)`: what MLX calls frequencies are their inverses. Through MLX and in f32, as all
+/// arithmetic on them here, so that every bit is as in mlx-lm: a bit of an angle is one of a score.
+fn powers(theta: f64, dims: i32) -> Result<Vec<f32>, Exception> {
+    let exponents: Vec<f32> = (0..dims / 2)
+        .map(|i| (2 * i) as f32 / dims as f32)
+        .collect();
+    let powers = Array::from_f32(theta as f32).power(array(&exponents))?;
+    powers
+        .to_vec_exact::<f32>()
+        .map_err(|error| Exception::custom(error.to_string()))
+}
+
+fn llama3_freqs(powers: &[f32], factor: f64, low: f64, high: f64, original: f64) -> Vec<f32> {
+    let (longest, shortest) = ((original / low) as f32, (original / high) as f32);
+    let (factor, low, range) = (factor as f32, low as f32, (high - low) as f32);
+    let stretch = |&freq: &f32| {
+        let wavelength = std::f32::consts::TAU * freq;
+        if wavelength > longest {
+            freq * factor
+        } else if wavelength > shortest && wavelength < longest {
+            let smooth = (original as f32 / wavelength - low) / range;
+            freq / ((1.0 - smooth) / factor + smooth)
+        } else {
+            freq
+        }
+    };
+    powers.iter().map(stretch).collect()
+}
+
+fn yarn_freqs(powers: &[f32], theta: f64, dims: i32, yarn: &Yarn) -> Vec<f32> {
+    let dims = f64::from(dims);
+    let correction = |rotations: f64| {
+        dims * (yarn.original / (rotations * std::f64::consts::TAU)).ln() / (2.0 * theta.ln())
+    };
+    let low = correction(yarn.beta_fast).floor().max(0.0);
+    let mut high = correction(yarn.beta_slow).ceil().min(dims - 1.0);
+    if (high - low).abs() < f64::EPSILON {
+        high += 0.001;
+    }
+    let (low, range, factor) = (low as f32, (high - low) as f32, yarn.factor as f32);
+    let stretch = |(i, &freq): (usize, &f32)| {
+        let keep = 1.0 - ((i as f32 - low) / range).clamp(0.0, 1.0);
+        let stretched = factor * freq;
+        (stretched * freq) / (stretched * keep + freq * (1.0 - keep))
+    };
+    powers.iter().enumerate().map(stretch).collect()
+}
+
+fn yarn_gain(yarn: &Yarn) -> f64 {
+    let gain = |mscale: f64| match yarn.factor {
+        factor if factor <= 1.0 => 1.0,
+        factor => 0.1 * mscale * factor.ln() + 1.0,
+    };
+    gain(yarn.mscale) / gain(yarn.mscale_all_dim)
+}
+
+fn dynamic_base(theta: f64, dims: i32, factor: f64, max_positions: i32, length: i32) -> f64 {
+    let stretch = f64::from(length.max(max_positions)) / f64::from(max_positions);
+    let exponent = f64::from(dims) / f64::from(dims - 2);
+    theta * (factor * stretch - (factor - 1.0)).powf(exponent)
+}

@@ -1,0 +1,346 @@
+//! A checkpoint's tensors, taken one by one: what a model asks for must be there in the right shape,
+//! and what it does not ask for is left over, to be refused by name.
+
+use std::collections::HashMap;
+
+use mlx_rs::{Array, Dtype};
+use serde_json::{Map, Value};
+
+use super::BuildError;
+use super::config::{Config, ConfigError, unsupported, whole};
+use super::linear::{Embedding, Linear};
+use crate::device::ops::Packed;
+
+#[derive(Debug, thiserror::Error)]
+pub enum WeightError {
+    #[error("tensor `{0}` is missing from the weight files")]
+    Missing(String),
+    #[error("tensor `{name}` has shape {found:?}, config.json asks for {expected:?}")]
+    Shape {
+        name: String,
+        expected: Vec<i32>,
+        found: Vec<i32>,
+    },
+    #[error("tensor `{name}` holds {found:?}, expected {expected}")]
+    Dtype {
+        name: String,
+        expected: &'static str,
+        found: Dtype,
+    },
+    #[error("tensor `{name}` is quantised, but config.json has no `quantization` that covers it")]
+    NoQuantization { name: String },
+    #[error(
+        "`{path}`: {words} words and {groups} scales per row of {width} values are no packing \
+         that MLX has"
+    )]
+    Packing {
+        path: String,
+        words: i32,
+        groups: i32,
+        width: i32,
+    },
+    #[error("{count} tensors in the weight files are not used by this model: {names}")]
+    Unused { count: usize, names: String },
+}
+
+/// How a layer's weights are packed. Only MLX's affine mode exists here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packing {
+    pub group_size: i32,
+    pub bits: i32,
+}
+
+/// The `quantization` key: a packing for all layers, and exceptions by path.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Quantization {
+    pub default: Option<Packing>,
+    /// None: the layer is not quantised.
+    pub layers: HashMap<String, Option<Packing>>,
+}
+
+impl Quantization {
+    pub fn read(config: &Config) -> Result<Self, ConfigError> {
+        if let Some(table) = config.table("quantization")? {
+            return Self::read_table("quantization", table);
+        }
+        let Some(table) = config.table("quantization_config")? else {
+            return Ok(Self::default());
+        };
+        match table.get("quant_method") {
+            None => Self::read_table("quantization_config", table),
+            Some(method) => Err(unsupported(
+                "quantization_config.quant_method",
+                format!("{method} weights; convert them with mlx_lm.convert"),
+            )),
+        }
+    }
+
+    fn read_table(key: &str, table: &Map<String, Value>) -> Result<Self, ConfigError> {
+        let mut layers = HashMap::new();
+        for (path, value) in table {
+            match value {
+                Value::Object(exception) => {
+                    let key = format!("{key}.{path}");
+                    layers.insert(path.clone(), Some(Packing::read(&key, exception)?));
+                }
+                Value::Bool(false) => {
+                    layers.insert(path.clone(), None);
+                }
+                _ => {}
+            }
+        }
+        Ok(Self {
+            default: Some(Packing::read(key, table)?),
+            layers,
+        })
+    }
+}
+
+/// Known to MLX's kernels.
+const GROUP_SIZES: [i32; 3] = [32, 64, 128];
+const BITS: [i32; 6] = [2, 3, 4, 5, 6, 8];
+
+impl Packing {
+    /// What shapes say: rows of `words` 32-bit words and `groups` scales, for `width` values.
+    fn from_shapes(words: i32, groups: i32, width: i32) -> Option<Self> {
+        let divide = |a: i32, b: i32| (b > 0 && a % b == 0).then(|| a / b);
+        let group_size = divide(width, groups)?;
+        let bits = divide(words.checked_mul(32)?, width)?;
+        (GROUP_SIZES.contains(&group_size) && BITS.contains(&bits))
+            .then_some(Self { group_size, bits })
+    }
+
+    fn read(key: &str, table: &Map<String, Value>) -> Result<Self, ConfigError> {
+        match table.get("mode") {
+            None | Some(Value::Null) => {}
+            Some(Value::String(mode)) if mode == "affine" => {}
+            Some(mode) => {
+                return Err(unsupported(
+                    &format!("{key}.mode"),
+                    format!("quantisation mode {mode}; only affine is"),
+                ));
+            }
+        }
+        let number = |name: &str, known: &[i32]| {
+            let value = table.get(name).unwrap_or(&Value::Null);
+            whole(value)
+                .filter(|number| known.contains(number))
+                .ok_or_else(|| ConfigError::Invalid {
+                    key: format!("{key}.{name}"),
+                    expected: format!("one of {known:?}"),
+                    found: value.to_string(),
+                })
+        };
+        Ok(Self {
+            group_size: number("group_size", &GROUP_SIZES)?,
+            bits: number("bits", &BITS)?,
+        })
+    }
+}
+
+/// How many leftover tensors a message lists.
+const NAMES_SHOWN: usize = 5;
+
+/// What the taken tensors amount to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Values of the model, however they are packed.
+    pub parameters: u64,
+    pub bytes: u64,
+    /// Of these, the embedding table's.
+    pub embedding_bytes: u64,
+}
+
+enum Matrix {
+    Plain(Array),
+    Packed(Packed),
+}
+
+/// The tensors that nothing has taken yet, and a tally of those that were.
+#[derive(Debug)]
+pub struct Weights {
+    tensors: HashMap<String, Array>,
+    quantization: Quantization,
+    tally: Tally,
+    /// Those met so far, each once.
+    packings: Vec<Packing>,
+}
+
+impl Weights {
+    pub fn new(tensors: HashMap<String, Array>, quantization: Quantization) -> Self {
+        Self {
+            tensors,
+            quantization,
+            tally: Tally::default(),
+            packings: Vec::new(),
+        }
+    }
+
+    pub fn tally(&self) -> Tally {
+        self.tally
+    }
+
+    /// A floating-point tensor of exactly this shape.
+    pub fn tensor(&mut self, name: &str, shape: &[i32]) -> Result<Array, WeightError> {
+        let array = self.take(name, shape)?;
+        match array.dtype() {
+            Dtype::Bfloat16 | Dtype::Float16 | Dtype::Float32 => {
+                self.tally.parameters += array.size() as u64;
+                Ok(array)
+            }
+            found => Err(WeightError::Dtype {
+                name: name.to_owned(),
+                expected: "bf16, f16 or f32",
+                found,
+            }),
+        }
+    }
+
+    fn take(&mut self, name: &str, shape: &[i32]) -> Result<Array, WeightError> {
+        let array = self
+            .tensors
+            .remove(name)
+            .ok_or_else(|| WeightError::Missing(name.to_owned()))?;
+        if array.shape() == shape {
+            self.tally.bytes += array.nbytes() as u64;
+            return Ok(array);
+        }
+        Err(WeightError::Shape {
+            name: name.to_owned(),
+            expected: shape.to_vec(),
+            found: array.shape().to_vec(),
+        })
+    }
+
+    /// The projection at `path` from `width` to `height` values.
+    pub fn linear(
+        &mut self,
+        path: &str,
+        width: i32,
+        height: i32,
+        bias: bool,
+    ) -> Result<Linear, BuildError> {
+        let matrix = self.matrix(path, height, width)?;
+        let bias = bias
+            .then(|| self.tensor(&format!("{path}.bias"), &[height]))
+            .transpose()?;
+        Ok(match matrix {
+            Matrix::Plain(weight) => Linear::plain(&weight, bias)?,
+            Matrix::Packed(weight) => Linear::Quantized { weight, bias },
+        })
+    }
+
+    pub fn embedding(
+        &mut self,
+        path: &str,
+        rows: i32,
+        width: i32,
+    ) -> Result<Embedding, BuildError> {
+        let before = self.tally.bytes;
+        let table = match self.matrix(path, rows, width)? {
+            Matrix::Plain(weight) => Embedding::plain(weight)?,
+            Matrix::Packed(table) => Embedding::Quantized(table),
+        };
+        self.tally.embedding_bytes += self.tally.bytes - before;
+        Ok(table)
+    }
+
+    fn matrix(&mut self, path: &str, rows: i32, width: i32) -> Result<Matrix, WeightError> {
+        match self.packed(path, rows, width)? {
+            Some(packed) => Ok(Matrix::Packed(packed)),
+            None => self
+                .tensor(&format!("{path}.weight"), &[rows, width])
+                .map(Matrix::Plain),
+        }
+    }
+
+    /// A layer is quantised exactly when its scales are there, as in mlx-lm; and unless the
+    /// configuration names it, its shapes tell how, since they are right where a default may not be.
+    fn packed(&mut self, path: &str, rows: i32, width: i32) -> Result<Option<Packed>, WeightError> {
+        let scales = format!("{path}.scales");
+        let Some(groups) = self.tensors.get(&scales).map(columns) else {
+            return Ok(None);
+        };
+        let name = format!("{path}.weight");
+        let Some(weight) = self.tensors.get(&name) else {
+            return Err(WeightError::Missing(name));
+        };
+        if weight.dtype() != Dtype::Uint32 {
+            let found = weight.dtype();
+            return Err(WeightError::Dtype {
+                name,
+                expected: "packed u32 words",
+                found,
+            });
+        }
+        let words = columns(weight);
+        let named = self.quantization.layers.get(path).copied();
+        let packing = match named.unwrap_or(self.quantization.default) {
+            None => return Err(WeightError::NoQuantization { name: scales }),
+            Some(packing) if named.is_some() => packing,
+            Some(_) => {
+                Packing::from_shapes(words, groups, width).ok_or_else(|| WeightError::Packing {
+                    path: path.to_owned(),
+                    words,
+                    groups,
+                    width,
+                })?
+            }
+        };
+        let Packing { group_size, bits } = packing;
+        let weight = self.take(&name, &[rows, width * bits / 32])?;
+        let shape = [rows, width / group_size];
+        let before = self.tally.parameters;
+        let packed = Packed {
+            weight,
+            scales: self.tensor(&scales, &shape)?,
+            biases: self.tensor(&format!("{path}.biases"), &shape)?,
+            group_size,
+            bits,
+        };
+        // The scales and biases are part of the packing, not of the model.
+        self.tally.parameters = before + rows as u64 * width as u64;
+        if !self.packings.contains(&packing) {
+            self.packings.push(packing);
+        }
+        Ok(Some(packed))
+    }
+
+    /// How the taken tensors are quantised, for tables: `none`, such as `affine 4-bit g64`, or
+    /// several with a plus between.
+    pub fn quantisation_label(&self) -> String {
+        if self.packings.is_empty() {
+            return "none".to_owned();
+        }
+        let mut packings = self.packings.clone();
+        packings.sort_by_key(|packing| (packing.bits, packing.group_size));
+        let names: Vec<String> = packings
+            .iter()
+            .map(|Packing { group_size, bits }| format!("{bits}-bit g{group_size}"))
+            .collect();
+        format!("affine {}", names.join(" + "))
+    }
+
+    /// Every tensor must have been taken.
+    pub fn finish(self) -> Result<(), WeightError> {
+        if self.tensors.is_empty() {
+            return Ok(());
+        }
+        let mut names: Vec<String> = self.tensors.into_keys().collect();
+        names.sort();
+        let count = names.len();
+        let mut text = names[..count.min(NAMES_SHOWN)].join(", ");
+        if count > NAMES_SHOWN {
+            text.push_str(", …");
+        }
+        Err(WeightError::Unused { count, names: text })
+    }
+}
+
+/// The length of a matrix's rows; 0 for what is none.
+fn columns(array: &Array) -> i32 {
+    match array.shape() {
+        [_, columns] => *columns,
+        _ => 0,
+    }
+}

@@ -1,0 +1,145 @@
+//! The suites' measuring side, one file each; `domain::suite` has their parameters and cases.
+//!
+//! To add one: a file here with its [`Trial`]s, its lines in this registry, a case in a plan.
+
+pub mod decode;
+pub mod load;
+pub mod prefill;
+pub mod tokens;
+
+use std::io;
+
+use domain::model::ModelIdentity;
+use domain::suite::Case;
+use domain::worker::{Finished, Frame, Request};
+
+use crate::device;
+use crate::harness::clock::{self, WorkerClock};
+use crate::harness::{Harness, Trial, TrialError};
+use crate::load::{Facts, Loaded, ModelFolder, Options};
+
+/// What a case asks of the model, for the prediction whether it fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// Most positions that go through the model, which is what `max_position_embeddings` limits. The
+    /// last token that is generated never goes in.
+    pub positions: u64,
+    /// Most tokens in one step.
+    pub step_tokens: u64,
+}
+
+macro_rules! suites {
+    ($($variant:ident $module:ident;)*) => {
+        /// Measures the case that the request asks for.
+        pub fn measure(bench: &Bench<'_>) -> Result<Finished, TrialError> {
+            match &bench.request.case {
+                $(Case::$variant(case) => $module::measure(bench, case),)*
+            }
+        }
+
+        pub fn demand(case: &Case) -> Demand {
+            match case {
+                $(Case::$variant(case) => $module::demand(case),)*
+            }
+        }
+    };
+}
+
+suites! {
+    Load load;
+    Prefill prefill;
+    Decode decode;
+}
+
+/// What a suite has to work with.
+pub struct Bench<'a> {
+    pub request: &'a Request,
+    pub folder: &'a ModelFolder,
+    /// SHA-256 over the model's files.
+    pub digest: &'a str,
+    pub clock: WorkerClock,
+    pub send: &'a dyn Fn(Frame) -> io::Result<()>,
+}
+
+/// A model in memory, all of it evaluated and nothing else.
+pub struct Ready {
+    pub loaded: Loaded,
+    /// MLX's active memory with its cache cleared.
+    pub active_bytes: u64,
+}
+
+impl Bench<'_> {
+    /// Loads the model, tells what it is, and asks the system to keep it resident, as mlx-lm does
+    /// while it generates.
+    pub fn load(&self) -> Result<Ready, TrialError> {
+        let ready = Ready::settle(self.load_files()?)?;
+        self.announce(&ready.loaded.facts)?;
+        let info = device::device_info()?;
+        if let Err(error) = device::wire_memory(&info) {
+            eprintln!("the model's memory cannot be kept resident: {error}");
+        }
+        Ok(ready)
+    }
+
+    /// Loads and does nothing else.
+    pub fn load_files(&self) -> Result<Loaded, TrialError> {
+        let clock = clock::nanoseconds();
+        let options = Options {
+            dtype: self.request.model.dtype,
+            clock: &clock,
+        };
+        Ok(crate::load::load(self.folder, &options)?)
+    }
+
+    /// Tells what was loaded.
+    pub fn announce(&self, facts: &Facts) -> Result<(), TrialError> {
+        let Facts {
+            model_type,
+            parameters,
+            file_bytes: _,
+            weight_bytes,
+            decode_bytes,
+            kv_bytes_per_token,
+            dtype,
+            quantisation,
+            config_json,
+        } = facts.clone();
+        let identity = ModelIdentity {
+            digest: self.digest.to_owned(),
+            model_type,
+            label: self.request.model.label(),
+            source: self.request.model.source.to_string(),
+            dtype,
+            quantisation,
+            parameters,
+            weight_bytes,
+            decode_bytes,
+            kv_bytes_per_token,
+            synthetic: self.folder.synthetic,
+            config_json,
+        };
+        (self.send)(Frame::Model(identity)).map_err(TrialError::Emit)
+    }
+
+    /// Hands the trials to the harness.
+    pub fn measure<T: Trial>(&self, trials: &mut [T]) -> Result<Finished, TrialError> {
+        let mut emit = |iteration| (self.send)(Frame::Iteration(iteration));
+        let Request {
+            protocol,
+            launch_seed,
+            ..
+        } = self.request;
+        Harness::new(*protocol, *launch_seed, self.clock, &mut emit).measure(trials)
+    }
+}
+
+impl Ready {
+    /// Gives back what only the loading needed.
+    fn settle(loaded: Loaded) -> Result<Self, TrialError> {
+        device::clear_cache()?;
+        Ok(Self {
+            loaded,
+            active_bytes: device::memory()?.active_bytes,
+        })
+    }
+}

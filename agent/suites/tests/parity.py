@@ -1,0 +1,228 @@
+"""Writes small random checkpoints with mlx-lm's own writer, and what mlx-lm computes from them.
+
+    python parity.py FOLDER
+
+Each case is a folder with the checkpoint and `reference.json`: prompt ids, the scores at the prompt's
+last position for several ways of chunking the prompt, and greedy ids. Sizes are odd on purpose: heads
+are shared by groups, their width is no power of two, the vocabulary is prime.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import mlx.core as mx
+import mlx_lm.utils
+from mlx.utils import tree_flatten, tree_map_with_path
+from mlx_lm.generate import generate_step
+from mlx_lm.models import cache, llama, qwen2, qwen3
+from mlx_lm.utils import get_total_parameters, load_model, quantize_model, save_config, save_model
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+
+GREEDY = 64
+VOCAB = 619
+ARCHITECTURES = {"llama": llama, "mistral": llama, "qwen2": qwen2, "qwen3": qwen3}
+DTYPES = {"f32": mx.float32, "f16": mx.float16, "bf16": mx.bfloat16}
+TORCH = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
+
+TEXT = """The quick brown fox jumps over the lazy dog. Pack my box with five dozen liquor jugs.
+Seventeen machines measure what one claims; Größe, naïveté and 東京 need more than one byte each.
+for i in range(10): print(f"{i:>3} {i * i}")  # numbers, code, punctuation!?
+"""
+
+
+def config(kind, tied, **more):
+    """Multiples of 64 where a quantised projection sums, and nowhere else."""
+    sizes = {
+        "llama": dict(hidden_size=192, num_attention_heads=8, num_key_value_heads=2, head_dim=40),
+        "qwen2": dict(hidden_size=192, num_attention_heads=8, num_key_value_heads=2),
+        "qwen3": dict(hidden_size=128, num_attention_heads=4, num_key_value_heads=2, head_dim=80),
+    }[{"mistral": "llama"}.get(kind, kind)]
+    return {
+        "model_type": kind,
+        "num_hidden_layers": 2,
+        "intermediate_size": 320,
+        "vocab_size": VOCAB,
+        "rms_norm_eps": 1e-5 if kind == "llama" else 1e-6,
+        "rope_theta": 10000.0 if kind == "llama" else 1000000.0,
+        "max_position_embeddings": 512,
+        "tie_word_embeddings": tied,
+        "hidden_act": "silu",
+        **sizes,
+        **more,
+    }
+
+
+def odd(kind):
+    """No multiple of anything; only for plain weights."""
+    # mlx-lm's qwen2 has no head_dim of its own.
+    width = {} if kind == "qwen2" else {"head_dim": 50}
+    return dict(
+        hidden_size=150 if width else 180, num_attention_heads=6, num_key_value_heads=3,
+        intermediate_size=217, **width,
+    )
+
+
+def cases():
+    """Name, configuration, precision, and how the row departs from the plain way of writing it."""
+    for kind in ("llama", "qwen2", "qwen3"):
+        for tied in (True, False):
+            for precision in ("f32", "bf16", "q4", "q8"):
+                name = f"{kind}-{'tied' if tied else 'untied'}-{precision}"
+                yield name, config(kind, tied), precision, {}
+        yield f"{kind}-odd-f32", config(kind, False, **odd(kind)), "f32", {"prompt": 301}
+        yield f"{kind}-f16", config(kind, True), "f16", {}
+        # The cache is 256 positions long at first, and grows in the middle of the decode.
+        yield f"{kind}-grow-f32", config(kind, True), "f32", {"prompt": 230}
+        yield f"{kind}-single-token-f32", config(kind, False), "f32", {"prompt": 1}
+
+    llama3 = dict(
+        rope_type="llama3", factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+        original_max_position_embeddings=32,
+    )
+    for precision in ("f32", "bf16", "q4", "q8"):
+        for tied in (True, False):
+            name = f"llama-llama3-{'tied' if tied else 'untied'}-{precision}"
+            yield name, config("llama", tied, rope_scaling=llama3), precision, {"prompt": 70}
+
+    scalings = {
+        "linear": {"type": "linear", "factor": 3.0},
+        "dynamic": {"rope_type": "dynamic", "factor": 2.0},
+        "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 128},
+    }
+    for name, scaling in scalings.items():
+        changed = config("llama", True, rope_scaling=scaling, max_position_embeddings=128)
+        yield f"llama-{name}-f32", changed, "f32", {"prompt": 150}
+    yield "qwen2-yarn-bf16", config("qwen2", True, rope_scaling=scalings["yarn"]), "bf16", {"prompt": 150}
+    yield "llama-traditional-f32", config("llama", True, rope_traditional=True), "f32", {}
+    yield "llama-biases-f32", config("llama", False, attention_bias=True, mlp_bias=True), "f32", {}
+    yield "llama-biases-q4", config("llama", False, attention_bias=True, mlp_bias=True), "q4", {}
+    yield "llama-sharded-bf16", config("llama", False), "bf16", {"shards": 3}
+    yield "mistral-f32", config("mistral", False), "f32", {}
+    yield "llama-q3-g32", config("llama", True), "q3", {"group_size": 32}
+    yield "llama-q6-g32", config("llama", False), "q6", {"group_size": 32}
+    yield "llama-mixed-q4", config("llama", False), "q4", {"mixed": True}
+    # Defaults: one key head per head, the head's width from the hidden size, tied where not said.
+    bare = config("llama", True)
+    for key in ("num_key_value_heads", "head_dim", "tie_word_embeddings", "rope_theta"):
+        del bare[key]
+    yield "llama-defaults-f32", bare, "f32", {}
+    # As transformers 5 writes it.
+    yield "llama-nested-rope-f32", config("llama", True, rope_scaling=llama3), "f32", {"nested": True}
+    yield "qwen3-nested-rope-f32", config("qwen3", True), "f32", {"nested": True}
+
+
+def tokenizer():
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=600,
+        special_tokens=["<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    made.train_from_iterator([TEXT] * 4, trainer)
+    return made
+
+
+def random_model(settings, precision):
+    module = ARCHITECTURES[settings["model_type"]]
+    model = module.Model(module.ModelArgs.from_dict(settings))
+
+    def spread(path, value):
+        # Fresh norms are ones and would hide one that is left out or taken twice.
+        if "norm" in path:
+            value = 1.0 + 0.2 * mx.random.normal(value.shape)
+        return value.astype(DTYPES.get(precision, mx.bfloat16))
+
+    model.update(tree_map_with_path(spread, model.parameters()))
+    mx.eval(model.parameters())
+    return model
+
+
+def write(folder, settings, precision, how):
+    folder.mkdir(parents=True)
+    model = random_model(settings, precision)
+    settings = dict(settings, torch_dtype=TORCH.get(precision, "bfloat16"))
+    if precision.startswith("q"):
+        def mixed(path, _):
+            if path.endswith("v_proj"):
+                return {"group_size": 32, "bits": 8}
+            return not path.endswith("layers.1.mlp.down_proj")
+
+        model, settings = quantize_model(
+            model, settings, how.get("group_size", 64), int(precision[1:]),
+            quant_predicate=mixed if how.get("mixed") else None,
+        )
+    shards = how.get("shards", 1)
+    whole = mlx_lm.utils.make_shards
+    if shards > 1:
+        def split(weights):
+            names = sorted(weights)
+            return [{name: weights[name] for name in names[part::shards]} for part in range(shards)]
+        mlx_lm.utils.make_shards = split
+    save_model(folder, model)
+    mlx_lm.utils.make_shards = whole
+    save_config(dict(settings), folder / "config.json")
+
+
+def nest_rope(folder):
+    path = folder / "config.json"
+    settings = json.loads(path.read_text())
+    scaling = settings.pop("rope_scaling", None) or {"rope_type": "default"}
+    settings["rope_parameters"] = {"rope_theta": settings.pop("rope_theta"), **scaling}
+    settings["dtype"] = settings.pop("torch_dtype")
+    path.write_text(json.dumps(settings, indent=2))
+
+
+def last_logits(model, ids, chunk):
+    """Scores at the last position: all but it in chunks, as mlx-lm prefills, then it alone."""
+    state = cache.make_prompt_cache(model)
+    before = ids[:-1]
+    while before.size > 0:
+        model(before[None, :chunk], cache=state)
+        mx.eval([layer.state for layer in state])
+        before = before[chunk:]
+    return model(ids[None, -1:], cache=state)[0, -1].astype(mx.float32)
+
+
+def reference(folder, prompt, precision):
+    model, _ = load_model(folder)
+    ids = mx.array(prompt)
+    logits = {str(chunk): last_logits(model, ids, chunk).tolist() for chunk in (2048, 16, 7)}
+    full = model(ids[None])[0, -1].astype(mx.float32).tolist()
+    steps = generate_step(ids, model, max_tokens=GREEDY if precision == "f32" else 8)
+    weights = tree_flatten(model.parameters())
+    return {
+        "prompt_ids": prompt,
+        "greedy_ids": [int(token) for token, _ in steps],
+        "logits": logits,
+        "full": full,
+        "parameters": get_total_parameters(model),
+        "weight_bytes": sum(value.nbytes for _, value in weights),
+    }
+
+
+def main(out):
+    words = tokenizer()
+    prompt_text = TEXT.splitlines()[1]
+    text_ids = words.encode(prompt_text).ids
+    for seed, (name, settings, precision, how) in enumerate(cases()):
+        mx.random.seed(seed)
+        folder = out / name
+        write(folder, settings, precision, how)
+        words.save(str(folder / "tokenizer.json"))
+        length = how.get("prompt", 0)
+        prompt = mx.random.randint(0, VOCAB, (length,)).tolist() if length else text_ids
+        result = reference(folder, prompt, precision)
+        result["precision"] = precision
+        if not length:
+            result["prompt_text"] = prompt_text
+        if how.get("nested"):
+            nest_rope(folder)
+        (folder / "reference.json").write_text(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

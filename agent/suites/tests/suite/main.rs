@@ -1,0 +1,11 @@
+//! The engine against mlx-lm and against files that are not what they should be; the worker as a
+//! process; the plans that ship.
+
+mod checkpoints;
+
+mod check;
+mod device;
+mod loading;
+mod parity;
+mod plans;
+mod worker;

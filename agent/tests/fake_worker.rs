@@ -1,0 +1,181 @@
+//! A worker that measures nothing and behaves as the model's folder is named: the fake for the tests
+//! of the supervisor and the driver. It is built as a program and never shipped.
+//!
+//! `/fake/good` answers like a real worker; the other names are the ways in which one can go wrong.
+
+use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Command, ExitCode, Stdio, abort, exit};
+use std::thread;
+use std::time::Duration;
+
+use domain::metric::Metric;
+use domain::model::{Dtype, ModelIdentity};
+use domain::worker::{
+    Failed, FailureKind, Finished, Frame, Iteration, Phase, Request, Sample, Started,
+};
+use proto::{frame, wire};
+
+/// Left when standard input ends: the agent is gone.
+const ORPHANED: i32 = 9;
+
+fn main() -> ExitCode {
+    let asked = frame::read::<wire::WorkerRequest>(&mut std::io::stdin());
+    let asked = asked.expect("a frame").expect("a request");
+    let request = Request::try_from(asked).expect("a request that makes sense");
+    let source = request.model.source.to_string();
+    let behaviour = source
+        .strip_prefix("/fake/")
+        .expect("a model of the fake's");
+    thread::spawn(|| {
+        std::io::stdin().read_to_end(&mut Vec::new()).ok();
+        exit(ORPHANED);
+    });
+    behave(behaviour, &request)
+}
+
+fn behave(behaviour: &str, request: &Request) -> ExitCode {
+    let cache = Path::new(&request.cache_dir);
+    match behaviour {
+        "good" => measure(request, |_| {}),
+        "crash" => measure(request, |_| abort()),
+        "crash-once" if mark(&cache.join("crashed")) => measure(request, |_| abort()),
+        "crash-once" => measure(request, |_| {}),
+        // Goes on when the test makes the file.
+        "waits" => measure(request, |_| until(|| cache.join("go").exists())),
+        "hang" => measure(request, |_| until(|| false)),
+        "exit" => {
+            eprintln!("no such luck");
+            return ExitCode::from(7);
+        }
+        "chatty" => {
+            eprintln!("{}the end", "x".repeat(1024 * 1024));
+            measure(request, |_| {});
+        }
+        "rubbish" => print!("Loading model... done\n\n"),
+        "half" => raw(&[100, 1, 2, 3]),
+        "giant" => raw(&[0xff, 0xff, 0xff, 0xff, 0x7f]),
+        "disorder" => say(Frame::Finished(finished())),
+        "silent" => say(Frame::Started(Started::default())),
+        // Closes its output and stays, as another program.
+        "quiet" => {
+            let stays = Command::new("sleep")
+                .arg("3600")
+                .stdout(Stdio::null())
+                .exec();
+            panic!("{stays}");
+        }
+        "eats" => {
+            let mut eaten = Vec::new();
+            measure(request, |_| {
+                loop {
+                    eaten.push(vec![1_u8; 8 * 1024 * 1024]);
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+        }
+        "model-fault" => fail(FailureKind::Model, "config.json lacks `hidden_size`"),
+        "skipped" => fail(
+            FailureKind::Skipped,
+            "would not fit, needs 16.1 GB, has 8 GB",
+        ),
+        "internal" => fail(FailureKind::Internal, "out of luck"),
+        other => panic!("no behaviour `{other}`"),
+    }
+    ExitCode::SUCCESS
+}
+
+/// A whole launch; `mid` comes after the first iteration.
+fn measure(request: &Request, mut mid: impl FnMut(&Request)) {
+    say(Frame::Started(Started {
+        pid: std::process::id(),
+        suite_version: "fake".into(),
+        mlx_version: "none".into(),
+        ..Started::default()
+    }));
+    say(Frame::Model(model(request)));
+    for ordinal in 0..request.protocol.iterations {
+        say(Frame::Iteration(iteration(ordinal)));
+        if ordinal == 0 {
+            mid(request);
+        }
+    }
+    say(Frame::Finished(finished()));
+}
+
+fn model(request: &Request) -> ModelIdentity {
+    ModelIdentity {
+        digest: "0".repeat(64),
+        model_type: "fake".into(),
+        label: request.model.label(),
+        source: request.model.source.to_string(),
+        dtype: Dtype::F32,
+        quantisation: "none".into(),
+        parameters: 1,
+        weight_bytes: 4,
+        decode_bytes: 4,
+        kv_bytes_per_token: 1,
+        synthetic: true,
+        config_json: "{}".into(),
+    }
+}
+
+fn iteration(ordinal: u32) -> Iteration {
+    Iteration {
+        ordinal,
+        phase: if ordinal == 0 {
+            Phase::Warmup
+        } else {
+            Phase::Measured
+        },
+        mode: "pipelined".into(),
+        started: Duration::from_millis(u64::from(ordinal) * 10),
+        duration: Duration::from_millis(10),
+        work: 8,
+        token_times: (1..=8).map(Duration::from_millis).collect(),
+        samples: vec![Sample {
+            metric: Metric::DecodeTps,
+            value: 800.0,
+        }],
+        reasons: Vec::new(),
+        token_ids_sha256: String::new(),
+    }
+}
+
+fn finished() -> Finished {
+    Finished {
+        steady: true,
+        warmup_iterations: 1,
+    }
+}
+
+fn fail(kind: FailureKind, message: &str) {
+    let message = message.into();
+    say(Frame::Failed(Failed { kind, message }));
+}
+
+fn say(frame: Frame) {
+    frame::write(&mut std::io::stdout(), &wire::WorkerFrame::from(frame)).expect("a listener");
+}
+
+fn raw(bytes: &[u8]) {
+    std::io::stdout().write_all(bytes).expect("a listener");
+    std::io::stdout().flush().expect("a listener");
+}
+
+/// True the first time.
+fn mark(path: &Path) -> bool {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a folder");
+    std::fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .is_ok()
+}
+
+fn until(done: impl Fn() -> bool) {
+    while !done() {
+        thread::sleep(Duration::from_millis(5));
+    }
+}

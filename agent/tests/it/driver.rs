@@ -1,0 +1,397 @@
+//! The whole agent, without its TLS, through lost links, lost leases and orders to stop.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agent::driver::Driver;
+use agent::inventory;
+use agent::job::Bench;
+use agent::sensors::{Readout, Sensors};
+use agent::spool::Spool;
+use agent::supervisor::LEAVE;
+use agent::task::Task;
+use domain::job::LaunchOutcome;
+use domain::lease::FinishedLaunch;
+use domain::record::{LaunchFinished, Record};
+use service::lifecycle::{Lifecycle, Stop};
+use service::tls;
+use time::OffsetDateTime;
+use tokio::time::timeout;
+
+use crate::coordinator::{Coordinator, Seen};
+use crate::{DEADLINE, fake_suite, grant};
+
+/// A machine on which nothing else happens.
+struct Quiet;
+
+impl Sensors for Quiet {
+    fn look(&mut self, _: Option<u32>) -> Readout {
+        Readout {
+            values: vec![("foreign_cpu_ratio", 0.0)],
+            ..Readout::default()
+        }
+    }
+}
+
+struct Agent {
+    stop: Stop,
+    task: Task<()>,
+    spool: Arc<Spool>,
+    _life: Lifecycle,
+}
+
+impl Agent {
+    fn start(dir: &Path, coordinator: &Coordinator) -> Self {
+        let spool = Spool::open(dir.join("spool")).unwrap();
+        spool.end_interrupted(OffsetDateTime::now_utc()).unwrap();
+        let bench = Bench {
+            suite: fake_suite(),
+            inventory: inventory::read([].into()).unwrap(),
+            kernel: inventory::kernel(),
+            cache_dir: dir.join("cache"),
+            host_lock: dir.join("host.lock"),
+            sensors: || Box::new(Quiet),
+            gate: tokio::sync::Mutex::default(),
+            leave: LEAVE,
+        };
+        let endpoint = tls::endpoint(&coordinator.url, None, None).unwrap();
+        let life = Lifecycle::new();
+        let stop = life.stop_handle();
+        let driver = Driver::new(endpoint, Arc::clone(&spool), Arc::new(bench), stop.clone());
+        Self {
+            stop,
+            task: Task::start(driver.run()),
+            spool,
+            _life: life,
+        }
+    }
+
+    /// As kill -9 would, as far as that goes inside one process.
+    async fn kill(self) {
+        self.stop.hard_token().cancel();
+        timeout(DEADLINE, self.task).await.unwrap().unwrap();
+    }
+}
+
+fn finished(records: &[Record]) -> Vec<&LaunchFinished> {
+    let launches = records.iter().filter_map(|record| match record {
+        Record::LaunchFinished(finished) => Some(finished),
+        _ => None,
+    });
+    launches.collect()
+}
+
+fn started(records: &[Record]) -> usize {
+    let is_start = |record: &&Record| matches!(record, Record::LaunchStarted(_));
+    records.iter().filter(is_start).count()
+}
+
+fn is_iteration(record: &Record) -> bool {
+    matches!(record, Record::Iteration { .. })
+}
+
+#[tokio::test]
+async fn a_job_runs_to_its_end_and_ready_comes_after_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let grant = grant("good", 2, 2);
+    coordinator.grant(&grant).await;
+    let ended = coordinator.job_finished(grant.lease_id).await;
+    assert_eq!(ended, ("succeeded".into(), String::new()));
+    let heard = coordinator.ready().await;
+    assert!(
+        !heard.contains(&Seen::Heartbeat(String::new())),
+        "idle before the end is known"
+    );
+
+    let records = coordinator.records(grant.lease_id);
+    assert_eq!((started(&records), finished(&records).len()), (4, 4));
+    assert_eq!(
+        records.iter().filter(|record| is_iteration(record)).count(),
+        8
+    );
+    let mut positions: Vec<u32> = records
+        .iter()
+        .filter_map(|record| match record {
+            Record::LaunchStarted(started) => Some(started.position),
+            _ => None,
+        })
+        .collect();
+    positions.dedup();
+    assert_eq!(positions, [0, 1, 2, 3]);
+    let models = records
+        .iter()
+        .filter(|record| matches!(record, Record::LaunchModel(_)));
+    assert_eq!(models.count(), 4);
+    let seqs = coordinator.seqs(grant.lease_id);
+    assert!(seqs.iter().copied().eq(0..seqs.len() as u64), "{seqs:?}");
+    assert!(agent.spool.leases().is_empty());
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_lost_link_stops_no_worker() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let grant = grant("waits", 1, 1);
+    let lease = grant.lease_id.to_string();
+    coordinator.grant(&grant).await;
+    coordinator.record(grant.lease_id, is_iteration).await;
+    coordinator
+        .wait(|seen| *seen == Seen::Heartbeat(lease.clone()))
+        .await;
+    coordinator.cut().await;
+    coordinator
+        .wait(|seen| *seen == Seen::Hello([lease.clone()].into()))
+        .await;
+    std::fs::create_dir_all(dir.path().join("cache")).unwrap();
+    std::fs::write(dir.path().join("cache/go"), "").unwrap();
+    assert_eq!(
+        coordinator.job_finished(grant.lease_id).await.0,
+        "succeeded"
+    );
+    assert_eq!(started(&coordinator.records(grant.lease_id)), 1);
+    coordinator.ready().await;
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn lost_acknowledgements_repeat_batches_and_change_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    coordinator.keep_acks(true);
+    let grant = grant("good", 1, 2);
+    coordinator.grant(&grant).await;
+    coordinator.job_finished(grant.lease_id).await;
+    let before = coordinator.records(grant.lease_id);
+    assert_eq!(agent.spool.leases(), [grant.lease_id]);
+    coordinator.keep_acks(false);
+    coordinator.cut().await;
+    coordinator.ready().await;
+    // Said at once, for the lease is over; its batches come again beside.
+    let mut grown = agent.spool.grown();
+    while agent.spool.holds(grant.lease_id) {
+        timeout(DEADLINE, async {
+            tokio::select! {
+                _ = grown.changed() => {}
+                _ = coordinator.wait(|seen| matches!(seen, Seen::Heartbeat(_))) => {}
+            }
+        })
+        .await
+        .unwrap();
+    }
+    assert_eq!(
+        coordinator.repeats(),
+        coordinator.seqs(grant.lease_id).len()
+    );
+    assert_eq!(coordinator.records(grant.lease_id), before);
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_lease_that_died_with_the_link_ends_its_worker_and_is_not_finished() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let grant = grant("hang", 1, 1);
+    coordinator.grant(&grant).await;
+    coordinator.record(grant.lease_id, is_iteration).await;
+    coordinator.forget_leases();
+    coordinator.cut().await;
+    let ended = |record: &Record| matches!(record, Record::LaunchFinished(_));
+    // A dead lease keeps nobody from being ready; what is left of it is uploaded beside.
+    coordinator.ready().await;
+    coordinator.record(grant.lease_id, ended).await;
+    let records = coordinator.records(grant.lease_id);
+    assert_eq!(finished(&records)[0].outcome, LaunchOutcome::Interrupted);
+    let last = |record: &Record| matches!(record, Record::JobFinished(_));
+    assert!(!records.iter().any(last), "a dead lease was finished");
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_cancelled_job_ends_within_two_seconds() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let grant = grant("hang", 1, 1);
+    coordinator.grant(&grant).await;
+    coordinator.record(grant.lease_id, is_iteration).await;
+    let asked = Instant::now();
+    coordinator.cancel(grant.lease_id).await;
+    assert_eq!(
+        coordinator.job_finished(grant.lease_id).await.0,
+        "cancelled"
+    );
+    assert!(
+        asked.elapsed() < Duration::from_secs(2),
+        "{:?}",
+        asked.elapsed()
+    );
+    let records = coordinator.records(grant.lease_id);
+    assert_eq!(finished(&records)[0].outcome, LaunchOutcome::Cancelled);
+    coordinator.ready().await;
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_drained_agent_finishes_its_job_and_takes_no_other() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let grant = grant("waits", 1, 1);
+    coordinator.grant(&grant).await;
+    coordinator.record(grant.lease_id, is_iteration).await;
+    coordinator.drain().await;
+    std::fs::create_dir_all(dir.path().join("cache")).unwrap();
+    std::fs::write(dir.path().join("cache/go"), "").unwrap();
+    assert_eq!(
+        coordinator.job_finished(grant.lease_id).await.0,
+        "succeeded"
+    );
+    for _ in 0..3 {
+        let heard = coordinator
+            .wait(|seen| *seen == Seen::Heartbeat(String::new()))
+            .await;
+        assert!(!heard.contains(&Seen::Ready), "{heard:?}");
+    }
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_stopped_agent_gives_its_job_back_before_it_goes() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let grant = grant("hang", 1, 1);
+    coordinator.grant(&grant).await;
+    coordinator.record(grant.lease_id, is_iteration).await;
+    agent.stop.stop();
+    let ended = coordinator.job_finished(grant.lease_id).await;
+    assert_eq!(ended.0, "released");
+    timeout(DEADLINE, agent.task).await.unwrap().unwrap();
+    assert!(agent.spool.leases().is_empty());
+}
+
+#[tokio::test]
+async fn a_restarted_agent_ends_what_it_was_at_and_measures_only_the_rest() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let first = grant("waits", 1, 2);
+    coordinator.grant(&first).await;
+    coordinator.record(first.lease_id, is_iteration).await;
+    agent.kill().await;
+
+    let agent = Agent::start(dir.path(), &coordinator);
+    assert_eq!(coordinator.job_finished(first.lease_id).await.0, "released");
+    let records = coordinator.records(first.lease_id);
+    assert_eq!(finished(&records)[0].outcome, LaunchOutcome::Interrupted);
+    coordinator.ready().await;
+    let mut second = grant("good", 1, 2);
+    second.finished = vec![FinishedLaunch {
+        case_key: second.cases[0].key(),
+        ordinal: 0,
+    }];
+    coordinator.grant(&second).await;
+    assert_eq!(
+        coordinator.job_finished(second.lease_id).await.0,
+        "succeeded"
+    );
+    assert_eq!(started(&coordinator.records(second.lease_id)), 1);
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_refused_batch_is_set_aside_and_blocks_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    coordinator.refuse(0);
+    let grant = grant("good", 1, 2);
+    coordinator.grant(&grant).await;
+    assert_eq!(
+        coordinator.job_finished(grant.lease_id).await.0,
+        "succeeded"
+    );
+    coordinator.ready().await;
+    assert!(!coordinator.seqs(grant.lease_id).contains(&0));
+    let kept = dir
+        .path()
+        .join(format!("spool/{}-refused.bin", grant.lease_id));
+    assert!(std::fs::metadata(kept).unwrap().len() > 0);
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_crash_costs_a_launch_and_the_third_one_parks_the_job() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let once = grant("crash-once", 1, 2);
+    coordinator.grant(&once).await;
+    assert_eq!(coordinator.job_finished(once.lease_id).await.0, "succeeded");
+    let outcomes = |records: &[Record]| -> Vec<LaunchOutcome> {
+        finished(records)
+            .iter()
+            .map(|finished| finished.outcome)
+            .collect()
+    };
+    let records = coordinator.records(once.lease_id);
+    assert_eq!(
+        outcomes(&records),
+        [
+            LaunchOutcome::Crashed,
+            LaunchOutcome::Succeeded,
+            LaunchOutcome::Succeeded
+        ]
+    );
+    coordinator.ready().await;
+    let always = grant("crash", 1, 2);
+    coordinator.grant(&always).await;
+    let (outcome, reason) = coordinator.job_finished(always.lease_id).await;
+    assert_eq!(outcome, "parked");
+    assert!(reason.contains("signal 6"), "{reason}");
+    assert_eq!(
+        outcomes(&coordinator.records(always.lease_id)),
+        [LaunchOutcome::Crashed; 3]
+    );
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_model_at_fault_fails_the_job_at_once_with_the_workers_words() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    for (behaviour, outcome, words) in [
+        ("model-fault", "failed", "config.json lacks `hidden_size`"),
+        (
+            "skipped",
+            "skipped",
+            "would not fit, needs 16.1 GB, has 8 GB",
+        ),
+    ] {
+        coordinator.ready().await;
+        let grant = grant(behaviour, 2, 2);
+        coordinator.grant(&grant).await;
+        let ended = coordinator.job_finished(grant.lease_id).await;
+        assert_eq!(ended, (outcome.into(), words.into()));
+        assert_eq!(started(&coordinator.records(grant.lease_id)), 1);
+    }
+    agent.kill().await;
+}

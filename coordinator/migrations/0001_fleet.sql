@@ -1,0 +1,334 @@
+-- The tables of a fleet. Names are singular, keys are <table>_id, units are the last word of a name.
+-- Users query the views of schema report; nothing outside the coordinator reads these tables.
+
+create schema fleet;
+
+-- What can be measured. Seeded here; a test holds it equal to domain::metric.
+create table fleet.metric (
+    metric text primary key,
+    unit text not null,
+    direction text not null check (direction in ('higher', 'lower', 'neutral')),
+    description text not null
+);
+
+-- Why a sample may not be what it seems; equal to domain::reason.
+create table fleet.reason (
+    reason text primary key,
+    severity text not null check (severity in ('invalid', 'tainted')),
+    description text not null
+);
+
+create table fleet.machine (
+    machine_id uuid primary key,
+    identity text not null unique,
+    name text not null unique,
+    hostname text not null,
+    os text not null,
+    os_version text not null,
+    os_build text not null,
+    arch text not null,
+    hardware_model text not null,
+    chip text not null,
+    gpu_cores integer,
+    cpu_cores integer not null,
+    cpu_tiers jsonb not null default '[]',
+    memory_bytes bigint not null,
+    wired_limit_bytes bigint,
+    boot_id text not null,
+    virtual_machine boolean not null,
+    simulated boolean not null,
+    agent_version text not null,
+    labels jsonb not null default '{}',
+    drained boolean not null default false,
+    enrolled_at timestamptz not null default now(),
+    -- A connected agent touches this with every heartbeat; a stale one is offline.
+    last_seen_at timestamptz
+);
+
+create table fleet.certificate (
+    fingerprint text primary key,
+    machine_id uuid not null references fleet.machine,
+    issued_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    revoked_at timestamptz
+);
+
+-- Join tokens and operators' tokens; only the hash of the secret is kept.
+create table fleet.token (
+    token_id text primary key,
+    kind text not null check (kind in ('join', 'viewer', 'operator', 'admin')),
+    name text not null,
+    secret_sha256 bytea not null,
+    created_at timestamptz not null default now(),
+    expires_at timestamptz,
+    uses_left integer check (uses_left >= 0),
+    revoked_at timestamptz
+);
+
+-- What every coordinator of this database must agree on.
+create table fleet.setting (
+    setting text primary key,
+    value text not null
+);
+
+create table fleet.plan (
+    plan_id uuid primary key,
+    name text not null,
+    sha256 text not null unique,
+    toml text not null
+);
+
+create table fleet.run (
+    run_id uuid primary key,
+    plan_id uuid not null references fleet.plan,
+    label text not null default 'measured' check (label in ('measured', 'simulated', 'imported')),
+    file_name text not null,
+    headline text[] not null,
+    protocol jsonb not null,
+    state text not null default 'active'
+        check (state in ('active', 'succeeded', 'incomplete', 'cancelled')),
+    submitted_at timestamptz not null default now(),
+    ended_at timestamptz,
+    constraint an_ended_run_has_its_time check ((state = 'active') = (ended_at is null))
+);
+
+-- Machines that a run's plan does not mean, and why.
+create table fleet.exclusion (
+    run_id uuid not null references fleet.run,
+    machine_id uuid not null references fleet.machine,
+    reason text not null,
+    primary key (run_id, machine_id)
+);
+
+create table fleet.job (
+    job_id uuid primary key,
+    run_id uuid not null references fleet.run,
+    machine_id uuid not null references fleet.machine,
+    ordinal integer not null,
+    suite text not null,
+    model_source text not null,
+    model_label text not null,
+    dtype text check (dtype in ('bf16', 'f16', 'f32')),
+    cases jsonb not null,
+    launches_total integer not null,
+    state text not null
+        check (state in ('queued', 'leased', 'succeeded', 'failed', 'skipped', 'parked', 'cancelled')),
+    reason text not null default '',
+    epoch bigint not null default 0,
+    failures integer not null default 0,
+    started_at timestamptz,
+    ended_at timestamptz,
+    unique (run_id, ordinal),
+    constraint an_ended_job_has_its_time
+        check ((state in ('queued', 'leased')) = (ended_at is null))
+);
+
+create index job_queue on fleet.job (machine_id, run_id, ordinal) where state = 'queued';
+create index job_of_run on fleet.job (run_id);
+
+create table fleet.lease (
+    lease_id uuid primary key,
+    job_id uuid not null references fleet.job,
+    machine_id uuid not null references fleet.machine,
+    epoch bigint not null,
+    state text not null default 'live' check (state in ('live', 'released', 'expired', 'cancelled')),
+    granted_at timestamptz not null default now(),
+    expires_at timestamptz not null,
+    ended_at timestamptz,
+    unique (job_id, epoch),
+    constraint an_ended_lease_has_its_time check ((state = 'live') = (ended_at is null))
+);
+
+create unique index one_live_lease_per_job on fleet.lease (job_id) where state = 'live';
+create unique index one_live_lease_per_machine on fleet.lease (machine_id) where state = 'live';
+create index lease_expiry on fleet.lease (expires_at) where state = 'live';
+
+-- A batch is taken at most once: its number within its lease is the key.
+create table fleet.batch (
+    lease_id uuid not null references fleet.lease,
+    seq bigint not null,
+    received_at timestamptz not null default now(),
+    primary key (lease_id, seq)
+);
+
+-- Identity is content; the same weights in the same precision are one row.
+create table fleet.model (
+    model_id bigint generated always as identity primary key,
+    digest text not null,
+    dtype text not null,
+    label text not null,
+    source text not null,
+    model_type text not null,
+    quantisation text not null,
+    parameters bigint not null,
+    weight_bytes bigint not null,
+    decode_bytes bigint not null,
+    kv_bytes_per_token bigint not null,
+    synthetic boolean not null,
+    config jsonb not null,
+    unique (digest, dtype, label)
+);
+
+-- The conditions of launches, by the hash of all of them.
+create table fleet.environment (
+    environment_id text primary key,
+    os text not null,
+    os_version text not null,
+    os_build text not null,
+    kernel text not null,
+    agent_version text not null,
+    suite_version text not null,
+    mlx_version text not null,
+    mlx_device text not null,
+    mlx_architecture text not null,
+    blas text not null,
+    debug_build boolean not null,
+    nax_built boolean,
+    metallib_sha256 text not null,
+    mlx_env jsonb not null,
+    power_source text,
+    low_power_mode boolean
+);
+
+create table fleet.launch (
+    launch_id uuid primary key,
+    lease_id uuid not null references fleet.lease,
+    job_id uuid not null references fleet.job,
+    case_key text not null,
+    ordinal integer not null,
+    position integer not null,
+    seed bigint not null,
+    started_at timestamptz not null,
+    finished_at timestamptz,
+    model_id bigint references fleet.model,
+    environment_id text references fleet.environment,
+    boot_id text,
+    outcome text not null default 'running' check (outcome in (
+        'running', 'succeeded', 'failed', 'timed_out', 'crashed', 'protocol_error', 'skipped',
+        'interrupted', 'cancelled')),
+    message text not null default '',
+    steady boolean,
+    warmup_iterations integer,
+    reasons text[] not null default '{}',
+    stderr_tail text not null default '',
+    exit_code integer,
+    signal integer,
+    -- Finished under its live lease; others are evidence and stay out of every summary.
+    counted boolean not null default false,
+    constraint only_success_counts check (not counted or outcome = 'succeeded')
+);
+
+create unique index a_launch_counts_once on fleet.launch (job_id, case_key, ordinal) where counted;
+create index launch_of_lease on fleet.launch (lease_id);
+
+create table fleet.iteration (
+    iteration_id bigint generated always as identity primary key,
+    launch_id uuid not null references fleet.launch,
+    ordinal integer not null,
+    phase text not null check (phase in ('warmup', 'measured')),
+    mode text not null,
+    started_us bigint not null,
+    duration_ns bigint not null,
+    work bigint not null,
+    -- When each token's value was known, since the region began.
+    token_ns bigint[] not null default '{}',
+    reasons text[] not null default '{}',
+    token_ids_sha256 text not null default '',
+    unique (launch_id, ordinal)
+);
+
+create table fleet.sample (
+    iteration_id bigint not null references fleet.iteration,
+    metric text not null references fleet.metric,
+    value double precision not null
+        constraint a_sample_is_a_finite_number
+        check (value not in ('NaN', 'Infinity', '-Infinity')),
+    primary key (iteration_id, metric)
+);
+
+-- Sensor values of a machine while it held a lease. What cannot be read has no row.
+create table fleet.reading (
+    machine_id uuid not null references fleet.machine,
+    lease_id uuid not null references fleet.lease,
+    at timestamptz not null,
+    sensor text not null,
+    value double precision not null
+        check (value not in ('NaN', 'Infinity', '-Infinity')),
+    primary key (machine_id, sensor, at)
+);
+
+-- What happened, for audit: one row per change of a run, job or lease.
+create table fleet.event (
+    event_id bigint generated always as identity primary key,
+    at timestamptz not null default now(),
+    kind text not null,
+    run_id uuid references fleet.run,
+    job_id uuid references fleet.job,
+    machine_id uuid references fleet.machine,
+    lease_id uuid references fleet.lease,
+    detail text not null default ''
+);
+
+create index event_of_run on fleet.event (run_id, event_id);
+
+-- Seeds; to change one, add a migration.
+insert into fleet.metric (metric, unit, direction, description) values
+    ('load_cold_ms', 'ms', 'lower', 'from opening the files, none of their pages in memory, to every parameter evaluated'),
+    ('load_warm_ms', 'ms', 'lower', 'from opening the files, all of their pages in memory, to every parameter evaluated'),
+    ('load_config_ms', 'ms', 'lower', 'reading and checking config.json'),
+    ('load_tokenizer_ms', 'ms', 'lower', 'reading tokenizer.json'),
+    ('load_header_ms', 'ms', 'lower', 'reading and checking the safetensors headers'),
+    ('load_weights_ms', 'ms', 'lower', 'reading and evaluating the weights'),
+    ('load_build_ms', 'ms', 'lower', 'building the model from its weights'),
+    ('load_gbps', 'GB/s', 'higher', 'bytes of the weight files over the time of load_weights_ms'),
+    ('cache_residency_before', 'ratio', 'neutral', 'share of the weight files'' pages in memory before the load'),
+    ('cache_residency_after', 'ratio', 'neutral', 'share of the weight files'' pages in memory after the load'),
+    ('first_eval_ms', 'ms', 'lower', 'the first forward pass of one token after the load'),
+    ('mem_weights_bytes', 'bytes', 'lower', 'MLX''s active memory after the load, its cache cleared'),
+    ('mem_peak_bytes', 'bytes', 'lower', 'MLX''s peak memory in the timed region'),
+    ('mem_peak_process_bytes', 'bytes', 'lower', 'MLX''s peak memory since the process began'),
+    ('mem_active_bytes', 'bytes', 'neutral', 'MLX''s active memory at the end of the region'),
+    ('mem_cache_bytes', 'bytes', 'neutral', 'MLX''s freed but kept memory at the end of the region'),
+    ('mem_footprint_bytes', 'bytes', 'lower', 'the system''s view of the process''s memory (macOS: physical footprint)'),
+    ('mem_footprint_max_bytes', 'bytes', 'lower', 'the largest value that the system saw of it'),
+    ('mem_rss_bytes', 'bytes', 'neutral', 'resident size of the process'),
+    ('kv_bytes', 'bytes', 'lower', 'allocated key and value cache at the end of the region'),
+    ('ttft_ms', 'ms', 'lower', 'from the prompt''s submission to the first token''s id on the host'),
+    ('ttft_cold_ms', 'ms', 'lower', 'the same for the first prompt of the process'),
+    ('prefill_ms', 'ms', 'lower', 'all prompt tokens but the last into the cache, evaluated'),
+    ('prefill_tps', 'tok/s', 'higher', 'prompt tokens but the last over prefill_ms'),
+    ('prefill_tps_mlxlm', 'tok/s', 'higher', 'prompt tokens over ttft, as mlx-lm counts'),
+    ('prefill_tps_at_depth', 'tok/s', 'higher', 'prefill_tps on top of a cache that is already filled'),
+    ('decode_tps', 'tok/s', 'higher', 'tokens but the first over the time from first to last, pipelined'),
+    ('decode_tps_mlxlm', 'tok/s', 'higher', 'all tokens over the same time, as mlx-lm counts'),
+    ('decode_tps_sync', 'tok/s', 'higher', 'decode_tps with a wait after each token, as llama-bench does'),
+    ('decode_tps_at_depth', 'tok/s', 'higher', 'decode_tps on top of a cache that is already filled'),
+    ('itl_ms', 'ms', 'lower', 'median time between tokens with a wait after each'),
+    ('host_overhead_us', 'µs', 'lower', 'host time per token to build and submit the graph');
+
+insert into fleet.reason (reason, severity, description) values
+    ('not_steady', 'tainted', 'warm-up ended before three iterations agreed within 2 %'),
+    ('region_short', 'tainted', 'the timed region was shorter than the plan asks for'),
+    ('thermal', 'tainted', 'the system reported thermal pressure'),
+    ('battery', 'tainted', 'the machine ran on its battery'),
+    ('low_power_mode', 'tainted', 'low-power mode was on'),
+    ('foreign_cpu', 'tainted', 'other processes kept the CPU busy'),
+    ('foreign_gpu', 'tainted', 'other processes kept the GPU busy'),
+    ('memory_pressure', 'tainted', 'the system was short of memory'),
+    ('swap', 'tainted', 'the system swapped during the launch'),
+    ('gate_timeout', 'tainted', 'the machine did not become quiet within the plan''s wait'),
+    ('telemetry_gap', 'tainted', 'sensors were silent for more than two intervals'),
+    ('virtual_machine', 'tainted', 'the machine is virtual'),
+    ('debug_build', 'invalid', 'the worker was built without optimisation'),
+    ('not_cold', 'invalid', 'a cold load found pages of its files in memory'),
+    ('not_warm', 'invalid', 'a warm load found pages of its files missing from memory'),
+    ('residency_unknown', 'tainted', 'the system could not say which pages were in memory'),
+    ('g1', 'invalid', 'decode read more bytes than the memory''s bandwidth allows'),
+    ('g2', 'invalid', 'more floating-point operations than the machine can do'),
+    ('g3', 'invalid', 'fewer or more tokens than the case asks for'),
+    ('g4', 'invalid', 'peak memory below the bytes of the weights'),
+    ('g5', 'invalid', 'the load was faster than the disk'),
+    ('g6', 'invalid', 'the output differs from the reference'),
+    ('g7', 'invalid', 'more work took less time'),
+    ('g8', 'invalid', 'doubled work did not take twice the time'),
+    ('g9', 'invalid', 'clocks disagree: the machine slept or the parts do not add up');

@@ -1,0 +1,131 @@
+//! The operator's commands: what is asked, told apart here, done in one file each.
+
+mod connect;
+mod exit;
+mod machine;
+mod plan;
+mod progress;
+mod report;
+mod run;
+mod serve;
+mod show;
+mod sql;
+mod token;
+mod up;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+pub use connect::Where;
+use exit::Failure;
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0  done; a watched run: every job succeeded
+  1  something broke here (a disk, a bug)
+  2  the command line was not understood
+  3  the input was refused (plan, query, unknown run)
+  4  the run ended with failed, parked or cancelled jobs
+  5  the run ended; nothing failed, but jobs were skipped
+  6  the coordinator could not be reached, or refused the token
+  130  interrupted
+
+How the coordinator is found, first that applies:
+  --coordinator URL with --token-file FILE; --data-dir DIR of a local one;
+  MLX_FLEET_COORDINATOR with MLX_FLEET_TOKEN_FILE; MLX_FLEET_DATA_DIR;
+  the default data folder.";
+
+/// Benchmarks MLX on a fleet of Apple Silicon Macs: hands out work, keeps every sample in Postgres,
+/// reports with honest intervals.
+///
+/// Try it on this machine alone: mlx-fleet up --plan plans/quick.toml
+#[derive(Parser)]
+#[command(name = "mlx-fleet", version, after_help = EXIT_CODES)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run a plan on this machine alone: database, coordinator, agent, report, all at once
+    Up(up::Args),
+    /// Serve a fleet: agents and operators connect here
+    Serve(serve::Args),
+    /// Submit a plan and watch it run
+    Run(run::RunArgs),
+    /// Watch a run until it ends
+    Watch(run::WatchArgs),
+    /// List runs, newest first
+    Runs(run::RunsArgs),
+    /// Stop a run: queued jobs are dropped, jobs at work are stopped, samples are kept
+    Cancel(run::CancelArgs),
+    /// Check a plan, and see what it would run where
+    #[command(subcommand)]
+    Plan(plan::Command),
+    /// See the machines of the fleet
+    #[command(subcommand)]
+    Machine(machine::Command),
+    /// Write the report of a run
+    Report(report::Args),
+    /// Query the results, read-only, in the views of schema `report`
+    Sql(sql::Args),
+    /// Make tokens that let machines join and operators in
+    #[command(subcommand)]
+    Token(token::Command),
+    /// Print the shell's completions, for example: mlx-fleet completions zsh > _mlx-fleet
+    Completions {
+        #[arg(value_enum)]
+        shell: clap_complete::Shell,
+    },
+}
+
+/// Parses the command line, runs the command, tells a failure once, and names it by exit code.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+    {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::broke(error).tell(),
+    };
+    match runtime.block_on(cli.command.run()) {
+        Ok(code) => code,
+        Err(failure) => failure.tell(),
+    }
+}
+
+impl Command {
+    async fn run(self) -> Result<ExitCode, Failure> {
+        match self {
+            Self::Up(args) => up::up(args).await,
+            Self::Serve(args) => serve::serve(args).await,
+            Self::Run(args) => run::run(args).await,
+            Self::Watch(args) => run::watch(args).await,
+            Self::Runs(args) => run::runs(args).await,
+            Self::Cancel(args) => run::cancel(args).await,
+            Self::Plan(command) => plan::run(command).await,
+            Self::Machine(command) => machine::run(command).await,
+            Self::Report(args) => report::report(args).await,
+            Self::Sql(args) => sql::sql(args).await,
+            Self::Token(command) => token::run(command).await,
+            Self::Completions { shell } => {
+                let mut command = Cli::command();
+                clap_complete::generate(shell, &mut command, "mlx-fleet", &mut std::io::stdout());
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

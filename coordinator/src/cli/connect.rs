@@ -1,0 +1,138 @@
+//! Finding the coordinator, trusting it by the fingerprint in the token, and speaking to it.
+
+use std::path::{Path, PathBuf};
+
+use proto::wire::fleet_service_client::FleetServiceClient;
+use secrecy::ExposeSecret;
+use service::folders::{self, DataFolder};
+use service::token::{Token, TokenKind};
+use service::{bearer, tls};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::Channel;
+use tonic::{Request, Status};
+
+use super::exit::{Failure, chain};
+
+const COORDINATOR: &str = "MLX_FLEET_COORDINATOR";
+const TOKEN_FILE: &str = "MLX_FLEET_TOKEN_FILE";
+const DATA_DIR: &str = "MLX_FLEET_DATA_DIR";
+
+/// Where the coordinator is; see `mlx-fleet --help` for the order.
+#[derive(clap::Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Finding the coordinator")]
+pub struct Where {
+    /// The coordinator's address, such as https://bench.example:7420
+    #[arg(long, value_name = "URL", requires = "token_file")]
+    pub coordinator: Option<String>,
+    /// A file that holds the operator's token
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// The data folder of a coordinator on this machine
+    #[arg(long, value_name = "DIR", conflicts_with = "coordinator")]
+    pub data_dir: Option<PathBuf>,
+}
+
+/// A client whose every call carries the token.
+pub type Client = FleetServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// Puts the token before every call.
+#[derive(Clone)]
+pub struct Bearer(Token);
+
+impl Interceptor for Bearer {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        bearer::attach(&self.0, request.metadata_mut());
+        Ok(request)
+    }
+}
+
+/// The data folder that a flag, the environment or the platform names.
+pub fn data_dir(flag: Option<&Path>) -> Result<PathBuf, Failure> {
+    if let Some(dir) = flag.map(Path::to_owned).or_else(|| variable(DATA_DIR)) {
+        return Ok(std::path::absolute(dir)?);
+    }
+    let folder = DataFolder::default_location().map_err(|error| Failure::chain(&error))?;
+    Ok(folder.root().to_owned())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the operator's environment"
+)]
+fn variable(name: &str) -> Option<PathBuf> {
+    std::env::var_os(name)
+        .filter(|value| !value.is_empty())
+        .map(PathBuf::from)
+}
+
+impl Where {
+    /// A coordinator on this machine, by its data folder.
+    pub fn local(data_dir: &Path) -> Self {
+        Self {
+            data_dir: Some(data_dir.to_owned()),
+            ..Self::default()
+        }
+    }
+
+    fn resolve(&self) -> Result<(String, Token), Failure> {
+        let remote = |url: String, file: Option<PathBuf>| {
+            let file = file.ok_or_else(|| {
+                Failure::Refused(format!("{COORDINATOR} is set but {TOKEN_FILE} is not"))
+            })?;
+            Ok((url, read_token(&file)?))
+        };
+        if let Some(url) = &self.coordinator {
+            return remote(url.clone(), self.token_file.clone());
+        }
+        if self.data_dir.is_none()
+            && let Some(url) = variable(COORDINATOR)
+        {
+            let file = self.token_file.clone().or_else(|| variable(TOKEN_FILE));
+            return remote(url.to_string_lossy().into_owned(), file);
+        }
+        let folder = DataFolder::at(data_dir(self.data_dir.as_deref())?);
+        let file = folder.read_coordinator().map_err(|error| {
+            Failure::Unreachable(format!(
+                "no coordinator runs with the data folder {}; start one with `mlx-fleet serve \
+                 --data-dir {0}`, or name one with --coordinator and --token-file ({})",
+                folder.root().display(),
+                chain(&error)
+            ))
+        })?;
+        let token = self
+            .token_file
+            .clone()
+            .unwrap_or_else(|| folder.operator_token());
+        Ok((file.url, read_token(&token)?))
+    }
+
+    /// Connects, trusting only the authority whose fingerprint the token carries.
+    pub async fn connect(&self) -> Result<Client, Failure> {
+        let (url, token) = self.resolve()?;
+        let unreachable = |error: &(dyn std::error::Error + 'static)| {
+            let why = tls::explain(error);
+            Failure::Unreachable(format!("cannot reach the coordinator at {url}: {why}"))
+        };
+        let address = tls::address(&url).map_err(|error| unreachable(&error))?;
+        let ca = tls::fetch_ca(&address, token.ca())
+            .await
+            .map_err(|error| unreachable(&error))?;
+        let endpoint = tls::endpoint(&url, Some(&ca), None).map_err(|error| unreachable(&error))?;
+        let channel = endpoint
+            .connect()
+            .await
+            .map_err(|error| unreachable(&error))?;
+        Ok(FleetServiceClient::with_interceptor(channel, Bearer(token))
+            .max_decoding_message_size(proto::MAX_MESSAGE_BYTES))
+    }
+}
+
+fn read_token(file: &Path) -> Result<Token, Failure> {
+    let refused = |why: String| Failure::Refused(format!("token file {}: {why}", file.display()));
+    let text = folders::read_secret(file).map_err(|error| refused(chain(&error)))?;
+    text.expose_secret()
+        .parse::<Token>()
+        .and_then(|token| token.of_kind(TokenKind::Operator))
+        .map_err(|error| refused(chain(&error)))
+}

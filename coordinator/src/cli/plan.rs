@@ -1,0 +1,235 @@
+//! `plan check`: the same refusals as `run`, and what the plan would do.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use domain::plan::{Plan, Problem};
+use proto::wire;
+use serde::Serialize;
+
+use super::connect::Where;
+use super::exit::Failure;
+use super::show;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Check a plan file; with a coordinator at hand, list the jobs it would make
+    Check(CheckArgs),
+}
+
+#[derive(clap::Args)]
+pub struct CheckArgs {
+    /// The plan, a TOML file
+    file: PathBuf,
+    /// Check the file alone, without asking a coordinator for its machines
+    #[arg(long)]
+    offline: bool,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    coordinator: Where,
+}
+
+#[derive(Serialize)]
+struct Checked {
+    ok: bool,
+    problems: Vec<ProblemView>,
+    jobs: Vec<JobView>,
+    left_out: Vec<LeftOutView>,
+}
+
+#[derive(Serialize)]
+struct ProblemView {
+    line: usize,
+    column: usize,
+    message: String,
+    help: Option<String>,
+}
+
+#[derive(Serialize)]
+struct JobView {
+    machine: String,
+    suite: String,
+    model: String,
+    dtype: String,
+    launches: u32,
+    skipped: Option<String>,
+}
+
+#[derive(Serialize)]
+struct LeftOutView {
+    machine: String,
+    reason: String,
+}
+
+pub async fn run(command: Command) -> Result<ExitCode, Failure> {
+    let Command::Check(args) = command;
+    let text = read(&args.file)?;
+    let problems = match Plan::parse(&text) {
+        Err(problems) => problems,
+        Ok(plan) if args.offline => {
+            if args.json {
+                return tell_json(&text, &[], None);
+            }
+            tell_offline(&plan);
+            return Ok(ExitCode::SUCCESS);
+        }
+        Ok(_) => {
+            let mut client = args.coordinator.connect().await?;
+            let request = wire::CheckPlanRequest {
+                plan_toml: text.clone(),
+            };
+            let answer = client.check_plan(request).await?.into_inner();
+            let problems: Vec<Problem> = answer.problems.iter().map(problem).collect();
+            if args.json {
+                return tell_json(&text, &problems, Some(answer));
+            }
+            if problems.is_empty() {
+                tell_jobs(&answer);
+                return Ok(ExitCode::SUCCESS);
+            }
+            problems
+        }
+    };
+    if args.json {
+        return tell_json(&text, &problems, None);
+    }
+    tell_problems(&args.file, &text, &problems);
+    Err(Failure::Told)
+}
+
+/// Reads a plan's text; the message names the file.
+pub fn read(file: &Path) -> Result<String, Failure> {
+    std::fs::read_to_string(file)
+        .map_err(|error| Failure::Refused(format!("cannot read {}: {error}", file.display())))
+}
+
+pub fn problem(message: &wire::Problem) -> Problem {
+    let wire::Problem {
+        start,
+        end,
+        message,
+        help,
+    } = message.clone();
+    Problem {
+        span: start as usize..end as usize,
+        message,
+        help: (!help.is_empty()).then_some(help),
+    }
+}
+
+/// Shows each problem at its place in the text, on standard error.
+pub fn tell_problems(file: &Path, text: &str, problems: &[Problem]) {
+    for problem in problems {
+        let (line, column) = problem.line_column(text);
+        let source = miette::NamedSource::new(file.display().to_string(), text.to_owned());
+        let Problem {
+            span,
+            message,
+            help,
+        } = problem.clone();
+        let title = format!("{}:{line}:{column}: {message}", file.display());
+        let report = if span.is_empty() {
+            miette::miette!(help = help.unwrap_or_default(), "{title}")
+        } else {
+            miette::miette!(
+                labels = vec![miette::LabeledSpan::underline(span)],
+                help = help.unwrap_or_default(),
+                "{title}"
+            )
+            .with_source_code(source)
+        };
+        eprintln!("{report:?}");
+    }
+}
+
+fn tell_offline(plan: &Plan) {
+    let cases: usize = plan.suites.iter().map(|(_, cases)| cases.len()).sum();
+    println!(
+        "{}: {} models, {} suites, {} launches on each machine",
+        plan.name,
+        plan.models.len(),
+        plan.suites.len(),
+        plan.models.len() * cases * plan.protocol.launches as usize
+    );
+}
+
+fn tell_jobs(answer: &wire::CheckPlanResponse) {
+    let mut table = show::table(&["machine", "model", "dtype", "suite", "launches", ""]);
+    for job in &answer.jobs {
+        let skipped = match job.skipped.as_str() {
+            "" => String::new(),
+            reason => format!("skipped: {reason}"),
+        };
+        table.add_row([
+            job.machine.clone(),
+            job.model.clone(),
+            job.dtype.clone(),
+            job.suite.clone(),
+            job.launches.to_string(),
+            skipped,
+        ]);
+    }
+    println!("{table}");
+    for left_out in &answer.left_out {
+        println!("left out: {}: {}", left_out.machine, left_out.reason);
+    }
+    let runs = answer.jobs.iter().filter(|job| job.skipped.is_empty());
+    let launches: u32 = runs.clone().map(|job| job.launches).sum();
+    println!("{} jobs, {launches} launches", runs.count());
+}
+
+fn tell_json(
+    text: &str,
+    problems: &[Problem],
+    answer: Option<wire::CheckPlanResponse>,
+) -> Result<ExitCode, Failure> {
+    let wire::CheckPlanResponse { jobs, left_out, .. } = answer.unwrap_or_default();
+    let view = Checked {
+        ok: problems.is_empty(),
+        problems: problems
+            .iter()
+            .map(|problem| {
+                let (line, column) = problem.line_column(text);
+                let Problem { message, help, .. } = problem.clone();
+                ProblemView {
+                    line,
+                    column,
+                    message,
+                    help,
+                }
+            })
+            .collect(),
+        jobs: jobs
+            .into_iter()
+            .map(
+                |wire::PlannedJob {
+                     machine,
+                     suite,
+                     model,
+                     dtype,
+                     launches,
+                     skipped,
+                 }| JobView {
+                    machine,
+                    suite,
+                    model,
+                    dtype,
+                    launches,
+                    skipped: (!skipped.is_empty()).then_some(skipped),
+                },
+            )
+            .collect(),
+        left_out: left_out
+            .into_iter()
+            .map(|wire::LeftOut { machine, reason }| LeftOutView { machine, reason })
+            .collect(),
+    };
+    show::json(&view)?;
+    if view.ok {
+        Ok(ExitCode::SUCCESS)
+    } else {
+        Err(Failure::Told)
+    }
+}

@@ -1,0 +1,129 @@
+//! `sql`: one read-only query over the views of schema `report`.
+
+use std::process::ExitCode;
+
+use proto::wire;
+use serde_json::{Map, Value};
+
+use super::connect::Where;
+use super::exit::Failure;
+use super::show;
+
+#[derive(clap::Args)]
+pub struct Args {
+    /// The query, for example: select machine, metric, estimate from report.case_summary
+    query: String,
+    #[arg(long, value_enum, default_value = "table")]
+    format: Format,
+    #[command(flatten)]
+    coordinator: Where,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    Table,
+    Csv,
+    Json,
+}
+
+type Row = Vec<Option<String>>;
+
+pub async fn sql(args: Args) -> Result<ExitCode, Failure> {
+    let mut client = args.coordinator.connect().await?;
+    let mut stream = client
+        .query(wire::QueryRequest { sql: args.query })
+        .await?
+        .into_inner();
+    let Some(head) = stream.message().await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let Some(types) = stream.message().await? else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let [head, types]: [Vec<String>; 2] = [head, types].map(|row| {
+        let cells = cells(row).into_iter();
+        cells.map(Option::unwrap_or_default).collect()
+    });
+    let mut rows = Vec::new();
+    while let Some(row) = stream.message().await? {
+        rows.push(cells(row));
+    }
+    match args.format {
+        Format::Table => table(&head, &rows),
+        Format::Csv => csv(&head, &rows)?,
+        Format::Json => json(&head, &types, rows)?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn cells(row: wire::QueryRow) -> Row {
+    row.values.into_iter().map(|value| value.text).collect()
+}
+
+fn table(head: &[String], rows: &[Row]) {
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let mut table = show::table(&head);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| cell.as_deref().unwrap_or("")));
+    }
+    println!("{table}");
+    let count = rows.len();
+    eprintln!("({count} row{})", if count == 1 { "" } else { "s" });
+}
+
+fn csv(head: &[String], rows: &[Row]) -> Result<(), Failure> {
+    let mut writer = csv::Writer::from_writer(std::io::stdout().lock());
+    writer.write_record(head).map_err(Failure::broke)?;
+    for row in rows {
+        let cells = row.iter().map(|cell| cell.as_deref().unwrap_or(""));
+        writer.write_record(cells).map_err(Failure::broke)?;
+    }
+    writer.flush()?;
+    Ok(())
+}
+
+/// An array of objects; numbers, booleans and JSON as such, everything else as text.
+fn json(head: &[String], types: &[String], rows: Vec<Row>) -> Result<(), Failure> {
+    let objects: Vec<Value> = rows
+        .into_iter()
+        .map(|row| {
+            let cells = row
+                .into_iter()
+                .zip(types)
+                .map(|(cell, kind)| json_cell(cell, kind));
+            Value::Object(head.iter().cloned().zip(cells).collect::<Map<_, _>>())
+        })
+        .collect();
+    show::json(&objects)
+}
+
+/// A value that is no JSON for all its type (NaN, say) stays text: nothing is lost.
+fn json_cell(cell: Option<String>, kind: &str) -> Value {
+    let Some(text) = cell else { return Value::Null };
+    let value = match kind {
+        "bool" => Some(Value::Bool(text == "t")),
+        "int2" | "int4" | "int8" | "float4" | "float8" | "numeric" | "json" | "jsonb" => {
+            serde_json::from_str(&text).ok()
+        }
+        _ => None,
+    };
+    value.unwrap_or(Value::String(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::json_cell;
+
+    #[test]
+    fn json_has_the_types_that_the_database_has() {
+        let cell = |text: &str, kind| json_cell(Some(text.to_owned()), kind);
+        assert_eq!(cell("t", "bool"), json!(true));
+        assert_eq!(cell("42", "int8"), json!(42));
+        assert_eq!(cell("2.5", "numeric"), json!(2.5));
+        assert_eq!(cell("NaN", "float8"), json!("NaN"));
+        assert_eq!(cell("7", "text"), json!("7"));
+        assert_eq!(json_cell(None, "int8"), json!(null));
+    }
+}

@@ -1,0 +1,117 @@
+//! What the coordinator decides. It knows nothing of the wire and no SQL: messages come in as domain
+//! types, and statements are `store`'s.
+//!
+//! ```text
+//!   rpc ──▶ enrol  runs  grant  leases  ingest  watch  machines  tokens  query  report ──▶ store
+//!                     ▲      ▲                    ▲
+//!                     └──────┴──── hub ───────────┘   wakes sessions and watchers of this process
+//!                                   ▲
+//!                                   └── Postgres' notifications, from any coordinator
+//! ```
+
+pub mod enrol;
+pub mod grant;
+pub mod ingest;
+pub mod leases;
+pub mod machines;
+pub mod query;
+pub mod report;
+pub mod runs;
+pub mod tokens;
+pub mod watch;
+
+pub mod housekeeping;
+pub mod hub;
+
+mod changes;
+
+use std::sync::Arc;
+
+use secrecy::SecretString;
+use service::tls::Authority;
+
+use crate::store;
+use hub::Hub;
+use ingest::Intake;
+
+/// What every request needs; cheap to clone.
+#[derive(Clone)]
+pub struct Dispatch {
+    pool: store::Pool,
+    hub: Arc<Hub>,
+    intake: Intake,
+    desk: Arc<query::Desk>,
+    authority: Arc<Authority>,
+}
+
+/// Why a request was not done. Each becomes one gRPC code.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no {noun} `{name}`{help}")]
+    NotFound {
+        noun: &'static str,
+        name: String,
+        help: &'static str,
+    },
+    #[error("{0}")]
+    Invalid(String),
+    #[error("{0}")]
+    Unauthenticated(String),
+    #[error("{0}")]
+    Denied(String),
+    /// Sound, but not now.
+    #[error("{0}")]
+    Precondition(String),
+    #[error("{0}")]
+    TooMuch(String),
+    #[error("{0}")]
+    Internal(String),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// What a coordinator is put together from.
+pub struct Parts {
+    pub pool: store::Pool,
+    /// None where this database's user may not make logins.
+    pub reader: Option<store::reader::Reader>,
+    pub authority: Arc<Authority>,
+}
+
+impl Dispatch {
+    /// The second value is for [`ingest::work`], which one task runs.
+    pub fn new(parts: Parts) -> (Self, ingest::Queue) {
+        let Parts {
+            pool,
+            reader,
+            authority,
+        } = parts;
+        let (intake, queue) = ingest::intake();
+        let dispatch = Self {
+            pool,
+            hub: Arc::new(Hub::default()),
+            intake,
+            desk: Arc::new(query::Desk::new(reader)),
+            authority,
+        };
+        (dispatch, queue)
+    }
+
+    pub fn hub(&self) -> &Arc<Hub> {
+        &self.hub
+    }
+}
+
+/// An error with all its causes, in one line for the log.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}
+
+/// Letters and digits that nobody can guess, for a login that only machines use.
+pub fn random_password() -> SecretString {
+    use rand::RngExt;
+    SecretString::from(hex::encode(rand::rng().random::<[u8; 32]>()))
+}

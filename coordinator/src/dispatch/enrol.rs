@@ -1,0 +1,143 @@
+//! A machine joins: a join token buys it a certificate.
+
+use domain::ids::MachineId;
+use domain::machine::Inventory;
+use secrecy::SecretString;
+use service::tls::{ClientIdentity, PeerIdentity};
+use service::token::{SecretHash, Token, TokenKind};
+use time::OffsetDateTime;
+
+use super::{Dispatch, Error, Result};
+use crate::store::event::{Event, Kind};
+use crate::store::{self, certificate, event, machine, token};
+
+/// What an enrolled machine takes home.
+#[derive(Debug)]
+pub struct Enrolled {
+    pub machine_id: MachineId,
+    pub certificate_pem: String,
+    pub ca_pem: String,
+}
+
+impl Dispatch {
+    /// One transaction: a token's use is taken only when a certificate is given. A machine whose
+    /// identity is known keeps its row, its name and its history.
+    pub async fn enrol(
+        &self,
+        token: &str,
+        request_pem: &str,
+        inventory: &Inventory,
+        now: OffsetDateTime,
+    ) -> Result<Enrolled> {
+        let token: Token = token
+            .parse::<Token>()
+            .and_then(|token| token.of_kind(TokenKind::Join))
+            .map_err(|why| Error::Unauthenticated(why.to_string()))?;
+        let mut tx = store::begin(&self.pool).await?;
+        store::lock_enrolment(&mut *tx).await?;
+        take_use(&mut tx, &token).await?;
+
+        let known = machine::find(&mut *tx, &inventory.identity).await?;
+        let (machine_id, name) = if let Some(known) = known {
+            known
+        } else {
+            let wanted = Some(inventory.hostname.as_str()).filter(|name| !name.is_empty());
+            let wanted = wanted.unwrap_or("machine");
+            let taken = machine::names_beginning(&mut *tx, wanted).await?;
+            (MachineId::new(), free_name(wanted, &taken))
+        };
+        machine::put(&mut *tx, machine_id, &name, inventory).await?;
+
+        let certificate_pem = self
+            .authority
+            .sign_agent(request_pem, machine_id, now)
+            .map_err(|why| Error::Invalid(why.to_string()))?;
+        let signed = read_back(&certificate_pem)?;
+        let fingerprint = signed.fingerprint.to_string();
+        certificate::insert(&mut *tx, &fingerprint, machine_id, signed.not_after).await?;
+        let detail = format!("{name}, token {}, certificate {fingerprint}", token.id());
+        let enrolled = Event::new(Kind::MachineEnrolled, detail).machine(machine_id);
+        event::insert(&mut *tx, &[enrolled]).await?;
+        store::commit(tx).await?;
+        tracing::info!(machine = name, %machine_id, "a machine has joined");
+        Ok(Enrolled {
+            machine_id,
+            certificate_pem,
+            ca_pem: self.authority.certificate().pem(),
+        })
+    }
+
+    /// The machine of a certificate that a connection showed.
+    pub async fn machine_of(&self, peer: Option<PeerIdentity>) -> Result<MachineId> {
+        let refuse = |why: &str| Err(Error::Unauthenticated(why.to_owned()));
+        let Some(peer) = peer else {
+            return refuse("no client certificate: enrol this machine with a join token");
+        };
+        let found = certificate::find(&self.pool, &peer.fingerprint.to_string()).await?;
+        match found {
+            None => refuse("this certificate is not known here: enrol this machine again"),
+            Some(known) if known.machine_id != peer.machine => {
+                refuse("this certificate is another machine's")
+            }
+            Some(known) if known.revoked => refuse("this machine's certificate was revoked"),
+            Some(known) if known.expired => {
+                refuse("this machine's certificate has expired: enrol it again")
+            }
+            Some(known) => Ok(known.machine_id),
+        }
+    }
+}
+
+async fn take_use(tx: &mut store::Tx, token: &Token) -> Result<()> {
+    // One text for all: whoever guesses learns nothing.
+    let refuse = || {
+        let why = "the join token is unknown, expired or used up: `mlx-fleet token create` makes a new one";
+        Err(Error::Unauthenticated(why.to_owned()))
+    };
+    let Some(stored) = token::find_live(&mut **tx, &token.id().to_string()).await? else {
+        return refuse();
+    };
+    let accepted =
+        SecretHash::from_bytes(&stored.secret_sha256).is_some_and(|hash| hash.accepts(token));
+    if !accepted || stored.kind != "join" {
+        return refuse();
+    }
+    if !token::take_use(&mut **tx, &token.id().to_string()).await? {
+        return refuse();
+    }
+    Ok(())
+}
+
+/// What the certificate that we just made says of itself.
+fn read_back(pem: &str) -> Result<PeerIdentity> {
+    // The key is not needed for that, and never leaves the machine.
+    ClientIdentity::new(pem.to_owned(), SecretString::default())
+        .identity()
+        .map_err(|why| Error::Internal(why.to_string()))
+}
+
+/// The wanted name, or with the first number that makes it unique.
+fn free_name(wanted: &str, taken: &[String]) -> String {
+    let free = |name: &String| !taken.contains(name);
+    let numbered = (2..).map(|number| format!("{wanted}-{number}"));
+    std::iter::once(wanted.to_owned())
+        .chain(numbered)
+        .find(free)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_second_host_of_the_same_name_gets_a_number() {
+        let taken = |names: &[&str]| names.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(free_name("mini", &taken(&[])), "mini");
+        assert_eq!(free_name("mini", &taken(&["mini-2"])), "mini");
+        assert_eq!(
+            free_name("mini", &taken(&["mini", "mini-2", "mini-4"])),
+            "mini-3"
+        );
+    }
+}

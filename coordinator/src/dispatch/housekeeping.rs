@@ -1,0 +1,72 @@
+//! What happens without being asked: leases expire, notifications are passed on. Each is one task; the
+//! database going away and coming back is their normal weather.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use service::lifecycle::Stop;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+use super::{Dispatch, Error};
+use crate::store;
+use crate::store::wake::{Listener, Wake};
+
+/// A lease lives this much longer than promised at most.
+const REAP_EVERY: Duration = Duration::from_secs(1);
+const RECONNECT_AFTER: Duration = Duration::from_millis(500);
+
+/// Called when the database cannot be reached; a private server is started again by it.
+pub type Mend = Arc<dyn Fn() + Send + Sync>;
+
+/// Reaps until the stop.
+pub async fn reap(dispatch: Dispatch, mend: Mend, stop: Stop) {
+    let mut ticks = interval(REAP_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.soft() => return,
+        }
+        match dispatch.reap().await {
+            Ok(_) => {}
+            Err(Error::Store(error)) if error.lost_connection() => {
+                tracing::warn!(%error, "the database cannot be reached");
+                let mend = Arc::clone(&mend);
+                // It may take as long as a recovery; a panic in it is logged by the runtime.
+                drop(tokio::task::spawn_blocking(move || mend()).await);
+            }
+            Err(error) => tracing::warn!(%error, "leases were not reaped"),
+        }
+    }
+}
+
+/// Passes notifications on until the stop.
+pub async fn listen(dispatch: Dispatch, pool: store::Pool, stop: Stop) {
+    loop {
+        tokio::select! {
+            error = listen_while_connected(&dispatch, &pool) => {
+                tracing::warn!(%error, "notifications are interrupted");
+            }
+            () = stop.soft() => return,
+        }
+        tokio::select! {
+            () = sleep(RECONNECT_AFTER) => {}
+            () = stop.soft() => return,
+        }
+    }
+}
+
+async fn listen_while_connected(dispatch: &Dispatch, pool: &store::Pool) -> store::Error {
+    let mut listener = match Listener::connect(pool).await {
+        Ok(listener) => listener,
+        Err(error) => return error,
+    };
+    // Whatever happened before this moment was not heard.
+    dispatch.hub().tell(Wake::Everything);
+    loop {
+        match listener.next().await {
+            Ok(wake) => dispatch.hub().tell(wake),
+            Err(error) => return error,
+        }
+    }
+}

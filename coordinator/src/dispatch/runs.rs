@@ -1,0 +1,214 @@
+//! Plans and runs: checking, submitting, cancelling, listing.
+
+use domain::expand::{self, Expansion};
+use domain::ids::{JobId, RunId};
+use domain::job::RunState;
+use domain::plan::{Plan, Problem};
+use sha2::{Digest, Sha256};
+
+use super::changes::Changes;
+use super::{Dispatch, Error, Result};
+use crate::store::event::{Event, Kind};
+use crate::store::lease::State;
+use crate::store::{self, job, lease, machine, run};
+
+/// Jobs of one run: a plan of a few kilobytes can ask for any number.
+const MAX_JOBS: usize = 100_000;
+const MAX_LISTED: u32 = 1000;
+const MAX_FILE_NAME_CHARS: usize = 200;
+/// Shortest beginning of a run's id that stands for it.
+const MIN_PREFIX_CHARS: usize = 4;
+
+/// What submitting a plan would do, or why it would not.
+#[derive(Debug, Default)]
+pub struct Checked {
+    pub problems: Vec<Problem>,
+    pub expansion: Expansion,
+}
+
+#[derive(Debug)]
+pub enum Submitted {
+    Run {
+        run_id: RunId,
+        jobs: u32,
+        skipped: u32,
+    },
+    /// Nothing was stored.
+    Refused(Vec<Problem>),
+}
+
+impl Dispatch {
+    /// Checks a plan's text and expands it over the machines there are.
+    pub async fn check_plan(&self, toml: &str) -> Result<Checked> {
+        let plan = match Plan::parse(toml) {
+            Ok(plan) => plan,
+            Err(problems) => {
+                return Ok(Checked {
+                    problems,
+                    ..Checked::default()
+                });
+            }
+        };
+        let candidates = machine::candidates(&self.pool).await?;
+        Ok(Checked {
+            problems: Vec::new(),
+            expansion: expand::expand(&plan, &candidates),
+        })
+    }
+
+    /// One transaction: the plan's text, the run, its jobs with those that are skipped, and the machines
+    /// left out with the reason.
+    pub async fn submit(&self, toml: &str, file_name: &str) -> Result<Submitted> {
+        let plan = match Plan::parse(toml) {
+            Ok(plan) => plan,
+            Err(problems) => return Ok(Submitted::Refused(problems)),
+        };
+        let mut tx = store::begin(&self.pool).await?;
+        let candidates = machine::candidates(&mut *tx).await?;
+        let Expansion { jobs, left_out } = expand::expand(&plan, &candidates);
+        if let Some(problem) = no_work(candidates.len(), jobs.len(), &left_out) {
+            return Ok(Submitted::Refused(vec![problem]));
+        }
+        let jobs: Vec<_> = jobs.into_iter().map(|job| (JobId::new(), job)).collect();
+
+        let run_id = RunId::new();
+        let sha256 = hex::encode(Sha256::digest(toml));
+        let plan_id = run::put_plan(&mut *tx, &plan.name, &sha256, toml).await?;
+        let file_name = file_name.chars().filter(|c| !c.is_control());
+        let new = run::New {
+            run_id,
+            plan_id,
+            simulated: plan.machines.simulated,
+            file_name: &file_name.take(MAX_FILE_NAME_CHARS).collect::<String>(),
+            headline: plan.headline.iter().map(ToString::to_string).collect(),
+            protocol: &plan.protocol,
+        };
+        run::insert(&mut *tx, &new).await?;
+        job::insert(&mut *tx, run_id, &jobs).await?;
+        let excluded: Vec<_> = left_out
+            .into_iter()
+            .map(|left| (left.machine_id, left.reason))
+            .collect();
+        run::insert_exclusions(&mut *tx, run_id, &excluded).await?;
+
+        let mut changes = Changes::default();
+        let skipped = jobs.iter().filter(|(_, job)| job.skipped.is_some()).count();
+        let detail = format!("{} jobs, {skipped} skipped", jobs.len());
+        changes
+            .events
+            .push(Event::new(Kind::RunSubmitted, detail).run(run_id));
+        changes.machines = jobs.iter().map(|(_, job)| job.machine_id).collect();
+        // All may be skipped: then the run has ended already.
+        changes.ended_jobs_of.insert(run_id);
+        changes.commit(tx).await?;
+        tracing::info!(%run_id, plan = plan.name, jobs = jobs.len(), skipped, "submitted");
+        Ok(Submitted::Run {
+            run_id,
+            jobs: jobs.len() as u32,
+            skipped: skipped as u32,
+        })
+    }
+
+    /// Every job that has not ended is cancelled, and its agent is told; a run that has ended stays as
+    /// it is. Says how many jobs that were.
+    pub async fn cancel(&self, run: &str) -> Result<(RunId, u32)> {
+        let run_id = self.find_run(run).await?;
+        let mut tx = store::begin(&self.pool).await?;
+        // Leases before jobs, as everywhere; and again, for one that was granted in between.
+        lease::lock_live_of_run(&mut *tx, run_id).await?;
+        let jobs = job::cancel_of_run(&mut *tx, run_id, "the run was cancelled").await?;
+        let held = lease::lock_live_of_run(&mut *tx, run_id).await?;
+        let leases: Vec<_> = held.iter().map(|lease| lease.lease_id).collect();
+        lease::end(&mut *tx, &leases, State::Cancelled).await?;
+        if run::lock(&mut *tx, run_id).await? != RunState::Active {
+            return Ok((run_id, 0));
+        }
+        run::end(&mut *tx, run_id, RunState::Cancelled).await?;
+
+        let mut changes = Changes::default();
+        let detail = format!("{} jobs cancelled", jobs.len());
+        changes
+            .events
+            .push(Event::new(Kind::RunCancelled, detail).run(run_id));
+        for lease in &held {
+            let event = Event::new(Kind::LeaseCancelled, "the run was cancelled");
+            let event = event
+                .run(run_id)
+                .job(lease.job_id)
+                .machine(lease.machine_id);
+            changes.events.push(event.lease(lease.lease_id));
+        }
+        changes.machines = jobs.iter().map(|(_, machine_id)| *machine_id).collect();
+        changes.runs.insert(run_id);
+        changes.commit(tx).await?;
+        tracing::info!(%run_id, jobs = jobs.len(), "cancelled");
+        Ok((run_id, jobs.len() as u32))
+    }
+
+    /// The newest first.
+    pub async fn list_runs(&self, limit: u32) -> Result<Vec<run::Summary>> {
+        let limit = if limit == 0 {
+            MAX_LISTED
+        } else {
+            limit.min(MAX_LISTED)
+        };
+        Ok(run::summaries(&self.pool, None, limit).await?)
+    }
+
+    /// A run by its id, the beginning of one, or `latest`.
+    pub async fn find_run(&self, text: &str) -> Result<RunId> {
+        let missing = |help| Error::NotFound {
+            noun: "run",
+            name: text.to_owned(),
+            help,
+        };
+        if text == "latest" {
+            return run::latest(&self.pool)
+                .await?
+                .ok_or_else(|| missing(": nothing was submitted yet"));
+        }
+        let prefix = text.to_ascii_lowercase();
+        let plausible = prefix
+            .bytes()
+            .all(|byte| byte.is_ascii_hexdigit() || byte == b'-');
+        if !plausible || prefix.len() < MIN_PREFIX_CHARS {
+            return Err(Error::Invalid(format!(
+                "`{text}` names no run: give its id, at least {MIN_PREFIX_CHARS} characters of its \
+                 beginning, or `latest`"
+            )));
+        }
+        match run::beginning(&self.pool, &prefix).await?[..] {
+            [] => Err(missing(": `mlx-fleet runs` lists them")),
+            [run_id] => Ok(run_id),
+            [..] => Err(Error::Invalid(format!(
+                "more than one run begins with `{text}`: give more of its id"
+            ))),
+        }
+    }
+}
+
+/// Why a sound plan gives nothing to do.
+fn no_work(machines: usize, jobs: usize, left_out: &[expand::LeftOut]) -> Option<Problem> {
+    if machines == 0 {
+        let problem = Problem::at(0..0, "no machine has joined this fleet yet");
+        return Some(problem.with_help(
+            "on each machine: mlx-fleet-agent run --coordinator URL --token TOKEN, with a token of \
+             `mlx-fleet token create`",
+        ));
+    }
+    if jobs == 0 {
+        let reasons: Vec<String> = left_out
+            .iter()
+            .map(|left| format!("{}: {}", left.machine_name, left.reason))
+            .collect();
+        let problem = Problem::at(0..0, "no machine of this fleet matches the plan");
+        return Some(problem.with_help(reasons.join("; ")));
+    }
+    (jobs > MAX_JOBS).then(|| {
+        Problem::at(
+            0..0,
+            format!("the plan expands to {jobs} jobs; {MAX_JOBS} are allowed"),
+        )
+        .with_help("narrow [machines], or split the plan")
+    })
+}

@@ -1,0 +1,151 @@
+//! Tokens: who may join, and who may command what.
+
+use std::time::Duration;
+
+use service::token::{SecretHash, Token, TokenKind};
+
+use super::{Dispatch, Error, Result};
+use crate::store::event::{Event, Kind};
+use crate::store::{self, event, token};
+
+/// A join token lives so long when nobody says otherwise, and never longer than the second.
+const JOIN_TTL: Duration = Duration::from_hours(1);
+const JOIN_TTL_MAX: Duration = Duration::from_hours(30 * 24);
+const JOIN_USES_MAX: u32 = 10_000;
+const OPERATOR_TTL_MAX: Duration = Duration::from_hours(10 * 365 * 24);
+const MAX_NAME_CHARS: usize = 80;
+
+/// What an operator may do; each role may do all that the one before it may.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Viewer,
+    Operator,
+    Admin,
+}
+
+impl Role {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+            Self::Admin => "admin",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Viewer, Self::Operator, Self::Admin]
+            .into_iter()
+            .find(|role| role.as_str() == text)
+    }
+}
+
+/// What a new token is good for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Join,
+    Command(Role),
+}
+
+impl Purpose {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Join => "join",
+            Self::Command(role) => role.as_str(),
+        }
+    }
+
+    pub fn parse(text: &str) -> Result<Self> {
+        if text == "join" {
+            return Ok(Self::Join);
+        }
+        Role::parse(text).map(Self::Command).ok_or_else(|| {
+            Error::Invalid(format!(
+                "there is no token of kind `{text}`: join, viewer, operator or admin"
+            ))
+        })
+    }
+}
+
+impl Dispatch {
+    /// Zeros mean the defaults: one use within an hour to join; no end for an operator's.
+    pub async fn create_token(
+        &self,
+        purpose: Purpose,
+        ttl: Duration,
+        uses: u32,
+        name: &str,
+    ) -> Result<Token> {
+        if name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+            return Err(Error::Invalid(format!(
+                "a token's name has at most {MAX_NAME_CHARS} printable characters"
+            )));
+        }
+        let (kind, ttl, uses) = match purpose {
+            Purpose::Join => {
+                let ttl = if ttl.is_zero() { JOIN_TTL } else { ttl };
+                at_most(
+                    "a join token's life",
+                    ttl.as_secs(),
+                    JOIN_TTL_MAX.as_secs(),
+                    "seconds",
+                )?;
+                let uses = uses.max(1);
+                at_most(
+                    "a join token's uses",
+                    uses.into(),
+                    JOIN_USES_MAX.into(),
+                    "times",
+                )?;
+                (TokenKind::Join, Some(ttl), Some(uses))
+            }
+            Purpose::Command(_) => {
+                let longest = OPERATOR_TTL_MAX.as_secs();
+                at_most("a token's life", ttl.as_secs(), longest, "seconds")?;
+                (TokenKind::Operator, (!ttl.is_zero()).then_some(ttl), None)
+            }
+        };
+        let made = Token::generate(kind, self.authority.fingerprint(), &mut rand::rng());
+        let (token_id, hash) = (made.id().to_string(), made.secret_hash());
+        let mut tx = store::begin(&self.pool).await?;
+        let new = token::New {
+            token_id: &token_id,
+            kind: purpose.as_str(),
+            name,
+            secret_sha256: hash.as_bytes(),
+            ttl_seconds: ttl.map(|ttl| ttl.as_secs_f64()),
+            uses,
+        };
+        token::insert(&mut *tx, &new).await?;
+        let detail = format!("{} {} ({name})", purpose.as_str(), made.id());
+        event::insert(&mut *tx, &[Event::new(Kind::TokenCreated, detail)]).await?;
+        store::commit(tx).await?;
+        Ok(made)
+    }
+
+    /// The role of an operator's token.
+    pub async fn role_of(&self, token: &Token) -> Result<Role> {
+        let refuse =
+            || Error::Unauthenticated("the token is unknown, expired or revoked".to_owned());
+        if token.kind() != TokenKind::Operator {
+            let why = "a join token lets a machine join; an operator's token is needed here";
+            return Err(Error::Unauthenticated(why.to_owned()));
+        }
+        let stored = token::find_live(&self.pool, &token.id().to_string()).await?;
+        let stored = stored.ok_or_else(refuse)?;
+        let accepted =
+            SecretHash::from_bytes(&stored.secret_sha256).is_some_and(|hash| hash.accepts(token));
+        if !accepted {
+            return Err(refuse());
+        }
+        Role::parse(&stored.kind).ok_or_else(refuse)
+    }
+}
+
+fn at_most(what: &str, asked: u64, most: u64, unit: &str) -> Result<()> {
+    if asked <= most {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "{what} is at most {most} {unit}, not {asked}"
+    )))
+}

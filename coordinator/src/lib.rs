@@ -1,0 +1,16 @@
+//! The coordinator: hands out work, keeps results.
+//!
+//! Where a request goes: [`server`] puts it together and listens; `rpc` knows the wire and nothing of
+//! SQL, checks who asks, and turns messages into domain types; `dispatch` decides; `store` is one
+//! function per statement and knows nothing of the wire. No state is kept outside Postgres, so that
+//! several coordinators can serve one database. The operator's commands are in [`cli`], a client of the
+//! same RPCs as everybody's.
+
+pub mod cli;
+pub mod server;
+
+mod rpc;
+
+mod dispatch;
+
+mod store;

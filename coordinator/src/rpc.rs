@@ -1,0 +1,88 @@
+//! The wire's side: who asks, what the message means, and which decision it is for. No SQL here, and no
+//! rule beyond "may they ask".
+
+mod agent;
+mod auth;
+mod convert;
+mod fleet;
+mod session;
+
+pub use agent::Agents;
+pub use auth::Guarded;
+pub use fleet::Operators;
+
+use proto::wire::agent_service_server::AgentServiceServer;
+use proto::wire::fleet_service_server::FleetServiceServer;
+use service::lifecycle::Stop;
+use tokio_util::task::TaskTracker;
+use tonic::Status;
+use tonic::codec::CompressionEncoding;
+
+use crate::dispatch::{self, Dispatch, Error};
+
+/// Operators send plans and SQL, nothing larger.
+const MAX_OPERATOR_MESSAGE_BYTES: usize = 1024 * 1024;
+
+/// What a handler needs besides the request.
+#[derive(Clone)]
+pub struct Context {
+    pub dispatch: Dispatch,
+    /// Streams end softly, with the word that the coordinator is going away.
+    pub stop: Stop,
+    /// Tasks of streams, waited for at the end.
+    pub tasks: TaskTracker,
+}
+
+/// Both services, with their limits and guards.
+pub fn services(
+    context: &Context,
+) -> (
+    AgentServiceServer<Agents>,
+    Guarded<FleetServiceServer<Operators>>,
+) {
+    let agents = AgentServiceServer::new(Agents::new(context.clone()))
+        .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Zstd);
+    let operators = FleetServiceServer::new(Operators::new(context.clone()))
+        .max_decoding_message_size(MAX_OPERATOR_MESSAGE_BYTES)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Zstd);
+    (agents, Guarded::new(operators, context.dispatch.clone()))
+}
+
+/// What a client is told when the coordinator goes away: it should come back, perhaps to another one.
+fn draining() -> Status {
+    Status::unavailable("draining: the coordinator is stopping")
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Self {
+        let words = error.to_string();
+        match error {
+            Error::NotFound { .. } => Self::not_found(words),
+            Error::Invalid(_) => Self::invalid_argument(words),
+            Error::Unauthenticated(_) => Self::unauthenticated(words),
+            Error::Denied(_) => Self::permission_denied(words),
+            Error::Precondition(_) => Self::failed_precondition(words),
+            Error::TooMuch(_) => Self::resource_exhausted(words),
+            Error::Internal(_) => {
+                tracing::error!(words, "a request failed");
+                Self::internal(words)
+            }
+            Error::Store(error) => of_store(&error),
+        }
+    }
+}
+
+fn of_store(error: &crate::store::Error) -> Status {
+    let whole = dispatch::chain(error);
+    tracing::warn!(error = whole, "the database refused");
+    if error.is_transient() || error.lost_connection() {
+        Status::unavailable("the database cannot be reached; try again")
+    } else if error.refuses_the_data() {
+        Status::invalid_argument(whole)
+    } else {
+        Status::internal("the database refused; the coordinator's log says why")
+    }
+}

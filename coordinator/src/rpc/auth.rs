@@ -1,0 +1,139 @@
+//! Who may call which of the operator's methods: one table, asked before any handler runs. A method
+//! without a row is refused, so that a new one cannot be forgotten.
+
+use std::convert::Infallible;
+use std::task::{Context, Poll};
+
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::{BoxFuture, Service, http};
+use tonic::metadata::MetadataMap;
+use tonic::server::NamedService;
+
+use crate::dispatch::Dispatch;
+use crate::dispatch::tokens::Role;
+
+/// The least role that each method of `FleetService` needs, as `fleet.proto` says beside it.
+pub const ROLES: &[(&str, Role)] = &[
+    ("CheckPlan", Role::Viewer),
+    ("SubmitRun", Role::Operator),
+    ("WatchRun", Role::Viewer),
+    ("CancelRun", Role::Operator),
+    ("ListRuns", Role::Viewer),
+    ("ListMachines", Role::Viewer),
+    ("CreateToken", Role::Admin),
+    ("Query", Role::Viewer),
+    ("RenderReport", Role::Viewer),
+];
+
+/// A service behind the table.
+#[derive(Clone)]
+pub struct Guarded<S> {
+    inner: S,
+    dispatch: Dispatch,
+}
+
+impl<S> Guarded<S> {
+    pub fn new(inner: S, dispatch: Dispatch) -> Self {
+        Self { inner, dispatch }
+    }
+}
+
+impl<S: NamedService> NamedService for Guarded<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<http::Request<Body>> for Guarded<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>, Error = Infallible>,
+    S: Clone + Send + 'static,
+    S::Future: Send,
+{
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<Self::Response, Infallible>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        // The one that was asked whether it is ready is the one that works.
+        let waiting = self.inner.clone();
+        let mut inner = std::mem::replace(&mut self.inner, waiting);
+        let dispatch = self.dispatch.clone();
+        Box::pin(async move {
+            let method = request
+                .uri()
+                .path()
+                .rsplit('/')
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            let metadata = MetadataMap::from_headers(request.headers().clone());
+            match authorise(&dispatch, &method, &metadata).await {
+                Ok(()) => inner.call(request).await,
+                Err(status) => Ok(status.into_http()),
+            }
+        })
+    }
+}
+
+async fn authorise(
+    dispatch: &Dispatch,
+    method: &str,
+    metadata: &MetadataMap,
+) -> Result<(), Status> {
+    let Some((_, needed)) = ROLES.iter().find(|(name, _)| *name == method) else {
+        return Err(Status::permission_denied(format!(
+            "no role may call {method}"
+        )));
+    };
+    let token = service::bearer::read(metadata)
+        .map_err(|why| Status::unauthenticated(format!("{why}: send an operator's token")))?;
+    let role = dispatch.role_of(&token).await?;
+    if role < *needed {
+        return Err(Status::permission_denied(format!(
+            "{method} needs the role {}, and this token has the role {}",
+            needed.as_str(),
+            role.as_str()
+        )));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// (method, role) as the protocol's own text has them.
+    fn methods_of_the_proto() -> Vec<(String, String)> {
+        let text = include_str!("../../../proto/proto/mlxfleet/v1/fleet.proto");
+        let methods = text.lines().filter_map(|line| {
+            let (name, rest) = line.trim().strip_prefix("rpc ")?.split_once('(')?;
+            let (_, role) = rest.split_once("// ")?;
+            Some((name.to_owned(), role.trim().to_owned()))
+        });
+        methods.collect()
+    }
+
+    #[test]
+    fn every_method_has_the_role_that_the_proto_states() {
+        let table: Vec<_> = ROLES
+            .iter()
+            .map(|(method, role)| ((*method).to_owned(), role.as_str().to_owned()))
+            .collect();
+        let text = include_str!("../../../proto/proto/mlxfleet/v1/fleet.proto");
+        let declared = text
+            .lines()
+            .filter(|line| line.trim().starts_with("rpc "))
+            .count();
+        assert_eq!(methods_of_the_proto().len(), declared, "each states a role");
+        assert_eq!(table, methods_of_the_proto());
+    }
+
+    #[test]
+    fn each_role_may_do_what_the_one_below_may() {
+        assert!(Role::Viewer < Role::Operator && Role::Operator < Role::Admin);
+    }
+}

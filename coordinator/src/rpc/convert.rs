@@ -1,0 +1,177 @@
+//! Domain values as the operator's messages have them.
+
+use domain::expand::{LeftOut, PlannedJob};
+use domain::plan::Problem;
+use proto::{Refusal, wire};
+use time::OffsetDateTime;
+use tonic::Status;
+
+use crate::dispatch::machines::MachineState;
+use crate::dispatch::watch::Snapshot;
+use crate::store::{job, machine, run};
+
+/// A message that breaks a promise, by the name of its field.
+#[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
+pub fn refused(why: Refusal) -> Status {
+    Status::invalid_argument(why.to_string())
+}
+
+fn unix_us(at: OffsetDateTime) -> i64 {
+    (at.unix_timestamp_nanos() / 1000) as i64
+}
+
+pub fn problem(problem: Problem) -> wire::Problem {
+    let Problem {
+        span,
+        message,
+        help,
+    } = problem;
+    wire::Problem {
+        start: span.start as u64,
+        end: span.end as u64,
+        message,
+        help: help.unwrap_or_default(),
+    }
+}
+
+pub fn planned_job(job: PlannedJob) -> wire::PlannedJob {
+    let PlannedJob {
+        machine_id: _,
+        machine_name,
+        suite,
+        model,
+        cases: _,
+        launches_total,
+        skipped,
+    } = job;
+    wire::PlannedJob {
+        machine: machine_name,
+        suite: suite.to_string(),
+        model: model.label(),
+        dtype: model.dtype_label().to_owned(),
+        launches: launches_total,
+        skipped: skipped.unwrap_or_default(),
+    }
+}
+
+pub fn left_out(left: LeftOut) -> wire::LeftOut {
+    let LeftOut {
+        machine_id: _,
+        machine_name,
+        reason,
+    } = left;
+    wire::LeftOut {
+        machine: machine_name,
+        reason,
+    }
+}
+
+pub fn run_row(run: run::Summary) -> wire::RunRow {
+    let run::Summary {
+        run_id,
+        plan,
+        state,
+        submitted_at,
+        ended_at,
+        jobs_total,
+        jobs_succeeded,
+        jobs_failed,
+        jobs_skipped,
+        launches_total,
+        launches_done,
+    } = run;
+    wire::RunRow {
+        run_id: run_id.to_string(),
+        plan_name: plan,
+        state: state.to_string(),
+        submitted_unix_us: unix_us(submitted_at),
+        ended_unix_us: ended_at.map(unix_us),
+        jobs_total,
+        jobs_succeeded,
+        jobs_failed,
+        jobs_skipped,
+        launches_total,
+        launches_done,
+    }
+}
+
+fn job_row(job: job::Summary) -> wire::JobRow {
+    let job::Summary {
+        job_id,
+        machine,
+        suite,
+        model,
+        dtype,
+        state,
+        reason,
+        launches_total,
+        launches_done,
+        started_at,
+        ended_at,
+    } = job;
+    wire::JobRow {
+        job_id: job_id.to_string(),
+        machine,
+        suite,
+        model,
+        dtype: if dtype.is_empty() {
+            "as stored".to_owned()
+        } else {
+            dtype
+        },
+        state: state.to_string(),
+        reason,
+        launches_total,
+        launches_done,
+        started_unix_us: started_at.map(unix_us),
+        ended_unix_us: ended_at.map(unix_us),
+    }
+}
+
+pub fn snapshot(snapshot: Snapshot) -> wire::RunSnapshot {
+    let Snapshot { run, jobs } = snapshot;
+    wire::RunSnapshot {
+        run: Some(run_row(run)),
+        jobs: jobs.into_iter().map(job_row).collect(),
+    }
+}
+
+pub fn machine_row(machine: machine::Summary) -> wire::MachineRow {
+    let state = MachineState::of(&machine);
+    let machine::Summary {
+        machine_id,
+        name,
+        chip,
+        gpu_cores,
+        cpu_cores,
+        memory_bytes,
+        os,
+        os_version,
+        agent_version,
+        labels,
+        last_seen_at,
+        online: _,
+        current_job,
+        certificate,
+    } = machine;
+    let (fingerprint, expires) = certificate.unzip();
+    wire::MachineRow {
+        machine_id: machine_id.to_string(),
+        name,
+        state: state.as_str().to_owned(),
+        chip,
+        gpu_cores,
+        cpu_cores,
+        memory_bytes,
+        os,
+        os_version,
+        agent_version,
+        last_seen_unix_us: last_seen_at.map(unix_us),
+        current_job: current_job
+            .map(|job| format!("{} {} ({})", job.suite, job.model, job.job_id))
+            .unwrap_or_default(),
+        certificate_fingerprint: fingerprint.unwrap_or_default(),
+        certificate_expires_unix_us: expires.map(unix_us).unwrap_or_default(),
+        labels: labels.into_iter().collect(),
+    }
+}

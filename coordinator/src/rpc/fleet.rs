@@ -1,0 +1,231 @@
+//! The operator's service. Who may call is settled before (`auth`).
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{Stream, stream};
+use proto::wire;
+use proto::wire::fleet_service_server::FleetService;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, async_trait};
+
+use super::{Context, convert, draining};
+use crate::dispatch::runs::{Checked, Submitted};
+use crate::dispatch::tokens::Purpose;
+use crate::dispatch::watch::Watch;
+
+/// Rows that a reader has not taken yet; Postgres waits with the rest.
+const MAX_UNREAD_ROWS: usize = 64;
+/// Well below what either side takes as a message.
+const CHUNK_BYTES: usize = 256 * 1024;
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+pub struct Operators {
+    context: Context,
+}
+
+impl Operators {
+    pub fn new(context: Context) -> Self {
+        Self { context }
+    }
+}
+
+#[async_trait]
+impl FleetService for Operators {
+    async fn check_plan(
+        &self,
+        request: Request<wire::CheckPlanRequest>,
+    ) -> Result<Response<wire::CheckPlanResponse>, Status> {
+        let wire::CheckPlanRequest { plan_toml } = request.into_inner();
+        let Checked {
+            problems,
+            expansion,
+        } = self.context.dispatch.check_plan(&plan_toml).await?;
+        Ok(Response::new(wire::CheckPlanResponse {
+            problems: problems.into_iter().map(convert::problem).collect(),
+            jobs: expansion
+                .jobs
+                .into_iter()
+                .map(convert::planned_job)
+                .collect(),
+            left_out: expansion
+                .left_out
+                .into_iter()
+                .map(convert::left_out)
+                .collect(),
+        }))
+    }
+
+    async fn submit_run(
+        &self,
+        request: Request<wire::SubmitRunRequest>,
+    ) -> Result<Response<wire::SubmitRunResponse>, Status> {
+        let wire::SubmitRunRequest {
+            plan_toml,
+            file_name,
+        } = request.into_inner();
+        let response = match self.context.dispatch.submit(&plan_toml, &file_name).await? {
+            Submitted::Run {
+                run_id,
+                jobs,
+                skipped,
+            } => wire::SubmitRunResponse {
+                run_id: run_id.to_string(),
+                jobs,
+                skipped,
+                problems: Vec::new(),
+            },
+            Submitted::Refused(problems) => wire::SubmitRunResponse {
+                problems: problems.into_iter().map(convert::problem).collect(),
+                ..wire::SubmitRunResponse::default()
+            },
+        };
+        Ok(Response::new(response))
+    }
+
+    type WatchRunStream = Answers<wire::RunSnapshot>;
+
+    async fn watch_run(
+        &self,
+        request: Request<wire::WatchRunRequest>,
+    ) -> Result<Response<Self::WatchRunStream>, Status> {
+        let wire::WatchRunRequest { run } = request.into_inner();
+        let watch = self.context.dispatch.watch(&run).await?;
+        let stop = self.context.stop.clone();
+        let next = move |state: Option<Watch>| {
+            let stop = stop.clone();
+            async move {
+                let mut watch = state?;
+                let seen = tokio::select! {
+                    seen = watch.next() => seen.map_err(Status::from),
+                    () = stop.soft() => Err(draining()),
+                };
+                match seen.transpose()? {
+                    Ok(snapshot) => Some((Ok(convert::snapshot(snapshot)), Some(watch))),
+                    Err(status) => Some((Err(status), None)),
+                }
+            }
+        };
+        Ok(Response::new(Box::pin(stream::unfold(Some(watch), next))))
+    }
+
+    async fn cancel_run(
+        &self,
+        request: Request<wire::CancelRunRequest>,
+    ) -> Result<Response<wire::CancelRunResponse>, Status> {
+        let wire::CancelRunRequest { run } = request.into_inner();
+        let (run_id, jobs_cancelled) = self.context.dispatch.cancel(&run).await?;
+        Ok(Response::new(wire::CancelRunResponse {
+            run_id: run_id.to_string(),
+            jobs_cancelled,
+        }))
+    }
+
+    async fn list_runs(
+        &self,
+        request: Request<wire::ListRunsRequest>,
+    ) -> Result<Response<wire::ListRunsResponse>, Status> {
+        let wire::ListRunsRequest { limit } = request.into_inner();
+        let runs = self.context.dispatch.list_runs(limit).await?;
+        Ok(Response::new(wire::ListRunsResponse {
+            runs: runs.into_iter().map(convert::run_row).collect(),
+        }))
+    }
+
+    async fn list_machines(
+        &self,
+        request: Request<wire::ListMachinesRequest>,
+    ) -> Result<Response<wire::ListMachinesResponse>, Status> {
+        let wire::ListMachinesRequest { machine } = request.into_inner();
+        let machines = self.context.dispatch.list_machines(&machine).await?;
+        Ok(Response::new(wire::ListMachinesResponse {
+            machines: machines.into_iter().map(convert::machine_row).collect(),
+        }))
+    }
+
+    async fn create_token(
+        &self,
+        request: Request<wire::CreateTokenRequest>,
+    ) -> Result<Response<wire::CreateTokenResponse>, Status> {
+        let wire::CreateTokenRequest {
+            kind,
+            ttl_seconds,
+            uses,
+            name,
+        } = request.into_inner();
+        let purpose = Purpose::parse(&kind)?;
+        let ttl = Duration::from_secs(ttl_seconds);
+        let token = self
+            .context
+            .dispatch
+            .create_token(purpose, ttl, uses, &name)
+            .await?;
+        Ok(Response::new(wire::CreateTokenResponse {
+            token: token.expose().to_string(),
+        }))
+    }
+
+    type QueryStream = Answers<wire::QueryRow>;
+
+    async fn query(
+        &self,
+        request: Request<wire::QueryRequest>,
+    ) -> Result<Response<Self::QueryStream>, Status> {
+        let wire::QueryRequest { sql } = request.into_inner();
+        let (rows, answers) = mpsc::channel(MAX_UNREAD_ROWS);
+        let Context {
+            dispatch,
+            stop,
+            tasks,
+        } = self.context.clone();
+        tasks.spawn(async move {
+            let take = |row: Vec<Option<String>>| {
+                let rows = rows.clone();
+                let values = row
+                    .into_iter()
+                    .map(|text| wire::QueryValue { text })
+                    .collect();
+                async move { rows.send(Ok(wire::QueryRow { values })).await.is_ok() }
+            };
+            let ended = tokio::select! {
+                ended = dispatch.query(&sql, take) => ended.map_err(Status::from),
+                () = stop.soft() => Err(draining()),
+                () = rows.closed() => return,
+            };
+            if let Err(status) = ended {
+                // An error means that the reader is gone.
+                drop(rows.send(Err(status)).await);
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    type RenderReportStream = Answers<wire::ReportChunk>;
+
+    async fn render_report(
+        &self,
+        request: Request<wire::RenderReportRequest>,
+    ) -> Result<Response<Self::RenderReportStream>, Status> {
+        let wire::RenderReportRequest { run, format } = request.into_inner();
+        let files = self.context.dispatch.render_report(&run, &format).await?;
+        let chunks: Vec<_> = files
+            .into_iter()
+            .flat_map(|file| {
+                let chunks: Vec<_> = file
+                    .bytes
+                    .chunks(CHUNK_BYTES)
+                    .map(|data| {
+                        Ok(wire::ReportChunk {
+                            file_name: file.name.clone(),
+                            data: data.to_vec(),
+                        })
+                    })
+                    .collect();
+                chunks
+            })
+            .collect();
+        Ok(Response::new(Box::pin(stream::iter(chunks))))
+    }
+}

@@ -1,0 +1,290 @@
+//! One machine's control stream.
+//!
+//! ```text
+//!   connected ──Hello──▶ welcomed ──Ready──▶ ready ──a job is there──▶ granted
+//!       │ 10 s, or         │   ▲               │  ▲                     │
+//!       ▼ nonsense         │   └───────────────┼──┴──Ready──────────────┘
+//!     ended ◀──────────────┴── stream's end, newer session, draining
+//! ```
+//!
+//! Ready: the agent can take a job; the session waits to be woken rather than asks. Granted: heartbeats
+//! renew the lease, and a wake tells when it was cancelled or has expired. State that matters is in
+//! Postgres; what stands here is only what the agent has said and was told.
+
+use std::time::Duration;
+
+use domain::ids::{LeaseId, MachineId};
+use domain::lease::HEARTBEAT;
+use domain::machine::Inventory;
+use proto::wire;
+use proto::wire::session_down::Message as Down;
+use proto::wire::session_up::Message as Up;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tonic::{Status, Streaming};
+use uuid::Uuid;
+
+use super::convert::refused;
+use super::{Context, draining};
+use crate::dispatch::hub::Seated;
+use crate::dispatch::leases::Renewal;
+
+/// A client that connects and says nothing is let go after this.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+/// Looks without being woken this often: a notification may be lost with a connection.
+const LOOK_ANYWAY: Duration = Duration::from_secs(30);
+
+pub struct Session {
+    context: Context,
+    machine_id: MachineId,
+    down: mpsc::Sender<Result<wire::SessionDown, Status>>,
+    /// The agent can take a job.
+    ready: bool,
+    /// The lease it works on, as far as we told it.
+    lease: Option<LeaseId>,
+}
+
+/// What happened; [`Session::handle`] decides.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "there is one at a time, and it is not kept"
+)]
+enum Event {
+    Said(Up),
+    /// The agent closed its side, or is gone.
+    Gone,
+    Broken(Status),
+    Woken,
+    Replaced,
+    Draining,
+}
+
+/// Why a session ends: with a word for the agent, or without.
+type Ended = Option<Status>;
+
+impl Session {
+    pub fn new(
+        context: Context,
+        machine_id: MachineId,
+        down: mpsc::Sender<Result<wire::SessionDown, Status>>,
+    ) -> Self {
+        Self {
+            context,
+            machine_id,
+            down,
+            ready: false,
+            lease: None,
+        }
+    }
+
+    pub async fn run(mut self, mut up: Streaming<wire::SessionUp>) {
+        let machine_id = self.machine_id;
+        let ended = match self.greet(&mut up).await {
+            Ok(seated) => self.converse(&mut up, &seated).await,
+            Err(ended) => ended,
+        };
+        if let Some(status) = ended {
+            tracing::debug!(%machine_id, %status, "a session ended");
+            // An error means that the agent is gone.
+            drop(self.down.send(Err(status)).await);
+        }
+    }
+
+    async fn converse(&mut self, up: &mut Streaming<wire::SessionUp>, seated: &Seated) -> Ended {
+        let stop = self.context.stop.clone();
+        let down = self.down.clone();
+        let mut look = interval(LOOK_ANYWAY);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let event = tokio::select! {
+                said = up.message() => heard(said),
+                () = seated.woken() => Event::Woken,
+                _ = look.tick() => Event::Woken,
+                () = seated.replaced() => Event::Replaced,
+                () = stop.soft() => Event::Draining,
+                () = down.closed() => Event::Gone,
+            };
+            if let Err(ended) = self.handle(event).await {
+                return ended;
+            }
+        }
+    }
+
+    async fn handle(&mut self, event: Event) -> Result<(), Ended> {
+        match event {
+            Event::Said(Up::Hello(_)) => Err(Some(Status::invalid_argument(
+                "hello comes once, at the beginning",
+            ))),
+            Event::Said(Up::Heartbeat(heartbeat)) => self.heartbeat(&heartbeat).await,
+            Event::Said(Up::Ready(wire::Ready {})) => {
+                self.ready = true;
+                self.lease = None;
+                self.grant().await
+            }
+            // Progress is in the batches; this is a courtesy to people who watch.
+            Event::Said(Up::Progress(_)) => Ok(()),
+            Event::Woken => {
+                self.look_after_lease().await?;
+                self.grant().await
+            }
+            Event::Gone => Err(None),
+            Event::Broken(status) => Err(Some(status)),
+            Event::Replaced => Err(Some(Status::aborted(
+                "a newer session of this machine has taken over: is another agent running with \
+                 the same identity?",
+            ))),
+            Event::Draining => Err(Some(draining())),
+        }
+    }
+
+    /// Hello and Welcome.
+    async fn greet(&mut self, up: &mut Streaming<wire::SessionUp>) -> Result<Seated, Ended> {
+        let Ok(first) = timeout(HELLO_TIMEOUT, up.message()).await else {
+            return Err(Some(Status::deadline_exceeded("no hello came")));
+        };
+        let hello = match heard(first) {
+            Event::Said(Up::Hello(hello)) => hello,
+            Event::Broken(status) => return Err(Some(status)),
+            Event::Gone => return Err(None),
+            Event::Said(_) | Event::Woken | Event::Replaced | Event::Draining => {
+                return Err(Some(Status::invalid_argument(
+                    "a session begins with hello",
+                )));
+            }
+        };
+        let (inventory, unfinished) = understand(hello).map_err(Some)?;
+        let session = Uuid::now_v7();
+        // Seated before anything is read, so that no wake falls between.
+        let seated = self.context.dispatch.hub().sit(self.machine_id, session);
+        let welcome = self
+            .context
+            .dispatch
+            .welcome(self.machine_id, session, &inventory, &unfinished)
+            .await
+            .map_err(|why| Some(why.into()))?;
+        self.lease = welcome.live_leases.first().copied();
+        self.say(Down::Welcome(wire::Welcome {
+            machine_id: self.machine_id.to_string(),
+            machine_name: welcome.machine_name,
+            heartbeat_ms: HEARTBEAT.as_millis() as u64,
+            live_leases: welcome
+                .live_leases
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+        }))
+        .await?;
+        Ok(seated)
+    }
+
+    async fn heartbeat(&mut self, heartbeat: &wire::Heartbeat) -> Result<(), Ended> {
+        let lease_id = match heartbeat.lease_id.as_str() {
+            "" => None,
+            text => Some(text.parse().map_err(|why: domain::ids::BadId| {
+                Some(Status::invalid_argument(format!(
+                    "heartbeat.lease_id: {why}"
+                )))
+            })?),
+        };
+        let found = self
+            .context
+            .dispatch
+            .heartbeat(self.machine_id, lease_id)
+            .await
+            .map_err(|why| Some(why.into()))?;
+        match lease_id.zip(found) {
+            Some((lease_id, found)) => self.tell(lease_id, found).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn look_after_lease(&mut self) -> Result<(), Ended> {
+        let Some(lease_id) = self.lease else {
+            return Ok(());
+        };
+        let found = self
+            .context
+            .dispatch
+            .ended_early(self.machine_id, lease_id)
+            .await;
+        match found.map_err(|why| Some(why.into()))? {
+            Some(found) => self.tell(lease_id, found).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn tell(&mut self, lease_id: LeaseId, found: Renewal) -> Result<(), Ended> {
+        let name = lease_id.to_string();
+        let message = match found {
+            Renewal::Renewed => Down::Renewed(wire::Renewed { lease_id: name }),
+            Renewal::Cancelled => Down::Cancel(wire::Cancel { lease_id: name }),
+            Renewal::Lost { reason } => Down::LeaseLost(wire::LeaseLost {
+                lease_id: name,
+                reason,
+            }),
+        };
+        // Told once: a heartbeat that still names it asks for it again.
+        if !matches!(message, Down::Renewed(_)) && self.lease == Some(lease_id) {
+            self.lease = None;
+        }
+        self.say(message).await
+    }
+
+    async fn grant(&mut self) -> Result<(), Ended> {
+        if !self.ready {
+            return Ok(());
+        }
+        let granted = self.context.dispatch.grant(self.machine_id).await;
+        let Some(grant) = granted.map_err(|why| Some(why.into()))? else {
+            return Ok(());
+        };
+        self.ready = false;
+        self.lease = Some(grant.lease_id);
+        self.say(Down::Grant((&grant).into())).await
+    }
+
+    async fn say(&self, message: Down) -> Result<(), Ended> {
+        let down = wire::SessionDown {
+            message: Some(message),
+        };
+        self.down.send(Ok(down)).await.map_err(|_| None)
+    }
+}
+
+fn heard(said: Result<Option<wire::SessionUp>, Status>) -> Event {
+    match said {
+        Ok(Some(wire::SessionUp {
+            message: Some(message),
+        })) => Event::Said(message),
+        Ok(Some(wire::SessionUp { message: None })) => Event::Broken(Status::unimplemented(
+            "a message that this coordinator does not know: is the agent newer?",
+        )),
+        Ok(None) => Event::Gone,
+        Err(status) => Event::Broken(status),
+    }
+}
+
+fn understand(hello: wire::Hello) -> Result<(Inventory, Vec<LeaseId>), Status> {
+    let wire::Hello {
+        protocol_version,
+        inventory,
+        unfinished_leases,
+    } = hello;
+    if protocol_version != proto::PROTOCOL_VERSION {
+        return Err(Status::failed_precondition(format!(
+            "the agent speaks version {protocol_version} of the protocol and the coordinator \
+             version {}: install agents and coordinator of the same release",
+            proto::PROTOCOL_VERSION
+        )));
+    }
+    let inventory = inventory
+        .ok_or_else(|| Status::invalid_argument("hello.inventory is missing"))?
+        .try_into()
+        .map_err(refused)?;
+    let leases = unfinished_leases
+        .iter()
+        .map(|text| text.parse())
+        .collect::<Result<_, domain::ids::BadId>>()
+        .map_err(|why| Status::invalid_argument(format!("hello.unfinished_leases: {why}")))?;
+    Ok((inventory, leases))
+}

@@ -1,0 +1,47 @@
+//! The certificates that machines were given.
+
+use domain::ids::MachineId;
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+
+use super::error::{Result, expect_rows};
+
+#[derive(Debug)]
+pub struct Stored {
+    pub machine_id: MachineId,
+    pub revoked: bool,
+    pub expired: bool,
+}
+
+/// Touches one row.
+pub async fn insert(
+    executor: impl PgExecutor<'_>,
+    fingerprint: &str,
+    machine_id: MachineId,
+    expires_at: OffsetDateTime,
+) -> Result<()> {
+    let done = sqlx::query!(
+        "insert into fleet.certificate (fingerprint, machine_id, expires_at) values ($1, $2, $3)",
+        fingerprint,
+        machine_id.0,
+        expires_at
+    )
+    .execute(executor)
+    .await?;
+    expect_rows("insert certificate", 1, done.rows_affected())
+}
+
+pub async fn find(executor: impl PgExecutor<'_>, fingerprint: &str) -> Result<Option<Stored>> {
+    let row = sqlx::query!(
+        r#"select machine_id, revoked_at is not null as "revoked!", expires_at <= now() as "expired!"
+           from fleet.certificate where fingerprint = $1"#,
+        fingerprint
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(|row| Stored {
+        machine_id: MachineId(row.machine_id),
+        revoked: row.revoked,
+        expired: row.expired,
+    }))
+}

@@ -1,0 +1,110 @@
+//! What happened, for audit: a row for every change of a run, a job or a lease.
+
+use domain::ids::{JobId, LeaseId, MachineId, RunId};
+use sqlx::PgExecutor;
+use uuid::Uuid;
+
+use super::error::{Result, expect_rows};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    MachineEnrolled,
+    RunSubmitted,
+    RunEnded,
+    RunCancelled,
+    JobGranted,
+    JobRequeued,
+    JobEnded,
+    LeaseReleased,
+    LeaseExpired,
+    LeaseCancelled,
+    TokenCreated,
+}
+
+impl Kind {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::MachineEnrolled => "machine_enrolled",
+            Self::RunSubmitted => "run_submitted",
+            Self::RunEnded => "run_ended",
+            Self::RunCancelled => "run_cancelled",
+            Self::JobGranted => "job_granted",
+            Self::JobRequeued => "job_requeued",
+            Self::JobEnded => "job_ended",
+            Self::LeaseReleased => "lease_released",
+            Self::LeaseExpired => "lease_expired",
+            Self::LeaseCancelled => "lease_cancelled",
+            Self::TokenCreated => "token_created",
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct Event {
+    pub kind: Kind,
+    pub run_id: Option<RunId>,
+    pub job_id: Option<JobId>,
+    pub machine_id: Option<MachineId>,
+    pub lease_id: Option<LeaseId>,
+    pub detail: String,
+}
+
+impl Event {
+    pub fn new(kind: Kind, detail: impl Into<String>) -> Self {
+        Self {
+            kind,
+            run_id: None,
+            job_id: None,
+            machine_id: None,
+            lease_id: None,
+            detail: detail.into(),
+        }
+    }
+
+    #[must_use]
+    pub fn run(mut self, run_id: RunId) -> Self {
+        self.run_id = Some(run_id);
+        self
+    }
+
+    #[must_use]
+    pub fn job(mut self, job_id: JobId) -> Self {
+        self.job_id = Some(job_id);
+        self
+    }
+
+    #[must_use]
+    pub fn machine(mut self, machine_id: MachineId) -> Self {
+        self.machine_id = Some(machine_id);
+        self
+    }
+
+    #[must_use]
+    pub fn lease(mut self, lease_id: LeaseId) -> Self {
+        self.lease_id = Some(lease_id);
+        self
+    }
+}
+
+/// Touches one row per event.
+pub async fn insert(executor: impl PgExecutor<'_>, events: &[Event]) -> Result<()> {
+    let kinds: Vec<String> = events.iter().map(|e| e.kind.as_str().to_owned()).collect();
+    let runs: Vec<Option<Uuid>> = events.iter().map(|e| e.run_id.map(|id| id.0)).collect();
+    let jobs: Vec<Option<Uuid>> = events.iter().map(|e| e.job_id.map(|id| id.0)).collect();
+    let machines: Vec<Option<Uuid>> = events.iter().map(|e| e.machine_id.map(|id| id.0)).collect();
+    let leases: Vec<Option<Uuid>> = events.iter().map(|e| e.lease_id.map(|id| id.0)).collect();
+    let details: Vec<String> = events.iter().map(|e| e.detail.clone()).collect();
+    let done = sqlx::query!(
+        "insert into fleet.event (kind, run_id, job_id, machine_id, lease_id, detail)
+         select * from unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[])",
+        &kinds,
+        &runs as &[Option<Uuid>],
+        &jobs as &[Option<Uuid>],
+        &machines as &[Option<Uuid>],
+        &leases as &[Option<Uuid>],
+        &details
+    )
+    .execute(executor)
+    .await?;
+    expect_rows("insert event", events.len(), done.rows_affected())
+}

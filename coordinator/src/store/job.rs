@@ -1,0 +1,304 @@
+//! The jobs of runs, and the queue they make.
+
+use domain::expand::PlannedJob;
+use domain::ids::{JobId, MachineId, RunId};
+use domain::job::JobState;
+use domain::lease::{Epoch, FinishedLaunch};
+use domain::model::{Dtype, ModelRef};
+use domain::plan::Protocol;
+use domain::suite::Case;
+use serde_json::Value;
+use sqlx::PgExecutor;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::error::{Error, Result, count, expect_rows, read};
+
+/// Touches one row per job; those that are skipped have ended at once.
+pub async fn insert(
+    executor: impl PgExecutor<'_>,
+    run_id: RunId,
+    jobs: &[(JobId, PlannedJob)],
+) -> Result<()> {
+    let column = |value: fn(&PlannedJob) -> String| -> Vec<String> {
+        jobs.iter().map(|(_, job)| value(job)).collect()
+    };
+    let ids: Vec<Uuid> = jobs.iter().map(|(id, _)| id.0).collect();
+    let machines: Vec<Uuid> = jobs.iter().map(|(_, job)| job.machine_id.0).collect();
+    let dtypes: Vec<Option<String>> = jobs
+        .iter()
+        .map(|(_, job)| job.model.dtype.map(|dtype| dtype.to_string()))
+        .collect();
+    let launches: Vec<i32> = jobs
+        .iter()
+        .map(|(_, job)| job.launches_total as i32)
+        .collect();
+    let skipped: Vec<Option<String>> = jobs.iter().map(|(_, job)| job.skipped.clone()).collect();
+    let done = sqlx::query_file!(
+        "src/store/job_insert.sql",
+        run_id.0,
+        &ids,
+        &machines,
+        &column(|job| job.suite.to_string()),
+        &column(|job| job.model.source.to_string()),
+        &column(|job| job.model.label()),
+        &dtypes as &[Option<String>],
+        &column(|job| serde_json::to_string(&job.cases).expect("a case is plain data")),
+        &launches,
+        &skipped as &[Option<String>]
+    )
+    .execute(executor)
+    .await?;
+    expect_rows("insert job", jobs.len(), done.rows_affected())
+}
+
+/// A queued job, locked for this transaction: only its holder can lease it.
+#[derive(Debug)]
+pub struct Queued {
+    pub job_id: JobId,
+    pub run_id: RunId,
+    pub epoch: Epoch,
+    pub failures: u32,
+    pub model: ModelRef,
+    pub cases: Vec<Case>,
+    pub protocol: Protocol,
+}
+
+/// The next job of a machine that is not drained and holds no lease; jobs that another transaction
+/// looks at are passed over.
+pub async fn take_queued(
+    executor: impl PgExecutor<'_>,
+    machine_id: MachineId,
+) -> Result<Option<Queued>> {
+    let Some(row) = sqlx::query_file!("src/store/job_take_queued.sql", machine_id.0)
+        .fetch_optional(executor)
+        .await?
+    else {
+        return Ok(None);
+    };
+    let corrupt = |column, value: &Value| Error::Corrupt {
+        column,
+        text: value.to_string(),
+    };
+    Ok(Some(Queued {
+        job_id: JobId(row.job_id),
+        run_id: RunId(row.run_id),
+        epoch: Epoch(row.epoch as u64),
+        failures: count(row.failures),
+        model: ModelRef {
+            source: read("job.model_source", &row.model_source)?,
+            dtype: row
+                .dtype
+                .map(|text| read::<Dtype>("job.dtype", &text))
+                .transpose()?,
+        },
+        cases: serde_json::from_value(row.cases.clone())
+            .map_err(|_| corrupt("job.cases", &row.cases))?,
+        protocol: super::run::protocol_from_json(&row.protocol)
+            .ok_or_else(|| corrupt("run.protocol", &row.protocol))?,
+    }))
+}
+
+/// Queued to leased. Touches one row.
+pub async fn lease(executor: impl PgExecutor<'_>, job_id: JobId, epoch: Epoch) -> Result<()> {
+    let done = sqlx::query!(
+        "update fleet.job
+         set state = 'leased', epoch = $2, started_at = coalesce(started_at, now())
+         where job_id = $1 and state = 'queued' and epoch < $2",
+        job_id.0,
+        epoch.0 as i64
+    )
+    .execute(executor)
+    .await?;
+    expect_rows("lease job", 1, done.rows_affected())
+}
+
+/// A job under one of its leases.
+#[derive(Clone, Debug)]
+pub struct Held {
+    pub job_id: JobId,
+    pub run_id: RunId,
+    pub machine_id: MachineId,
+    pub state: JobState,
+    pub epoch: Epoch,
+    pub failures: u32,
+}
+
+/// Locks a job for this transaction.
+pub async fn lock(executor: impl PgExecutor<'_>, job_id: JobId) -> Result<Held> {
+    let row = sqlx::query!(
+        "select job_id, run_id, machine_id, state, epoch, failures
+         from fleet.job where job_id = $1 for update",
+        job_id.0
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(Held {
+        job_id: JobId(row.job_id),
+        run_id: RunId(row.run_id),
+        machine_id: MachineId(row.machine_id),
+        state: read("job.state", &row.state)?,
+        epoch: Epoch(row.epoch as u64),
+        failures: count(row.failures),
+    })
+}
+
+/// Leased to any other state. Touches one row.
+pub async fn leave(
+    executor: impl PgExecutor<'_>,
+    job_id: JobId,
+    state: JobState,
+    reason: &str,
+    failures: u32,
+) -> Result<()> {
+    let done = sqlx::query!(
+        "update fleet.job
+         set state = $2, reason = $3, failures = $4, ended_at = case when $5 then now() end
+         where job_id = $1 and state = 'leased'",
+        job_id.0,
+        state.as_str(),
+        reason,
+        failures as i32,
+        state.is_final()
+    )
+    .execute(executor)
+    .await?;
+    expect_rows("leave job", 1, done.rows_affected())
+}
+
+/// Adds failed launches to jobs. Touches one row per job.
+pub async fn add_failures(executor: impl PgExecutor<'_>, failures: &[(JobId, u32)]) -> Result<()> {
+    let ids: Vec<Uuid> = failures.iter().map(|(id, _)| id.0).collect();
+    let counts: Vec<i32> = failures.iter().map(|(_, count)| *count as i32).collect();
+    let done = sqlx::query!(
+        "update fleet.job set failures = job.failures + more.failures
+         from unnest($1::uuid[], $2::integer[]) as more (job_id, failures)
+         where job.job_id = more.job_id",
+        &ids,
+        &counts
+    )
+    .execute(executor)
+    .await?;
+    expect_rows("add failures", failures.len(), done.rows_affected())
+}
+
+/// Every job of the run that has not ended; says whose machines they were.
+pub async fn cancel_of_run(
+    executor: impl PgExecutor<'_>,
+    run_id: RunId,
+    reason: &str,
+) -> Result<Vec<(JobId, MachineId)>> {
+    let rows = sqlx::query!(
+        "update fleet.job set state = 'cancelled', reason = $2, ended_at = now()
+         where run_id = $1 and state in ('queued', 'leased')
+         returning job_id, machine_id",
+        run_id.0,
+        reason
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| (JobId(row.job_id), MachineId(row.machine_id)))
+        .collect())
+}
+
+/// How many jobs of the run are not ended, and how many have ended other than well.
+pub async fn tally(executor: impl PgExecutor<'_>, run_id: RunId) -> Result<(u32, u32)> {
+    let row = sqlx::query!(
+        r#"select
+               count(*) filter (where state in ('queued', 'leased')) as "unfinished!",
+               count(*) filter (where state in ('failed', 'skipped', 'parked', 'cancelled')) as "not_well!"
+           from fleet.job where run_id = $1"#,
+        run_id.0
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok((count(row.unfinished), count(row.not_well)))
+}
+
+/// Launches that count already.
+pub async fn finished_launches(
+    executor: impl PgExecutor<'_>,
+    job_id: JobId,
+) -> Result<Vec<FinishedLaunch>> {
+    let rows = sqlx::query!(
+        "select case_key, ordinal from fleet.launch
+         where job_id = $1 and counted order by case_key, ordinal",
+        job_id.0
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(rows
+        .into_iter()
+        .map(|row| FinishedLaunch {
+            case_key: row.case_key,
+            ordinal: count(row.ordinal),
+        })
+        .collect())
+}
+
+/// The runs that these jobs are of.
+pub async fn runs_of(executor: impl PgExecutor<'_>, jobs: &[JobId]) -> Result<Vec<RunId>> {
+    let ids: Vec<Uuid> = jobs.iter().map(|id| id.0).collect();
+    let runs = sqlx::query_scalar!(
+        "select distinct run_id from fleet.job where job_id = any($1)",
+        &ids
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(runs.into_iter().map(RunId).collect())
+}
+
+/// How many launches of the job do not count yet.
+pub async fn missing_launches(executor: impl PgExecutor<'_>, job_id: JobId) -> Result<u32> {
+    let missing = sqlx::query_scalar!(
+        r#"select launches_total - (
+               select count(*) from fleet.launch where launch.job_id = job.job_id and counted
+           ) as "missing!"
+           from fleet.job where job_id = $1"#,
+        job_id.0
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(missing.max(0) as u32)
+}
+
+/// A job as a watcher sees it.
+#[derive(Clone, Debug)]
+pub struct Summary {
+    pub job_id: JobId,
+    pub machine: String,
+    pub suite: String,
+    pub model: String,
+    pub dtype: String,
+    pub state: JobState,
+    pub reason: String,
+    pub launches_total: u32,
+    pub launches_done: u32,
+    pub started_at: Option<OffsetDateTime>,
+    pub ended_at: Option<OffsetDateTime>,
+}
+
+pub async fn summaries(executor: impl PgExecutor<'_>, run_id: RunId) -> Result<Vec<Summary>> {
+    let rows = sqlx::query_file!("src/store/job_summaries.sql", run_id.0)
+        .fetch_all(executor)
+        .await?;
+    rows.into_iter()
+        .map(|row| {
+            Ok(Summary {
+                job_id: JobId(row.job_id),
+                machine: row.name,
+                suite: row.suite,
+                model: row.model_label,
+                dtype: row.dtype,
+                state: read("job.state", &row.state)?,
+                reason: row.reason,
+                launches_total: count(row.launches_total),
+                launches_done: count(row.launches_done),
+                started_at: row.started_at,
+                ended_at: row.ended_at,
+            })
+        })
+        .collect()
+}

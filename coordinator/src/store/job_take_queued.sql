@@ -1,0 +1,23 @@
+select
+    job.job_id,
+    job.run_id,
+    job.epoch,
+    job.failures,
+    job.model_source,
+    job.dtype,
+    job.cases,
+    run.protocol
+from fleet.job
+join fleet.run on run.run_id = job.run_id
+join fleet.machine on machine.machine_id = job.machine_id
+where job.machine_id = $1
+    and job.state = 'queued'
+    and run.state = 'active'
+    and not machine.drained
+    and not exists (
+        select from fleet.lease where lease.machine_id = $1 and lease.state = 'live'
+    )
+-- Oldest run first: ids of runs are ordered by the time of their making.
+order by job.run_id, job.ordinal
+limit 1
+for update of job skip locked

@@ -1,0 +1,77 @@
+//! Brings the schema up to date: migrations, then the views, rebuilt whole when they changed.
+
+use secrecy::SecretString;
+use sha2::{Digest, Sha256};
+use sqlx::migrate::Migrator;
+use sqlx::{ConnectOptions, Connection, PgConnection};
+
+use super::error::{Error, Result};
+use super::setting;
+
+static MIGRATIONS: Migrator = sqlx::migrate!();
+
+/// (file, text), in the order in which they build on one another.
+static VIEWS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/views.rs"));
+
+const SCHEMA_SHA256: &str = "schema_sha256";
+
+/// Several coordinators may start at once: one works, the others wait for it. A restart with nothing
+/// new leaves the views alone, so that no reader sees them vanish.
+pub async fn migrate(url: &SecretString) -> Result<()> {
+    let mut connection = super::options(url)?.connect().await?;
+    // Held until the connection ends.
+    sqlx::query!("select pg_advisory_lock(hashtext('mlx_fleet.migrate')) is null as done")
+        .fetch_one(&mut connection)
+        .await?;
+    let wanted = schema_sha256();
+    if stored(&mut connection).await?.as_deref() != Some(&wanted) {
+        rebuild(&mut connection, &wanted).await?;
+    }
+    Ok(connection.close().await?)
+}
+
+async fn stored(connection: &mut PgConnection) -> Result<Option<String>> {
+    let there =
+        sqlx::query_scalar!(r#"select to_regclass('fleet.setting') is not null as "there!""#)
+            .fetch_one(&mut *connection)
+            .await?;
+    if !there {
+        return Ok(None);
+    }
+    setting::find(connection, SCHEMA_SHA256).await
+}
+
+async fn rebuild(connection: &mut PgConnection, sha256: &str) -> Result<()> {
+    // Views would stand in the way of a migration that changes what they read.
+    sqlx::raw_sql("drop schema if exists report cascade")
+        .execute(&mut *connection)
+        .await?;
+    MIGRATIONS.run_direct(None, &mut *connection, false).await?;
+    let mut tx = connection.begin().await?;
+    for &(file, text) in VIEWS {
+        sqlx::raw_sql(text)
+            .execute(&mut *tx)
+            .await
+            .map_err(|source| Error::View { file, source })?;
+    }
+    setting::put(&mut *tx, SCHEMA_SHA256, sha256).await?;
+    tx.commit().await?;
+    tracing::info!(
+        migrations = MIGRATIONS.iter().count(),
+        views = VIEWS.len(),
+        "schema rebuilt"
+    );
+    Ok(())
+}
+
+fn schema_sha256() -> String {
+    let mut hash = Sha256::new();
+    for migration in MIGRATIONS.iter() {
+        hash.update(&migration.checksum);
+    }
+    for (file, text) in VIEWS {
+        hash.update(file);
+        hash.update(text);
+    }
+    hex::encode(hash.finalize())
+}

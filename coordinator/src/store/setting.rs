@@ -1,0 +1,28 @@
+//! What every coordinator of one database must agree on.
+
+use sqlx::PgExecutor;
+
+use super::error::{Result, expect_rows};
+
+pub async fn find(executor: impl PgExecutor<'_>, setting: &str) -> Result<Option<String>> {
+    let value = sqlx::query_scalar!(
+        "select value from fleet.setting where setting = $1",
+        setting
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(value)
+}
+
+/// Touches one row.
+pub async fn put(executor: impl PgExecutor<'_>, setting: &str, value: &str) -> Result<()> {
+    let done = sqlx::query!(
+        "insert into fleet.setting (setting, value) values ($1, $2)
+         on conflict (setting) do update set value = excluded.value",
+        setting,
+        value
+    )
+    .execute(executor)
+    .await?;
+    expect_rows("insert setting", 1, done.rows_affected())
+}

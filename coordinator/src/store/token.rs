@@ -1,0 +1,65 @@
+//! Join tokens and operators' tokens; only the hash of a secret is kept.
+
+use sqlx::PgExecutor;
+
+use super::error::{Result, expect_rows};
+
+/// A token as it is stored, if it is still good.
+#[derive(Debug)]
+pub struct Stored {
+    pub kind: String,
+    pub secret_sha256: Vec<u8>,
+}
+
+#[derive(Debug)]
+pub struct New<'a> {
+    pub token_id: &'a str,
+    pub kind: &'a str,
+    pub name: &'a str,
+    pub secret_sha256: &'a [u8],
+    pub ttl_seconds: Option<f64>,
+    pub uses: Option<u32>,
+}
+
+/// Touches one row; its life is counted by the database's clock.
+pub async fn insert(executor: impl PgExecutor<'_>, new: &New<'_>) -> Result<()> {
+    let done = sqlx::query!(
+        "insert into fleet.token (token_id, kind, name, secret_sha256, expires_at, uses_left)
+         values ($1, $2, $3, $4, now() + make_interval(secs => $5), $6)",
+        new.token_id,
+        new.kind,
+        new.name,
+        new.secret_sha256,
+        new.ttl_seconds,
+        new.uses.map(|uses| uses as i32)
+    )
+    .execute(executor)
+    .await?;
+    expect_rows("insert token", 1, done.rows_affected())
+}
+
+/// None when it is unknown, expired or revoked.
+pub async fn find_live(executor: impl PgExecutor<'_>, token_id: &str) -> Result<Option<Stored>> {
+    let row = sqlx::query!(
+        "select kind, secret_sha256 from fleet.token
+         where token_id = $1 and revoked_at is null and (expires_at is null or expires_at > now())",
+        token_id
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(|row| Stored {
+        kind: row.kind,
+        secret_sha256: row.secret_sha256,
+    }))
+}
+
+/// Takes one use; false when none is left. Touches at most one row.
+pub async fn take_use(executor: impl PgExecutor<'_>, token_id: &str) -> Result<bool> {
+    let done = sqlx::query!(
+        "update fleet.token set uses_left = uses_left - 1 where token_id = $1 and uses_left > 0",
+        token_id
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected() == 1)
+}

@@ -1,0 +1,256 @@
+//! A real fleet on this machine for the end-to-end tests: real processes, real Postgres, real MLX.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Longer than anything here takes on two busy cores; a test that waits so long has failed.
+pub const DEADLINE: Duration = Duration::from_mins(4);
+
+/// One of our binaries; all stand in one folder.
+pub fn binary(name: &str) -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_mlx-fleet")).with_file_name(name);
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --workspace",
+        path.display()
+    );
+    path
+}
+
+/// `mlx-fleet` with nothing of the tester's environment that could lead it elsewhere.
+pub fn mlx_fleet() -> Command {
+    let mut command = Command::new(binary("mlx-fleet"));
+    for name in [
+        "MLX_FLEET_COORDINATOR",
+        "MLX_FLEET_TOKEN_FILE",
+        "MLX_FLEET_DATA_DIR",
+        "DATABASE_URL",
+    ] {
+        command.env_remove(name);
+    }
+    command
+}
+
+pub fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Waits until `probe` gives a value.
+pub fn eventually<T>(what: &str, mut probe: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + DEADLINE;
+    loop {
+        if let Some(value) = probe() {
+            return value;
+        }
+        assert!(Instant::now() < deadline, "waited too long: {what}");
+        std::thread::yield_now();
+        std::thread::park_timeout(Duration::from_millis(50));
+    }
+}
+
+/// A process that is asked to stop at the end of the test, and waited for.
+pub struct Process(Child);
+
+impl Process {
+    pub fn new(child: Child) -> Self {
+        Self(child)
+    }
+
+    fn send(&self, signal: &str) {
+        let status = Command::new("kill")
+            .args([signal, &self.0.id().to_string()])
+            .status();
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "kill {signal} {}",
+            self.0.id()
+        );
+    }
+
+    /// The way a machine loses power, as far as a process can tell.
+    pub fn kill(mut self) {
+        self.send("-KILL");
+        self.0.wait().expect("a killed process ends");
+    }
+
+    /// Asks politely; the exit code.
+    pub fn stop(mut self) -> Option<i32> {
+        self.send("-TERM");
+        self.wait()
+    }
+
+    fn wait(&mut self) -> Option<i32> {
+        eventually("a process ends", || {
+            self.0.try_wait().expect("our own child")
+        })
+        .code()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if matches!(self.0.try_wait(), Ok(None)) {
+            self.send("-TERM");
+            self.wait();
+        }
+    }
+}
+
+/// A coordinator with its private Postgres. Agents are stopped before it.
+pub struct Fleet {
+    pub agents: Vec<Process>,
+    coordinator: Option<Process>,
+    pub url: String,
+    pub dir: TempDir,
+}
+
+impl Fleet {
+    pub fn start() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        let (coordinator, url) = serve(&dir.path().join("coordinator"), "127.0.0.1:0");
+        Self {
+            agents: Vec::new(),
+            coordinator: Some(coordinator),
+            url,
+            dir,
+        }
+    }
+
+    pub fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("coordinator")
+    }
+
+    pub fn agent_dir(&self) -> PathBuf {
+        self.dir.path().join("agent")
+    }
+
+    /// Kills the coordinator without a word and starts it again at the same address.
+    pub fn crash_and_restart_coordinator(&mut self) {
+        self.coordinator.take().expect("a coordinator").kill();
+        let address = self.url.trim_start_matches("https://").to_owned();
+        let (coordinator, url) = serve(&self.data_dir(), &address);
+        assert_eq!(url, self.url);
+        self.coordinator = Some(coordinator);
+    }
+
+    /// Ends everything politely; the exit codes of the agents and, last, of the coordinator.
+    pub fn stop(&mut self) -> Vec<Option<i32>> {
+        let processes = self.agents.drain(..).chain(self.coordinator.take());
+        processes.map(Process::stop).collect()
+    }
+
+    /// An operator's command against this fleet.
+    pub fn command(&self, args: &[&str]) -> Output {
+        let mut command = mlx_fleet();
+        command.args(args).arg("--data-dir").arg(self.data_dir());
+        command
+            .stdin(Stdio::null())
+            .output()
+            .expect("the command starts")
+    }
+
+    /// The same, which must succeed; its standard output.
+    pub fn ok(&self, args: &[&str]) -> String {
+        let output = self.command(args);
+        assert!(
+            output.status.success(),
+            "{args:?}: {}{}",
+            stdout(&output),
+            stderr(&output)
+        );
+        stdout(&output)
+    }
+
+    /// Starts this machine's agent; the first time it joins with a fresh token.
+    pub fn start_agent(&mut self) {
+        let dir = self.agent_dir();
+        let mut command = Command::new(binary("mlx-fleet-agent"));
+        command
+            .args(["run", "--coordinator", &self.url, "--data-dir"])
+            .arg(&dir);
+        if !dir.exists() {
+            let token = self.ok(&["token", "create"]);
+            command.env("MLX_FLEET_JOIN_TOKEN", token.trim());
+        }
+        fs::create_dir_all(&dir).expect("the agent's folder");
+        let log = fs::File::create(dir.join("test.log")).expect("the agent's log");
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
+            .spawn()
+            .expect("the agent starts");
+        self.agents.push(Process::new(child));
+        eventually("the agent joins", || {
+            let machines = self.json(&["machine", "list", "--json"]);
+            let states = machines
+                .as_array()?
+                .iter()
+                .map(|machine| machine["state"].clone());
+            states
+                .into_iter()
+                .any(|state| state != "offline")
+                .then_some(())
+        });
+    }
+
+    pub fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.ok(args)).expect("JSON")
+    }
+
+    /// One value of a query, as text.
+    pub fn value(&self, query: &str) -> String {
+        let text = self.ok(&["sql", query, "--format", "csv"]);
+        text.lines().nth(1).unwrap_or_default().to_owned()
+    }
+
+    pub fn write_plan(&self, text: &str) -> String {
+        let path = self.dir.path().join("plan.toml");
+        fs::write(&path, text).expect("the plan is written");
+        path.to_str().expect("an ordinary path").to_owned()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        self.agents.clear();
+        self.coordinator = None;
+    }
+}
+
+fn serve(data_dir: &Path, listen: &str) -> (Process, String) {
+    fs::create_dir_all(data_dir).expect("the coordinator's folder");
+    let log = fs::File::options()
+        .create(true)
+        .append(true)
+        .open(data_dir.join("test.log"))
+        .expect("the coordinator's log");
+    let mut child = mlx_fleet()
+        .args(["serve", "--listen", listen, "--data-dir"])
+        .arg(data_dir)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(log)
+        .spawn()
+        .expect("the coordinator starts");
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().expect("a pipe"))
+        .read_line(&mut line)
+        .expect("a line");
+    let url = line.trim().strip_prefix("listening on ").map(str::to_owned);
+    let url = url.unwrap_or_else(|| {
+        let log = fs::read_to_string(data_dir.join("test.log")).unwrap_or_default();
+        panic!("the coordinator did not come up: {line}{log}")
+    });
+    (Process::new(child), url)
+}

@@ -1,0 +1,6 @@
+//! Tests of the coordinator from outside.
+
+mod server;
+
+mod e2e;
+mod fleet;

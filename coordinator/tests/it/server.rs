@@ -1,0 +1,12 @@
+//! The coordinator's server side, over real TLS and a real Postgres, with a fake agent that speaks the
+//! agents' protocol and measures nothing.
+
+mod fake_agent;
+mod world;
+
+mod access;
+mod ingest;
+mod leases;
+mod runs;
+mod schema;
+mod sql;

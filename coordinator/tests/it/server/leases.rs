@@ -1,0 +1,243 @@
+//! Promises 2 and 3: one live lease per job and machine, an epoch that fences, work that goes on.
+
+use domain::job::JobOutcome;
+use proto::wire::session_down::Message as Down;
+use tonic::Code;
+
+use super::fake_agent::{batch, finished, join, launch, to_do};
+use super::world::{PLAN, World};
+
+const EXPIRE: &str =
+    "with touched as (update fleet.lease set expires_at = now() where state = 'live' returning 1)
+     select count(*) from touched";
+const LIVE: &str = "select count(*) from fleet.lease where state = 'live'";
+const COUNTED: &str = "select count(*) from fleet.launch where counted";
+
+#[tokio::test]
+async fn a_job_granted_again_keeps_its_finished_launches() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let first = agent.granted().await;
+    assert!(first.finished.is_empty());
+    let (case_key, ordinal) = to_do(&first).remove(0);
+    agent
+        .upload(vec![batch(&first, 0, launch(&case_key, ordinal).records())])
+        .await
+        .unwrap();
+
+    // The agent falls silent: the database's clock decides.
+    drop(agent);
+    assert_eq!(world.number(EXPIRE).await, 1);
+    world.until("the lease expires", LIVE, 0).await;
+
+    let mut agent = machine.connect_with(&[first.lease_id]).await;
+    assert!(agent.welcome.live_leases.is_empty(), "it is lost");
+    agent.ready().await;
+    let second = agent.granted().await;
+    assert_eq!((second.job_id, second.failures), (first.job_id, 1));
+    assert!(second.epoch > first.epoch);
+    assert_eq!(second.finished.len(), 1);
+    assert_eq!(
+        (&second.finished[0].case_key, second.finished[0].ordinal),
+        (&case_key, ordinal)
+    );
+    agent.do_job(&second).await;
+
+    let ended = operator.watch(&run).await.run.unwrap();
+    assert_eq!(
+        (ended.state.as_str(), ended.launches_done),
+        ("succeeded", 4)
+    );
+    assert_eq!(world.number(COUNTED).await, 4);
+}
+
+#[tokio::test]
+async fn a_stale_agent_cannot_finish_a_regranted_job() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut stale = machine.connect().await;
+    operator.submit(PLAN).await;
+    stale.ready().await;
+    let old = stale.granted().await;
+    world.number(EXPIRE).await;
+    world.until("the lease expires", LIVE, 0).await;
+    match stale.hear().await.unwrap() {
+        Some(Down::LeaseLost(lost)) => assert_eq!(lost.lease_id, old.lease_id.to_string()),
+        other => panic!("not told of the loss but {other:?}"),
+    }
+    let mut current = machine.connect_with(&[old.lease_id]).await;
+    current.ready().await;
+    let new = current.granted().await;
+    assert_eq!(new.job_id, old.job_id);
+
+    // What the old lease still says is taken, and changes nothing.
+    let (case_key, ordinal) = to_do(&old).remove(0);
+    let mut late = launch(&case_key, ordinal).records();
+    late.push(finished(JobOutcome::Failed));
+    assert_eq!(
+        current.upload(vec![batch(&old, 0, late)]).await.unwrap(),
+        [0]
+    );
+    let job = "select count(*) from fleet.job where state = 'leased' and epoch = 2";
+    assert_eq!(world.number(job).await, 1, "still the new lease's");
+    assert_eq!(world.number(COUNTED).await, 0);
+    let evidence = "select count(*) from fleet.iteration join fleet.launch using (launch_id)
+                    where outcome = 'succeeded' and not counted";
+    assert_eq!(world.number(evidence).await, 3, "kept");
+
+    // Nor can it renew.
+    current.heartbeat(old.lease_id).await;
+    assert!(matches!(
+        current.hear().await.unwrap(),
+        Some(Down::LeaseLost(_))
+    ));
+    current.heartbeat(new.lease_id).await;
+    assert!(matches!(
+        current.hear().await.unwrap(),
+        Some(Down::Renewed(_))
+    ));
+    current.do_job(&new).await;
+    assert_eq!(world.number(COUNTED).await, 4);
+}
+
+#[tokio::test]
+async fn two_agents_of_one_identity_never_hold_one_job() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    operator.submit(PLAN).await;
+    let mut older = machine.connect().await;
+    let mut newer = machine.connect().await;
+    let told = older.hear().await.unwrap_err();
+    assert_eq!(told.code(), Code::Aborted, "{told}");
+    newer.ready().await;
+    let grant = newer.granted().await;
+
+    // A third, that asks while the second works: the lease it does not know is given up first.
+    let mut third = machine.connect().await;
+    assert_eq!(newer.hear().await.unwrap_err().code(), Code::Aborted);
+    third.ready().await;
+    let again = third.granted().await;
+    assert_eq!(again.job_id, grant.job_id);
+    assert_eq!(world.number(LIVE).await, 1);
+    let twice = "select count(*) from (
+        select 1 from fleet.event where kind in ('job_granted', 'lease_expired')
+        group by kind having count(*) > 2) as too_many";
+    assert_eq!(world.number(twice).await, 0);
+}
+
+#[tokio::test]
+async fn the_database_itself_refuses_a_second_live_lease() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    operator.submit(PLAN).await;
+    agent.ready().await;
+    agent.granted().await;
+    let second = sqlx::query(
+        "insert into fleet.lease (lease_id, job_id, machine_id, epoch, expires_at)
+         select gen_random_uuid(), job_id, machine_id, epoch + 1, now() + interval '1 hour'
+         from fleet.lease",
+    );
+    let refused = second.execute(&world.db).await.unwrap_err().to_string();
+    assert!(refused.contains("one_live_lease_per"), "{refused}");
+}
+
+#[tokio::test]
+async fn the_third_lost_lease_parks_the_job_and_the_run_ends_without_it() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let run = operator.submit(PLAN).await;
+    for _ in 0..3 {
+        // Each time it comes back without its lease.
+        let mut agent = machine.connect().await;
+        agent.ready().await;
+        agent.granted().await;
+    }
+    machine.connect().await;
+    let ended = operator.watch(&run).await;
+    assert_eq!(ended.run.unwrap().state, "incomplete");
+    assert_eq!(ended.jobs[0].state, "parked");
+    assert!(
+        ended.jobs[0].reason.contains("3 launches or leases failed"),
+        "{:?}",
+        ended.jobs
+    );
+}
+
+#[tokio::test]
+async fn a_job_given_back_is_granted_again_at_once() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    operator.submit(PLAN).await;
+    agent.ready().await;
+    let first = agent.granted().await;
+    let (case_key, ordinal) = to_do(&first).remove(0);
+    let mut records = launch(&case_key, ordinal).records();
+    records.push(finished(JobOutcome::Released));
+    // Ready before the upload is taken: the release wakes the session.
+    agent.ready().await;
+    agent.upload(vec![batch(&first, 0, records)]).await.unwrap();
+    let second = agent.granted().await;
+    assert_eq!((second.finished.len(), second.failures), (1, 0));
+}
+
+#[tokio::test]
+async fn a_restart_of_the_coordinator_is_a_reconnect_and_nothing_else() {
+    let mut world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    let launches = to_do(&grant);
+    let first = batch(&grant, 0, launch(&launches[0].0, launches[0].1).records());
+    agent.upload(vec![first.clone()]).await.unwrap();
+
+    assert_eq!(
+        world.down().await,
+        service::lifecycle::Ending::Clean,
+        "with an open stream"
+    );
+    assert_eq!(agent.hear().await.unwrap_err().code(), Code::Unavailable);
+    world.up().await;
+
+    let mut agent = machine.connect_with(&[grant.lease_id]).await;
+    assert_eq!(agent.welcome.live_leases, [grant.lease_id.to_string()]);
+    agent.heartbeat(grant.lease_id).await;
+    assert!(matches!(
+        agent.hear().await.unwrap(),
+        Some(Down::Renewed(_))
+    ));
+    // What was not acknowledged, as far as the agent knows, comes again.
+    let mut batches = vec![first];
+    for (case_key, ordinal) in &launches[1..] {
+        batches.push(batch(
+            &grant,
+            batches.len() as u64,
+            launch(case_key, *ordinal).records(),
+        ));
+    }
+    batches.push(batch(
+        &grant,
+        batches.len() as u64,
+        vec![finished(JobOutcome::Succeeded)],
+    ));
+    assert_eq!(agent.upload(batches).await.unwrap().len(), 5);
+    let ended = world.operator().await.watch(&run).await.run.unwrap();
+    assert_eq!(
+        (ended.state.as_str(), ended.launches_done),
+        ("succeeded", 4)
+    );
+    assert_eq!(world.number("select count(*) from fleet.lease").await, 1);
+}

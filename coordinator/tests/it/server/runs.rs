@@ -1,0 +1,244 @@
+//! Runs from submission to their end, as operators see them.
+
+use domain::job::JobOutcome;
+use proto::wire;
+use proto::wire::session_down::Message as Down;
+use tonic::Code;
+
+use super::fake_agent::{batch, finished, join};
+use super::world::{PLAN, World, soon};
+
+#[tokio::test]
+async fn a_run_is_watched_from_its_submission_to_its_end() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    agent.ready().await;
+    let run = operator.submit(PLAN).await;
+
+    let request = operator.request(wire::WatchRunRequest {
+        run: run[..8].to_owned(),
+    });
+    let mut snapshots = operator
+        .client
+        .watch_run(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let first = soon("a snapshot", snapshots.message())
+        .await
+        .unwrap()
+        .unwrap();
+    assert_eq!(first.run.as_ref().unwrap().state, "active");
+    assert_eq!(first.jobs.len(), 1);
+    assert_eq!(
+        (first.jobs[0].machine.as_str(), first.jobs[0].suite.as_str()),
+        ("mini", "decode")
+    );
+
+    // An agent that was ready before the submission is given the job without asking again.
+    let grant = agent.granted().await;
+    assert_eq!(grant.run_id.to_string(), run);
+    assert_eq!(grant.cases.len(), 2);
+    assert_eq!((grant.protocol.launches, grant.protocol.seed), (2, 42));
+    agent.do_job(&grant).await;
+    let mut last = first;
+    while let Some(next) = soon("a snapshot", snapshots.message()).await.unwrap() {
+        last = next;
+    }
+    let ended = last.run.unwrap();
+    assert_eq!(ended.state, "succeeded");
+    assert_eq!((ended.launches_done, ended.launches_total), (4, 4));
+    assert!(ended.ended_unix_us.unwrap() > ended.submitted_unix_us);
+    assert_eq!(last.jobs[0].state, "succeeded");
+
+    let request = operator.request(wire::ListRunsRequest { limit: 5 });
+    let runs = operator
+        .client
+        .list_runs(request)
+        .await
+        .unwrap()
+        .into_inner()
+        .runs;
+    assert_eq!(runs, [ended]);
+    let states = "select count(*) from report.run where state = 'succeeded' and jobs_succeeded = 1";
+    assert_eq!(world.number(states).await, 1, "and the views agree");
+}
+
+#[tokio::test]
+async fn a_cancelled_run_stops_its_agents_and_counts_nothing_more() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let busy = join(&world, &mut operator, "busy").await;
+    join(&world, &mut operator, "away").await;
+    let mut agent = busy.connect().await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+
+    assert_eq!(operator.cancel("latest").await, 2);
+    match agent.hear().await.unwrap() {
+        Some(Down::Cancel(cancel)) => assert_eq!(cancel.lease_id, grant.lease_id.to_string()),
+        other => panic!("not told to stop but {other:?}"),
+    }
+    let ended = operator.watch(&run).await;
+    assert_eq!(ended.run.unwrap().state, "cancelled");
+    assert!(
+        ended.jobs.iter().all(|job| job.state == "cancelled"),
+        "{:?}",
+        ended.jobs
+    );
+    // The agent's last word changes nothing, and it is free for the next run.
+    agent
+        .upload(vec![batch(
+            &grant,
+            0,
+            vec![finished(JobOutcome::Cancelled)],
+        )])
+        .await
+        .unwrap();
+    operator.submit(PLAN).await;
+    agent.ready().await;
+    assert_ne!(agent.granted().await.job_id, grant.job_id);
+    assert_eq!(operator.cancel(&run).await, 0, "it has ended");
+}
+
+#[tokio::test]
+async fn a_plan_without_a_machine_is_refused_with_the_reasons_and_nothing_is_stored() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let refused = operator.try_submit(PLAN).await.problems;
+    assert_eq!(refused[0].message, "no machine has joined this fleet yet");
+
+    join(&world, &mut operator, "mini").await;
+    let elsewhere = format!("{PLAN}\n[machines]\nchips = [\"Apple M9*\"]");
+    let refused = operator.try_submit(&elsewhere).await.problems;
+    assert_eq!(
+        refused[0].message,
+        "no machine of this fleet matches the plan"
+    );
+    assert_eq!(
+        refused[0].help,
+        "mini: chip Apple M3 Max is not among Apple M9*"
+    );
+
+    let misspelt = PLAN.replace("new_tokens", "new_token");
+    let refused = operator.try_submit(&misspelt).await.problems;
+    let place = refused[0].start as usize..refused[0].end as usize;
+    assert_eq!(&misspelt[place], "new_token");
+    assert_eq!(refused[0].help, "did you mean `new_tokens`?");
+    for table in [
+        "select count(*) from fleet.run",
+        "select count(*) from fleet.plan",
+    ] {
+        assert_eq!(world.number(table).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn machines_left_out_and_jobs_that_do_not_fit_say_why() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let token = operator.token("join", 1).await;
+    let mut small = super::fake_agent::inventory("small");
+    small.memory_bytes = 8_000_000_000;
+    super::fake_agent::enrol(&world, &token.expose(), &small)
+        .await
+        .unwrap();
+    let plan = PLAN.replace("nano-llama", "llama-3.1-8b");
+
+    let request = operator.request(wire::CheckPlanRequest {
+        plan_toml: plan.clone(),
+    });
+    let checked = operator
+        .client
+        .check_plan(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let jobs: Vec<_> = checked
+        .jobs
+        .iter()
+        .map(|job| (job.machine.as_str(), &job.skipped))
+        .collect();
+    assert_eq!(jobs[0], ("mini", &String::new()));
+    assert!(
+        jobs[1].1.starts_with("would not fit, needs 16."),
+        "{jobs:?}"
+    );
+
+    let run = operator.submit(&plan).await;
+    let mut agent = machine.connect().await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    agent.do_job(&grant).await;
+    let ended = operator.watch(&run).await;
+    let ended_run = ended.run.unwrap();
+    assert_eq!(
+        (ended_run.state.as_str(), ended_run.jobs_skipped),
+        ("incomplete", 1)
+    );
+    assert_eq!(
+        ended_run.launches_total, 4,
+        "a skipped job has nothing to wait for"
+    );
+
+    let narrow = format!("{PLAN}\n[machines]\nmin_memory_gb = 64");
+    operator.submit(&narrow).await;
+    let left = world.texts("select reason from fleet.exclusion").await;
+    assert_eq!(left, ["memory of 8.0 GB is below 64.0 GB"]);
+}
+
+#[tokio::test]
+async fn a_run_is_named_by_its_id_its_beginning_or_latest() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    for (name, code) in [
+        ("latest", Code::NotFound),
+        ("0192f0c1", Code::NotFound),
+        ("abc", Code::InvalidArgument),
+        ("%", Code::InvalidArgument),
+        ("'; drop", Code::InvalidArgument),
+    ] {
+        let request = operator.request(wire::CancelRunRequest {
+            run: name.to_owned(),
+        });
+        let refused = operator.client.cancel_run(request).await.unwrap_err();
+        assert_eq!(refused.code(), code, "{name}: {refused}");
+    }
+}
+
+#[tokio::test]
+async fn a_machine_is_idle_busy_or_offline() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let listed = operator.machines().await;
+    assert_eq!(
+        (listed[0].name.as_str(), listed[0].state.as_str()),
+        ("mini", "idle")
+    );
+    assert_eq!(listed[0].labels["lab"], "one");
+    assert_eq!(listed[0].certificate_fingerprint.len(), 64);
+    operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    let listed = operator.machines().await;
+    assert_eq!(listed[0].state, "busy");
+    assert!(
+        listed[0].current_job.contains(&grant.job_id.to_string()),
+        "{listed:?}"
+    );
+    let asleep = sqlx::query("update fleet.machine set last_seen_at = now() - interval '1 minute'");
+    asleep.execute(&world.db).await.unwrap();
+    assert_eq!(operator.machines().await[0].state, "offline");
+    agent.heartbeat(grant.lease_id).await;
+    assert!(matches!(
+        agent.hear().await.unwrap(),
+        Some(Down::Renewed(_))
+    ));
+    assert_eq!(operator.machines().await[0].state, "busy");
+}

@@ -1,0 +1,77 @@
+//! The schema: equal to the domain's words, and brought up to date without losing a row.
+
+use domain::metric::Metric;
+use domain::reason::Reason;
+
+use super::fake_agent::join;
+use super::world::{PLAN, World};
+
+#[tokio::test]
+async fn the_tables_of_metrics_and_reasons_are_the_domains() {
+    let world = World::start().await;
+    let stored = world
+        .texts("select concat_ws('|', metric, unit, direction, description) from fleet.metric")
+        .await;
+    let mut known: Vec<String> = Metric::ALL
+        .iter()
+        .map(|m| [m.name(), m.unit(), m.direction().as_str(), m.description()].join("|"))
+        .collect();
+    assert_eq!(sorted(stored), {
+        known.sort();
+        known
+    });
+
+    let stored = world
+        .texts("select concat_ws('|', reason, severity, description) from fleet.reason")
+        .await;
+    let known: Vec<String> = Reason::ALL
+        .iter()
+        .map(|reason| {
+            [
+                reason.code(),
+                reason.severity().as_str(),
+                reason.description(),
+            ]
+            .join("|")
+        })
+        .collect();
+    assert_eq!(sorted(stored), sorted(known));
+}
+
+fn sorted(mut texts: Vec<String>) -> Vec<String> {
+    texts.sort();
+    texts
+}
+
+#[tokio::test]
+async fn the_migrations_keep_what_is_stored_and_the_views_are_rebuilt_only_when_they_changed() {
+    let mut world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    agent.do_job(&grant).await;
+    let view = "select 'report.run'::regclass::oid::bigint";
+    let samples = "select count(*) from report.sample";
+    let (made, counted) = (world.number(view).await, world.number(samples).await);
+    assert!(counted > 0);
+
+    world.down().await;
+    world.up().await;
+    assert_eq!(world.number(view).await, made, "nothing was new");
+
+    world.down().await;
+    let older =
+        sqlx::query("update fleet.setting set value = 'older' where setting = 'schema_sha256'");
+    older.execute(&world.db).await.unwrap();
+    world.up().await;
+    assert_ne!(world.number(view).await, made);
+    assert_eq!(world.number(samples).await, counted);
+    let watched = world.operator().await.watch(&run).await.run.unwrap();
+    assert_eq!(
+        (watched.state.as_str(), watched.launches_done),
+        ("succeeded", 4)
+    );
+}

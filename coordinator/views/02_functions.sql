@@ -1,0 +1,33 @@
+-- What several views say alike, said once.
+
+create function report.distinct_sorted(texts text[]) returns text[]
+language sql immutable parallel safe
+return case
+    when cardinality(texts) < 2 then texts
+    else array(select distinct unnest(texts) order by 1)
+end;
+comment on function report.distinct_sorted(text[]) is 'The array''s members once each, in order.';
+
+create aggregate report.concat_agg(text[]) (
+    sfunc = array_cat, stype = text[], initcond = '{}', parallel = safe, combinefunc = array_cat
+);
+comment on aggregate report.concat_agg(text[]) is 'All members of all arrays, one after another.';
+
+create function report.case_parameter(case_key text, parameter text) returns text
+language sql immutable strict parallel safe
+return substring(case_key from '(?:^|,)' || parameter || '=([^,]*)');
+comment on function report.case_parameter(text, text) is
+    'A parameter out of a case key: case_parameter(''new=128,depth=512'', ''depth'') is ''512''. Cast it to compute.';
+
+create function report.sensor_unit(sensor text) returns text
+language sql immutable strict parallel safe
+return case
+    when sensor ~ '_bytes$' then 'bytes'
+    when sensor ~ '_power_w$' then 'W'
+    when sensor ~ '_mhz$' then 'MHz'
+    when sensor ~ '_ratio$' then 'ratio'
+    when sensor ~ '_temp_c$' then '°C'
+    when sensor ~ '_rpm$' then 'rpm'
+    else 'level'
+end;
+comment on function report.sensor_unit(text) is 'The unit of a sensor''s values, from the last word of its name.';

@@ -1,0 +1,36 @@
+-- The fleet: one row per Mac (or Linux host) by stable identity.
+create view report.machine as
+select
+    machine_id,
+    name as machine,
+    chip,
+    gpu_cores,
+    cpu_cores,
+    cpu_tiers,
+    memory_bytes,
+    wired_limit_bytes,
+    hardware_model,
+    hostname,
+    os,
+    os_version,
+    os_build,
+    arch,
+    virtual_machine,
+    simulated,
+    drained,
+    labels,
+    agent_version,
+    enrolled_at,
+    last_seen_at
+from fleet.machine;
+comment on view report.machine is 'One row per enrolled machine, as its agent last described it.';
+comment on column report.machine.gpu_cores is 'GPU cores; NULL where the system does not say';
+comment on column report.machine.cpu_cores is 'CPU cores of all tiers';
+comment on column report.machine.cpu_tiers is 'CPU cores by tier, with the system''s own names of the tiers';
+comment on column report.machine.memory_bytes is 'main memory';
+comment on column report.machine.wired_limit_bytes is 'most memory the GPU may wire; NULL where there is no such limit';
+comment on column report.machine.hardware_model is 'the maker''s model identifier';
+comment on column report.machine.virtual_machine is 'it runs inside another machine, its timings are tainted';
+comment on column report.machine.drained is 'it takes no new work';
+comment on column report.machine.labels is 'the operator''s labels, which plans select by';
+comment on column report.machine.last_seen_at is 'last heartbeat';

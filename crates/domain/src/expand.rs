@@ -1,0 +1,156 @@
+//! From a plan and the machines there are to jobs, in a deterministic order; whoever is left out is
+//! told why.
+
+use crate::ids::MachineId;
+use crate::machine::Inventory;
+use crate::model::{ModelRef, ModelSource};
+use crate::plan::Plan;
+use crate::suite::{Case, Suite};
+
+/// A machine as the coordinator knows it.
+#[derive(Clone, Debug)]
+pub struct Candidate {
+    pub machine_id: MachineId,
+    pub name: String,
+    pub inventory: Inventory,
+}
+
+/// One suite with one model on one machine.
+#[derive(Clone, Debug)]
+pub struct PlannedJob {
+    pub machine_id: MachineId,
+    pub machine_name: String,
+    pub suite: Suite,
+    pub model: ModelRef,
+    pub cases: Vec<Case>,
+    pub launches_total: u32,
+    /// Why the job will not run, when that is known beforehand.
+    pub skipped: Option<String>,
+}
+
+/// A machine that the plan does not mean.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    pub machine_id: MachineId,
+    pub machine_name: String,
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Expansion {
+    pub jobs: Vec<PlannedJob>,
+    pub left_out: Vec<LeftOut>,
+}
+
+/// Expands by machine name, then model, then suite, so that a machine loads a model's files in a row.
+pub fn expand(plan: &Plan, candidates: &[Candidate]) -> Expansion {
+    let mut candidates: Vec<&Candidate> = candidates.iter().collect();
+    candidates.sort_by(|a, b| (&a.name, a.machine_id).cmp(&(&b.name, b.machine_id)));
+    let mut expansion = Expansion::default();
+    for candidate in candidates {
+        let Candidate {
+            machine_id,
+            name,
+            inventory,
+        } = candidate;
+        if let Some(reason) = plan.machines.refusal(name, inventory) {
+            expansion.left_out.push(LeftOut {
+                machine_id: *machine_id,
+                machine_name: name.clone(),
+                reason,
+            });
+            continue;
+        }
+        for model in &plan.models {
+            for (suite, cases) in &plan.suites {
+                let longest = cases.iter().map(Case::context_tokens).max().unwrap_or(0);
+                expansion.jobs.push(PlannedJob {
+                    machine_id: *machine_id,
+                    machine_name: name.clone(),
+                    suite: *suite,
+                    model: model.clone(),
+                    cases: cases.clone(),
+                    launches_total: plan.protocol.launches * cases.len() as u32,
+                    skipped: does_not_fit(model, longest, inventory),
+                });
+            }
+        }
+    }
+    expansion
+}
+
+/// Predicts weights and cache of a model of the catalogue; what lies in files is predicted by the
+/// worker, which can see them.
+fn does_not_fit(model: &ModelRef, context_tokens: u64, machine: &Inventory) -> Option<String> {
+    let ModelSource::Synthetic(architecture) = &model.source else {
+        return None;
+    };
+    let bytes = model.dtype.map_or(2, crate::model::Dtype::bytes);
+    let needs =
+        architecture.weight_bytes(bytes) + architecture.kv_bytes_per_token(bytes) * context_tokens;
+    let limit = machine.model_limit_bytes();
+    (needs > limit).then(|| would_not_fit(needs, limit))
+}
+
+/// The words of every fit refusal, wherever it is made.
+pub fn would_not_fit(needs_bytes: u64, has_bytes: u64) -> String {
+    format!(
+        "would not fit, needs {:.1} GB, has {:.1} GB",
+        needs_bytes as f64 / 1e9,
+        has_bytes as f64 / 1e9
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(name: &str, memory_gb: u64) -> Candidate {
+        let inventory = Inventory {
+            os: "macos".into(),
+            chip: "Apple M2".into(),
+            memory_bytes: memory_gb * 1_000_000_000,
+            ..Inventory::default()
+        };
+        Candidate {
+            machine_id: MachineId::new(),
+            name: name.into(),
+            inventory,
+        }
+    }
+
+    fn plan(extra: &str) -> Plan {
+        Plan::parse(&format!(
+            "name = \"p\"\n[[model]]\nsource = \"synthetic:llama-3.1-8b\"\n[suite.load]\n[suite.decode]\n{extra}"
+        ))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_model_too_large_for_a_machine_is_a_skipped_job_with_figures() {
+        let expansion = expand(&plan(""), &[candidate("small", 8), candidate("large", 64)]);
+        let skipped: Vec<_> = expansion
+            .jobs
+            .iter()
+            .filter_map(|j| j.skipped.as_deref())
+            .collect();
+        assert_eq!(skipped.len(), 2, "both suites on the small machine");
+        assert!(
+            skipped[0].starts_with("would not fit, needs 16.1 GB, has 4.8 GB"),
+            "{}",
+            skipped[0]
+        );
+        assert_eq!(expansion.jobs.len(), 4);
+        assert_eq!(expansion.jobs[0].machine_name, "large", "by name");
+    }
+
+    #[test]
+    fn a_machine_that_does_not_match_is_left_out_with_its_reason() {
+        let expansion = expand(
+            &plan("[machines]\nnames = [\"lab-*\"]"),
+            &[candidate("lab-1", 64), candidate("desk", 64)],
+        );
+        assert_eq!(expansion.left_out[0].reason, "name desk is not among lab-*");
+        assert!(expansion.jobs.iter().all(|job| job.machine_name == "lab-1"));
+    }
+}

@@ -1,0 +1,125 @@
+//! What can be measured: each metric's name, unit and direction, equal to the table `fleet.metric`.
+//!
+//! The definitions follow the metric dictionary in `docs/measurement.md`.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// Which way is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    HigherIsBetter,
+    LowerIsBetter,
+    /// A fact or a diagnosis; neither way is better.
+    Neutral,
+}
+
+impl Direction {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::HigherIsBetter => "higher",
+            Self::LowerIsBetter => "lower",
+            Self::Neutral => "neutral",
+        }
+    }
+}
+
+/// A name in a plan or on the wire that is no metric.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown metric `{0}`")]
+pub struct UnknownMetric(pub String);
+
+macro_rules! metrics {
+    ($($variant:ident $name:literal $unit:literal $direction:ident $doc:literal;)*) => {
+        /// One measurable quantity.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Metric {
+            $(#[doc = $doc] $variant,)*
+        }
+
+        impl Metric {
+            pub const ALL: &'static [Metric] = &[$(Metric::$variant,)*];
+
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            pub fn unit(self) -> &'static str {
+                match self { $(Self::$variant => $unit,)* }
+            }
+
+            pub fn direction(self) -> Direction {
+                match self { $(Self::$variant => Direction::$direction,)* }
+            }
+
+            /// One line for people: what the number is.
+            pub fn description(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
+        }
+
+        impl FromStr for Metric {
+            type Err = UnknownMetric;
+
+            fn from_str(name: &str) -> Result<Self, UnknownMetric> {
+                match name {
+                    $($name => Ok(Self::$variant),)*
+                    other => Err(UnknownMetric(other.to_owned())),
+                }
+            }
+        }
+    };
+}
+
+metrics! {
+    LoadColdMs "load_cold_ms" "ms" LowerIsBetter "from opening the files, none of their pages in memory, to every parameter evaluated";
+    LoadWarmMs "load_warm_ms" "ms" LowerIsBetter "from opening the files, all of their pages in memory, to every parameter evaluated";
+    LoadConfigMs "load_config_ms" "ms" LowerIsBetter "reading and checking config.json";
+    LoadTokenizerMs "load_tokenizer_ms" "ms" LowerIsBetter "reading tokenizer.json";
+    LoadHeaderMs "load_header_ms" "ms" LowerIsBetter "reading and checking the safetensors headers";
+    LoadWeightsMs "load_weights_ms" "ms" LowerIsBetter "reading and evaluating the weights";
+    LoadBuildMs "load_build_ms" "ms" LowerIsBetter "building the model from its weights";
+    LoadGbps "load_gbps" "GB/s" HigherIsBetter "bytes of the weight files over the time of load_weights_ms";
+    CacheResidencyBefore "cache_residency_before" "ratio" Neutral "share of the weight files' pages in memory before the load";
+    CacheResidencyAfter "cache_residency_after" "ratio" Neutral "share of the weight files' pages in memory after the load";
+    FirstEvalMs "first_eval_ms" "ms" LowerIsBetter "the first forward pass of one token after the load";
+    MemWeightsBytes "mem_weights_bytes" "bytes" LowerIsBetter "MLX's active memory after the load, its cache cleared";
+    MemPeakBytes "mem_peak_bytes" "bytes" LowerIsBetter "MLX's peak memory in the timed region";
+    MemPeakProcessBytes "mem_peak_process_bytes" "bytes" LowerIsBetter "MLX's peak memory since the process began";
+    MemActiveBytes "mem_active_bytes" "bytes" Neutral "MLX's active memory at the end of the region";
+    MemCacheBytes "mem_cache_bytes" "bytes" Neutral "MLX's freed but kept memory at the end of the region";
+    MemFootprintBytes "mem_footprint_bytes" "bytes" LowerIsBetter "the system's view of the process's memory (macOS: physical footprint)";
+    MemFootprintMaxBytes "mem_footprint_max_bytes" "bytes" LowerIsBetter "the largest value that the system saw of it";
+    MemRssBytes "mem_rss_bytes" "bytes" Neutral "resident size of the process";
+    KvBytes "kv_bytes" "bytes" LowerIsBetter "allocated key and value cache at the end of the region";
+    TtftMs "ttft_ms" "ms" LowerIsBetter "from the prompt's submission to the first token's id on the host";
+    TtftColdMs "ttft_cold_ms" "ms" LowerIsBetter "the same for the first prompt of the process";
+    PrefillMs "prefill_ms" "ms" LowerIsBetter "all prompt tokens but the last into the cache, evaluated";
+    PrefillTps "prefill_tps" "tok/s" HigherIsBetter "prompt tokens but the last over prefill_ms";
+    PrefillTpsMlxlm "prefill_tps_mlxlm" "tok/s" HigherIsBetter "prompt tokens over ttft, as mlx-lm counts";
+    PrefillTpsAtDepth "prefill_tps_at_depth" "tok/s" HigherIsBetter "prefill_tps on top of a cache that is already filled";
+    DecodeTps "decode_tps" "tok/s" HigherIsBetter "tokens but the first over the time from first to last, pipelined";
+    DecodeTpsMlxlm "decode_tps_mlxlm" "tok/s" HigherIsBetter "all tokens over the same time, as mlx-lm counts";
+    DecodeTpsSync "decode_tps_sync" "tok/s" HigherIsBetter "decode_tps with a wait after each token, as llama-bench does";
+    DecodeTpsAtDepth "decode_tps_at_depth" "tok/s" HigherIsBetter "decode_tps on top of a cache that is already filled";
+    ItlMs "itl_ms" "ms" LowerIsBetter "median time between tokens with a wait after each";
+    HostOverheadUs "host_overhead_us" "µs" LowerIsBetter "host time per token to build and submit the graph";
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_metric_is_found_by_its_name() {
+        for &metric in Metric::ALL {
+            assert_eq!(metric.name().parse::<Metric>().unwrap(), metric);
+        }
+    }
+}

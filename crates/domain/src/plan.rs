@@ -1,0 +1,163 @@
+//! What an author wrote: a TOML text, parsed once into a [`Plan`] that cannot be wrong, or refused
+//! with every [`Problem`] and its place.
+
+mod file;
+mod problem;
+
+use std::time::Duration;
+
+use crate::machine::Selector;
+use crate::metric::Metric;
+use crate::model::ModelRef;
+use crate::suite::{Case, Suite};
+
+pub use problem::Problem;
+/// A value and where in the plan's text it stands (bytes).
+pub use toml::Spanned as Span;
+
+/// Longest plan that is read, in bytes.
+pub const MAX_PLAN_BYTES: usize = 256 * 1024;
+
+/// A checked plan.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub name: String,
+    pub description: String,
+    pub machines: Selector,
+    pub protocol: Protocol,
+    pub models: Vec<ModelRef>,
+    pub suites: Vec<(Suite, Vec<Case>)>,
+    /// The metrics that summaries show first; by default those of the suites.
+    pub headline: Vec<Metric>,
+}
+
+/// How every case of a plan is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Protocol {
+    /// Fresh worker processes per case.
+    pub launches: u32,
+    /// Measured passes per launch.
+    pub iterations: u32,
+    /// Shortest timed region; shorter work is repeated inside it where the suite can.
+    pub min_region: Duration,
+    pub warmup_max_iterations: u32,
+    pub warmup_max: Duration,
+    /// A worker that takes longer is killed.
+    pub launch_timeout: Duration,
+    /// How long to wait for a quiet machine before measuring anyway, marked tainted.
+    pub gate_timeout: Duration,
+    /// From it come the order of launches and the tokens of prompts.
+    pub seed: u64,
+}
+
+impl Default for Protocol {
+    fn default() -> Self {
+        Self {
+            launches: 10,
+            iterations: 5,
+            min_region: Duration::from_millis(500),
+            warmup_max_iterations: 10,
+            warmup_max: Duration::from_secs(30),
+            launch_timeout: Duration::from_mins(10),
+            gate_timeout: Duration::from_mins(1),
+            seed: 42,
+        }
+    }
+}
+
+impl Plan {
+    /// Parses and checks the text of a plan; problems come together, in the order of the text.
+    pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
+        if text.len() > MAX_PLAN_BYTES {
+            return Err(vec![Problem::at(
+                0..0,
+                format!(
+                    "the plan has {} bytes, more than the {MAX_PLAN_BYTES} allowed",
+                    text.len()
+                ),
+            )]);
+        }
+        let raw: file::PlanFile =
+            toml::from_str(text).map_err(|error| vec![Problem::from_toml(&error)])?;
+        raw.check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+        name = "small"
+        [[model]]
+        source = "synthetic:nano-llama"
+        dtypes = ["bf16", "f32"]
+        [suite.decode]
+        new_tokens = [32]
+    "#;
+
+    fn refusal(text: &str) -> String {
+        let problems = Plan::parse(text).unwrap_err();
+        let place = |p: &Problem| text[p.span.clone()].to_owned();
+        problems
+            .iter()
+            .map(|p| {
+                format!(
+                    "{} @ {} ({})",
+                    p.message,
+                    place(p),
+                    p.help.as_deref().unwrap_or("")
+                )
+            })
+            .collect::<Vec<_>>()
+            .join("; ")
+    }
+
+    #[test]
+    fn a_small_plan_has_the_documented_defaults() {
+        let plan = Plan::parse(GOOD).unwrap();
+        assert_eq!(plan.protocol, Protocol::default());
+        assert_eq!(plan.models.len(), 2);
+        assert_eq!(plan.suites[0].1[0].key(), "new=32,depth=0");
+        assert_eq!(plan.headline[0], Metric::DecodeTps);
+    }
+
+    #[test]
+    fn misspelt_words_are_met_with_the_near_one() {
+        for (good, bad, hint) in [
+            ("new_tokens", "new_token", "`new_tokens`"),
+            ("suite.decode", "suite.decod", "`decode`"),
+            ("nano-llama", "nano-lama", "`nano-llama`"),
+            ("\"f32\"", "\"f33\"", "`f32`"),
+        ] {
+            let text = GOOD.replace(good, bad);
+            let refusal = refusal(&text);
+            assert!(refusal.contains(hint), "{refusal}");
+            assert!(
+                refusal.contains(bad.trim_matches('"').trim_start_matches("suite.")),
+                "{refusal}"
+            );
+        }
+    }
+
+    #[test]
+    fn wrong_types_empty_lists_and_bad_numbers_are_refused_where_they_stand() {
+        assert!(refusal(&GOOD.replace("[32]", "\"many\"")).contains("invalid type"));
+        assert!(refusal(&GOOD.replace("[32]", "[]")).contains("@ []"));
+        assert!(refusal(&GOOD.replace("[32]", "[1]")).contains("2 to 131072"));
+        assert!(refusal(&GOOD.replace("[32]", "[32, 32]")).contains("twice"));
+        assert!(refusal("name = \"x\"").contains("no model"));
+        let metric = format!("headline = [\"decode_tpz\"]\n{GOOD}");
+        assert!(refusal(&metric).contains("`decode_tps`"));
+        let duration = format!("{GOOD}\n[protocol]\nmin_region = \"soon\"");
+        assert!(refusal(&duration).contains("@ \"soon\""));
+    }
+
+    #[test]
+    fn every_problem_is_told_at_once() {
+        let text = GOOD
+            .replace("nano-llama", "nano-lama")
+            .replace("[32]", "[]");
+        assert_eq!(Plan::parse(&text).unwrap_err().len(), 2);
+    }
+}

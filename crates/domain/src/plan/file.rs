@@ -1,0 +1,285 @@
+//! A plan as it stands in its file, before it is checked.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Deserialize;
+
+use super::{Plan, Problem, Protocol, Span};
+use crate::catalogue;
+use crate::machine::Selector;
+use crate::metric::Metric;
+use crate::model::{BadSource, Dtype, ModelRef, ModelSource};
+use crate::suite::Tables;
+
+const MAX_NAME_CHARS: usize = 80;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PlanFile {
+    name: Span<String>,
+    #[serde(default)]
+    description: String,
+    headline: Option<Span<Vec<Span<String>>>>,
+    #[serde(default)]
+    machines: MachinesFile,
+    #[serde(default)]
+    protocol: ProtocolFile,
+    #[serde(default, rename = "model")]
+    models: Vec<ModelFile>,
+    #[serde(default)]
+    suite: Tables,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct MachinesFile {
+    names: Option<Vec<String>>,
+    chips: Option<Vec<String>>,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    min_memory_gb: Option<f64>,
+    #[serde(default)]
+    simulated: bool,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProtocolFile {
+    launches: Option<Span<u64>>,
+    iterations: Option<Span<u64>>,
+    min_region: Option<Span<String>>,
+    warmup_max_iterations: Option<Span<u64>>,
+    warmup_max: Option<Span<String>>,
+    launch_timeout: Option<Span<String>>,
+    gate_timeout: Option<Span<String>>,
+    seed: Option<u64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ModelFile {
+    source: Span<String>,
+    dtypes: Option<Span<Vec<Span<String>>>>,
+}
+
+impl PlanFile {
+    pub(super) fn check(self) -> Result<Plan, Vec<Problem>> {
+        let Self {
+            name,
+            description,
+            headline,
+            machines,
+            protocol,
+            models,
+            suite,
+        } = self;
+        let mut problems = Vec::new();
+        check_name(&name, &mut problems);
+        let protocol = protocol.check(&mut problems);
+        let models = check_models(models, &mut problems);
+        let suites = suite.expand(&mut problems);
+        if suites.is_empty() {
+            problems.push(
+                Problem::at(0..0, "the plan has no suite")
+                    .with_help("add a table such as [suite.decode]"),
+            );
+        }
+        let headline = match headline {
+            Some(names) => check_headline(&names, &mut problems),
+            None => suites
+                .iter()
+                .flat_map(|(suite, _)| suite.headline())
+                .copied()
+                .collect(),
+        };
+        if !problems.is_empty() {
+            problems.sort_by_key(|problem| problem.span.start);
+            return Err(problems);
+        }
+        let MachinesFile {
+            names,
+            chips,
+            labels,
+            min_memory_gb,
+            simulated,
+        } = machines;
+        Ok(Plan {
+            name: name.into_inner(),
+            description,
+            machines: Selector {
+                names,
+                chips,
+                labels,
+                min_memory_bytes: min_memory_gb.map(|gb| (gb * 1e9) as u64),
+                simulated,
+            },
+            protocol,
+            models,
+            suites,
+            headline,
+        })
+    }
+}
+
+fn check_name(name: &Span<String>, problems: &mut Vec<Problem>) {
+    let text = name.get_ref();
+    let control = text.chars().any(char::is_control);
+    if text.trim().is_empty() || text.chars().count() > MAX_NAME_CHARS || control {
+        problems.push(Problem::at(
+            name.span(),
+            format!("a plan's name has 1 to {MAX_NAME_CHARS} printable characters"),
+        ));
+    }
+}
+
+fn check_models(models: Vec<ModelFile>, problems: &mut Vec<Problem>) -> Vec<ModelRef> {
+    if models.is_empty() {
+        problems.push(
+            Problem::at(0..0, "the plan has no model")
+                .with_help("add [[model]] with source = \"synthetic:tinyllama-1.1b\" or a folder"),
+        );
+    }
+    let mut checked = Vec::new();
+    for ModelFile {
+        source: written,
+        dtypes,
+    } in models
+    {
+        let source = match written.get_ref().parse::<ModelSource>() {
+            Ok(source) => source,
+            Err(BadSource::UnknownSynthetic { name }) => {
+                let noun = "synthetic model";
+                problems.push(Problem::unknown(
+                    written.span(),
+                    noun,
+                    &name,
+                    catalogue::names(),
+                ));
+                continue;
+            }
+            Err(refused) => {
+                problems.push(
+                    Problem::at(written.span(), refused.to_string())
+                        .with_help("use an absolute folder, hf://ORG/NAME or synthetic:NAME"),
+                );
+                continue;
+            }
+        };
+        for dtype in check_dtypes(dtypes, &source, problems) {
+            let model = ModelRef {
+                source: source.clone(),
+                dtype,
+            };
+            if checked.contains(&model) {
+                let what = format!("`{source}` in {} stands here twice", model.dtype_label());
+                problems.push(Problem::at(written.span(), what));
+            }
+            checked.push(model);
+        }
+    }
+    checked
+}
+
+/// The precisions asked for; without any, files run as stored and synthetic models in bf16.
+fn check_dtypes(
+    dtypes: Option<Span<Vec<Span<String>>>>,
+    source: &ModelSource,
+    problems: &mut Vec<Problem>,
+) -> Vec<Option<Dtype>> {
+    let Some(list) = dtypes else {
+        return vec![matches!(source, ModelSource::Synthetic(_)).then_some(Dtype::Bf16)];
+    };
+    if list.get_ref().is_empty() {
+        problems.push(Problem::at(list.span(), "`dtypes` is empty").with_help("leave the key out"));
+    }
+    let mut checked = Vec::new();
+    for written in list.into_inner() {
+        let word = written.get_ref();
+        if let Ok(dtype) = word.parse() {
+            checked.push(Some(dtype));
+        } else {
+            problems.push(Problem::unknown(
+                written.span(),
+                "dtype",
+                word,
+                Dtype::NAMES,
+            ));
+        }
+    }
+    checked
+}
+
+fn check_headline(names: &Span<Vec<Span<String>>>, problems: &mut Vec<Problem>) -> Vec<Metric> {
+    let mut checked = Vec::new();
+    for name in names.get_ref() {
+        let word = name.get_ref();
+        if let Ok(metric) = word.parse() {
+            checked.push(metric);
+        } else {
+            let known = Metric::ALL.iter().map(|metric| metric.name());
+            problems.push(Problem::unknown(name.span(), "metric", word, known));
+        }
+    }
+    checked
+}
+
+impl ProtocolFile {
+    fn check(self, problems: &mut Vec<Problem>) -> Protocol {
+        let default = Protocol::default();
+        let mut count = |value: Option<Span<u64>>, key: &str, most: u64, default: u32| {
+            value.map_or(default, |value| {
+                Problem::check_one(&value, 1..=most, key, problems);
+                *value.get_ref() as u32
+            })
+        };
+        let launches = count(self.launches, "launches", 1000, default.launches);
+        let iterations = count(self.iterations, "iterations", 1000, default.iterations);
+        let warmup_max_iterations = count(
+            self.warmup_max_iterations,
+            "warmup_max_iterations",
+            1000,
+            default.warmup_max_iterations,
+        );
+        let mut time = |value: Option<Span<String>>, key: &str, default: Duration| {
+            value.map_or(default, |value| {
+                duration(value.get_ref()).unwrap_or_else(|| {
+                    problems.push(
+                        Problem::at(value.span(), format!("`{key}` is no duration"))
+                            .with_help("write it as \"500ms\", \"30s\" or \"10m\""),
+                    );
+                    default
+                })
+            })
+        };
+        Protocol {
+            launches,
+            iterations,
+            warmup_max_iterations,
+            min_region: time(self.min_region, "min_region", default.min_region),
+            warmup_max: time(self.warmup_max, "warmup_max", default.warmup_max),
+            launch_timeout: time(
+                self.launch_timeout,
+                "launch_timeout",
+                default.launch_timeout,
+            ),
+            gate_timeout: time(self.gate_timeout, "gate_timeout", default.gate_timeout),
+            seed: self.seed.unwrap_or(default.seed),
+        }
+    }
+}
+
+/// A whole number with the unit ms, s, m or h; at most a day.
+fn duration(text: &str) -> Option<Duration> {
+    let digits = text.find(|c: char| !c.is_ascii_digit())?;
+    let number: u64 = text[..digits].parse().ok()?;
+    let unit_ms = match text[digits..].trim() {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    let duration = Duration::from_millis(number.checked_mul(unit_ms)?);
+    (duration <= Duration::from_hours(24)).then_some(duration)
+}

@@ -1,0 +1,109 @@
+//! Why a number may not be what it seems: typed doubts, kept with the number and never a filter.
+//!
+//! A doubt either makes a sample invalid (it does not mean what its name says) or taints it (the
+//! conditions were not those of a sound measurement). Equal to the table `fleet.reason`.
+
+use std::fmt;
+use std::str::FromStr;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Severity {
+    Invalid,
+    Tainted,
+}
+
+impl Severity {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Invalid => "invalid",
+            Self::Tainted => "tainted",
+        }
+    }
+}
+
+/// A code on the wire that is no reason.
+#[derive(Debug, thiserror::Error)]
+#[error("unknown reason code `{0}`")]
+pub struct UnknownReason(pub String);
+
+macro_rules! reasons {
+    ($($variant:ident $code:literal $severity:ident $doc:literal;)*) => {
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Reason {
+            $(#[doc = $doc] $variant,)*
+        }
+
+        impl Reason {
+            pub const ALL: &'static [Reason] = &[$(Reason::$variant,)*];
+
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            pub fn severity(self) -> Severity {
+                match self { $(Self::$variant => Severity::$severity,)* }
+            }
+
+            pub fn description(self) -> &'static str {
+                match self { $(Self::$variant => $doc,)* }
+            }
+        }
+
+        impl FromStr for Reason {
+            type Err = UnknownReason;
+
+            fn from_str(code: &str) -> Result<Self, UnknownReason> {
+                match code {
+                    $($code => Ok(Self::$variant),)*
+                    other => Err(UnknownReason(other.to_owned())),
+                }
+            }
+        }
+    };
+}
+
+reasons! {
+    NotSteady "not_steady" Tainted "warm-up ended before three iterations agreed within 2 %";
+    RegionShort "region_short" Tainted "the timed region was shorter than the plan asks for";
+    ThermalPressure "thermal" Tainted "the system reported thermal pressure";
+    OnBattery "battery" Tainted "the machine ran on its battery";
+    LowPowerMode "low_power_mode" Tainted "low-power mode was on";
+    ForeignCpu "foreign_cpu" Tainted "other processes kept the CPU busy";
+    ForeignGpu "foreign_gpu" Tainted "other processes kept the GPU busy";
+    MemoryPressure "memory_pressure" Tainted "the system was short of memory";
+    Swap "swap" Tainted "the system swapped during the launch";
+    GateTimeout "gate_timeout" Tainted "the machine did not become quiet within the plan's wait";
+    TelemetryGap "telemetry_gap" Tainted "sensors were silent for more than two intervals";
+    VirtualMachine "virtual_machine" Tainted "the machine is virtual";
+    DebugBuild "debug_build" Invalid "the worker was built without optimisation";
+    NotCold "not_cold" Invalid "a cold load found pages of its files in memory";
+    NotWarm "not_warm" Invalid "a warm load found pages of its files missing from memory";
+    ResidencyUnknown "residency_unknown" Tainted "the system could not say which pages were in memory";
+    BandwidthImpossible "g1" Invalid "decode read more bytes than the memory's bandwidth allows";
+    FlopsImpossible "g2" Invalid "more floating-point operations than the machine can do";
+    TokensMissing "g3" Invalid "fewer or more tokens than the case asks for";
+    MemoryImpossible "g4" Invalid "peak memory below the bytes of the weights";
+    LoadImpossible "g5" Invalid "the load was faster than the disk";
+    Incorrect "g6" Invalid "the output differs from the reference";
+    NotMonotone "g7" Invalid "more work took less time";
+    NotLazySafe "g8" Invalid "doubled work did not take twice the time";
+    ClockJump "g9" Invalid "clocks disagree: the machine slept or the parts do not add up";
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_is_found_by_its_code() {
+        for &reason in Reason::ALL {
+            assert_eq!(reason.code().parse::<Reason>().unwrap(), reason);
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! The suites and their cases. One suite, one file: its parameters in a plan, the cases they expand
+//! to, and its headline metrics.
+//!
+//! To add a suite: a file here, its lines in this registry, and its measuring side in
+//! `agent/suites/src/suites/`.
+
+pub mod decode;
+pub mod load;
+pub mod prefill;
+
+use serde::{Deserialize, Serialize};
+
+use crate::metric::Metric;
+use crate::plan::Problem;
+
+macro_rules! suites {
+    ($($variant:ident $module:ident $name:literal;)*) => {
+        /// What is measured; the word is the same in plans, on the wire, in SQL and in reports.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Suite {
+            $($variant,)*
+        }
+
+        impl Suite {
+            pub const ALL: &'static [Suite] = &[$(Suite::$variant,)*];
+
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The metrics that stand for this suite in summaries, the first before the others.
+            pub fn headline(self) -> &'static [Metric] {
+                match self { $(Self::$variant => $module::HEADLINE,)* }
+            }
+        }
+
+        impl std::str::FromStr for Suite {
+            type Err = UnknownSuite;
+
+            fn from_str(name: &str) -> Result<Self, UnknownSuite> {
+                match name {
+                    $($name => Ok(Self::$variant),)*
+                    other => Err(UnknownSuite(other.to_owned())),
+                }
+            }
+        }
+
+        /// One point of a suite's parameters.
+        #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[serde(tag = "suite")]
+        pub enum Case {
+            $(#[serde(rename = $name)] $variant($module::Case),)*
+        }
+
+        impl Case {
+            pub fn suite(&self) -> Suite {
+                match self { $(Self::$variant(_) => Suite::$variant,)* }
+            }
+
+            /// The case's parameters as text: equal on every machine and in every run.
+            pub fn key(&self) -> String {
+                match self { $(Self::$variant(case) => case.key(),)* }
+            }
+
+            /// Most positions that the key and value cache must hold.
+            pub fn context_tokens(&self) -> u64 {
+                match self { $(Self::$variant(case) => case.context_tokens(),)* }
+            }
+        }
+
+        /// The `[suite]` tables of a plan: a suite runs when its table is there.
+        #[derive(Clone, Debug, Default, Deserialize)]
+        #[serde(deny_unknown_fields)]
+        pub struct Tables {
+            $(pub $module: Option<$module::Params>,)*
+        }
+
+        impl Tables {
+            /// The cases of each suite that the plan names, in the registry's order.
+            pub fn expand(&self, problems: &mut Vec<Problem>) -> Vec<(Suite, Vec<Case>)> {
+                let mut suites = Vec::new();
+                $(if let Some(params) = &self.$module {
+                    let cases = params.cases(problems).into_iter().map(Case::$variant).collect();
+                    suites.push((Suite::$variant, cases));
+                })*
+                suites
+            }
+        }
+    };
+}
+
+suites! {
+    Load load "load";
+    Prefill prefill "prefill";
+    Decode decode "decode";
+}
+
+impl std::fmt::Display for Suite {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("unknown suite `{0}`")]
+pub struct UnknownSuite(pub String);

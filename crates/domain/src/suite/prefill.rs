@@ -1,0 +1,84 @@
+//! `prefill`: prompt processing by prompt length and by depth of the cache below it.
+
+use serde::{Deserialize, Serialize};
+
+use crate::metric::Metric;
+use crate::plan::{Problem, Span};
+
+pub const HEADLINE: &[Metric] = &[
+    Metric::PrefillTps,
+    Metric::PrefillTpsAtDepth,
+    Metric::TtftMs,
+];
+
+/// `[suite.prefill]` in a plan.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Params {
+    #[serde(default = "default_prompts")]
+    prompt_tokens: Span<Vec<u64>>,
+    #[serde(default = "default_depths")]
+    depths: Span<Vec<u64>>,
+    /// Tokens per step, as mlx-lm's prefill_step_size.
+    #[serde(default = "default_chunk")]
+    chunk: Span<u64>,
+}
+
+fn default_prompts() -> Span<Vec<u64>> {
+    Span::new(0..0, vec![512, 2048])
+}
+
+fn default_depths() -> Span<Vec<u64>> {
+    Span::new(0..0, vec![0])
+}
+
+fn default_chunk() -> Span<u64> {
+    Span::new(0..0, 2048)
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Case {
+    pub prompt_tokens: u64,
+    pub depth: u64,
+    pub chunk: u64,
+}
+
+impl Params {
+    pub fn cases(&self, problems: &mut Vec<Problem>) -> Vec<Case> {
+        Problem::check_list(&self.prompt_tokens, "prompt_tokens", problems);
+        Problem::check_each(
+            &self.prompt_tokens,
+            2..=1_048_576,
+            "prompt_tokens",
+            problems,
+        );
+        Problem::check_list(&self.depths, "depths", problems);
+        Problem::check_each(&self.depths, 0..=1_048_576, "depths", problems);
+        Problem::check_one(&self.chunk, 1..=65_536, "chunk", problems);
+        let chunk = *self.chunk.get_ref();
+        let mut cases = Vec::new();
+        for &depth in self.depths.get_ref() {
+            for &prompt_tokens in self.prompt_tokens.get_ref() {
+                cases.push(Case {
+                    prompt_tokens,
+                    depth,
+                    chunk,
+                });
+            }
+        }
+        cases
+    }
+}
+
+impl Case {
+    pub fn key(&self) -> String {
+        format!(
+            "prompt={},depth={},chunk={}",
+            self.prompt_tokens, self.depth, self.chunk
+        )
+    }
+
+    pub fn context_tokens(&self) -> u64 {
+        self.depth + self.prompt_tokens + 1
+    }
+}

@@ -1,0 +1,507 @@
+//! Conversions of the agent's protocol: inventories, grants, batches of records.
+
+use std::time::Duration;
+
+use domain::lease::{Epoch, FinishedLaunch, Grant};
+use domain::machine::{CpuTier, Inventory};
+use domain::record::{
+    Batch, Environment, JobFinished, LaunchFinished, LaunchModel, LaunchStarted, MAX_BATCH_RECORDS,
+    Record,
+};
+use domain::suite::Suite;
+
+use crate::refusal::{Refusal, instant, millis, need, parse, parse_all, unix_us};
+use crate::wire;
+use crate::wire::record::Record as WireRecord;
+
+impl From<&Inventory> for wire::Inventory {
+    fn from(inventory: &Inventory) -> Self {
+        let Inventory {
+            identity,
+            hostname,
+            os,
+            os_version,
+            os_build,
+            arch,
+            hardware_model,
+            chip,
+            gpu_cores,
+            cpu_cores,
+            cpu_tiers,
+            memory_bytes,
+            wired_limit_bytes,
+            boot_id,
+            virtual_machine,
+            simulated,
+            agent_version,
+            labels,
+        } = inventory.clone();
+        Self {
+            identity,
+            hostname,
+            os,
+            os_version,
+            os_build,
+            arch,
+            hardware_model,
+            chip,
+            gpu_cores,
+            cpu_cores,
+            cpu_tiers: cpu_tiers
+                .into_iter()
+                .map(|CpuTier { label, cores }| wire::CpuTier { label, cores })
+                .collect(),
+            memory_bytes,
+            wired_limit_bytes,
+            boot_id,
+            virtual_machine,
+            simulated,
+            agent_version,
+            labels: labels.into_iter().collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::Inventory> for Inventory {
+    type Error = Refusal;
+
+    fn try_from(message: wire::Inventory) -> Result<Self, Refusal> {
+        let wire::Inventory {
+            identity,
+            hostname,
+            os,
+            os_version,
+            os_build,
+            arch,
+            hardware_model,
+            chip,
+            gpu_cores,
+            cpu_cores,
+            cpu_tiers,
+            memory_bytes,
+            wired_limit_bytes,
+            boot_id,
+            virtual_machine,
+            simulated,
+            agent_version,
+            labels,
+        } = message;
+        if identity.is_empty() {
+            return Err(Refusal::Missing {
+                field: "inventory.identity",
+            });
+        }
+        if memory_bytes == 0 || i64::try_from(memory_bytes).is_err() {
+            return Err(Refusal::bad("inventory.memory_bytes", memory_bytes));
+        }
+        Ok(Self {
+            identity: name(identity, "inventory.identity")?,
+            hostname: name(hostname, "inventory.hostname")?,
+            os: name(os, "inventory.os")?,
+            os_version: name(os_version, "inventory.os_version")?,
+            os_build: name(os_build, "inventory.os_build")?,
+            arch: name(arch, "inventory.arch")?,
+            hardware_model: name(hardware_model, "inventory.hardware_model")?,
+            chip: name(chip, "inventory.chip")?,
+            gpu_cores,
+            cpu_cores,
+            cpu_tiers: cpu_tiers
+                .into_iter()
+                .map(|wire::CpuTier { label, cores }| CpuTier { label, cores })
+                .collect(),
+            memory_bytes,
+            wired_limit_bytes,
+            boot_id,
+            virtual_machine,
+            simulated,
+            agent_version,
+            labels: labels
+                .into_iter()
+                .map(|(key, value)| {
+                    Ok((
+                        name(key, "inventory.labels")?,
+                        name(value, "inventory.labels")?,
+                    ))
+                })
+                .collect::<Result<_, Refusal>>()?,
+        })
+    }
+}
+
+const MAX_NAME_BYTES: usize = 200;
+
+/// Names go into tables, files and pages: short, and without control characters.
+fn name(text: String, field: &'static str) -> Result<String, Refusal> {
+    if text.len() > MAX_NAME_BYTES {
+        return Err(Refusal::bad(
+            field,
+            format_args!("longer than {MAX_NAME_BYTES} bytes"),
+        ));
+    }
+    if text.chars().any(char::is_control) {
+        return Err(Refusal::bad(field, "holds control characters"));
+    }
+    Ok(text)
+}
+
+impl From<&Grant> for wire::Grant {
+    fn from(grant: &Grant) -> Self {
+        let Grant {
+            lease_id,
+            job_id,
+            run_id,
+            epoch,
+            ttl,
+            model,
+            cases,
+            protocol,
+            finished,
+            failures,
+        } = grant;
+        Self {
+            lease_id: lease_id.to_string(),
+            job_id: job_id.to_string(),
+            run_id: run_id.to_string(),
+            epoch: epoch.0,
+            ttl_ms: millis(*ttl),
+            suite: cases
+                .first()
+                .map(|case| case.suite().to_string())
+                .unwrap_or_default(),
+            model: Some(model.into()),
+            cases: cases.iter().map(Into::into).collect(),
+            protocol: Some(protocol.into()),
+            finished: finished
+                .iter()
+                .map(
+                    |FinishedLaunch { case_key, ordinal }| wire::FinishedLaunch {
+                        case_key: case_key.clone(),
+                        ordinal: *ordinal,
+                    },
+                )
+                .collect(),
+            failures: *failures,
+        }
+    }
+}
+
+impl TryFrom<wire::Grant> for Grant {
+    type Error = Refusal;
+
+    fn try_from(message: wire::Grant) -> Result<Self, Refusal> {
+        let wire::Grant {
+            lease_id,
+            job_id,
+            run_id,
+            epoch,
+            ttl_ms,
+            suite,
+            model,
+            cases,
+            protocol,
+            finished,
+            failures,
+        } = message;
+        let suite: Suite = parse(&suite, "grant.suite")?;
+        let cases: Vec<domain::suite::Case> = cases
+            .into_iter()
+            .map(TryInto::try_into)
+            .collect::<Result<_, _>>()?;
+        if cases.is_empty() || cases.iter().any(|case| case.suite() != suite) {
+            return Err(Refusal::bad("grant.cases", "empty, or of another suite"));
+        }
+        Ok(Self {
+            lease_id: parse(&lease_id, "grant.lease_id")?,
+            job_id: parse(&job_id, "grant.job_id")?,
+            run_id: parse(&run_id, "grant.run_id")?,
+            epoch: Epoch(epoch),
+            ttl: Duration::from_millis(ttl_ms),
+            model: need(model, "grant.model")?.try_into()?,
+            cases,
+            protocol: need(protocol, "grant.protocol")?.into(),
+            finished: finished
+                .into_iter()
+                .map(
+                    |wire::FinishedLaunch { case_key, ordinal }| FinishedLaunch {
+                        case_key,
+                        ordinal,
+                    },
+                )
+                .collect(),
+            failures,
+        })
+    }
+}
+
+impl From<Batch> for wire::Batch {
+    fn from(batch: Batch) -> Self {
+        let Batch {
+            lease_id,
+            seq,
+            records,
+        } = batch;
+        Self {
+            lease_id: lease_id.to_string(),
+            seq,
+            records: records.into_iter().map(Into::into).collect(),
+        }
+    }
+}
+
+impl TryFrom<wire::Batch> for Batch {
+    type Error = Refusal;
+
+    fn try_from(message: wire::Batch) -> Result<Self, Refusal> {
+        let wire::Batch {
+            lease_id,
+            seq,
+            records,
+        } = message;
+        if records.len() > MAX_BATCH_RECORDS {
+            return Err(Refusal::bad(
+                "batch.records",
+                format_args!("{} records", records.len()),
+            ));
+        }
+        if i64::try_from(seq).is_err() {
+            return Err(Refusal::bad("batch.seq", seq));
+        }
+        Ok(Self {
+            lease_id: parse(&lease_id, "batch.lease_id")?,
+            seq,
+            records: records
+                .into_iter()
+                .map(TryInto::try_into)
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+impl From<Record> for wire::Record {
+    fn from(record: Record) -> Self {
+        let record = match record {
+            Record::LaunchStarted(started) => WireRecord::LaunchStarted(started.into()),
+            Record::LaunchModel(LaunchModel {
+                launch_id,
+                model,
+                environment,
+            }) => WireRecord::Model(wire::LaunchModel {
+                launch_id: launch_id.to_string(),
+                model: Some(model.into()),
+                environment: Some(environment.into()),
+            }),
+            Record::Iteration {
+                launch_id,
+                iteration,
+            } => WireRecord::Iteration(wire::LaunchIteration {
+                launch_id: launch_id.to_string(),
+                iteration: Some(iteration.into()),
+            }),
+            Record::LaunchFinished(finished) => WireRecord::LaunchFinished(finished.into()),
+            Record::Reading(reading) => WireRecord::Reading(reading.into()),
+            Record::JobFinished(JobFinished { outcome, reason }) => {
+                WireRecord::JobFinished(wire::JobFinished {
+                    outcome: outcome.to_string(),
+                    reason,
+                })
+            }
+        };
+        Self {
+            record: Some(record),
+        }
+    }
+}
+
+impl TryFrom<wire::Record> for Record {
+    type Error = Refusal;
+
+    fn try_from(message: wire::Record) -> Result<Self, Refusal> {
+        Ok(match need(message.record, "record")? {
+            WireRecord::LaunchStarted(started) => Self::LaunchStarted(started.try_into()?),
+            WireRecord::Model(wire::LaunchModel {
+                launch_id,
+                model,
+                environment,
+            }) => Self::LaunchModel(LaunchModel {
+                launch_id: parse(&launch_id, "launch_model.launch_id")?,
+                model: need(model, "launch_model.model")?.try_into()?,
+                environment: need(environment, "launch_model.environment")?.try_into()?,
+            }),
+            WireRecord::Iteration(wire::LaunchIteration {
+                launch_id,
+                iteration,
+            }) => Self::Iteration {
+                launch_id: parse(&launch_id, "iteration.launch_id")?,
+                iteration: need(iteration, "iteration.iteration")?.try_into()?,
+            },
+            WireRecord::LaunchFinished(finished) => Self::LaunchFinished(finished.try_into()?),
+            WireRecord::Reading(reading) => Self::Reading(reading.try_into()?),
+            WireRecord::JobFinished(wire::JobFinished { outcome, reason }) => {
+                Self::JobFinished(JobFinished {
+                    outcome: parse(&outcome, "job_finished.outcome")?,
+                    reason,
+                })
+            }
+        })
+    }
+}
+
+impl From<LaunchStarted> for wire::LaunchStarted {
+    fn from(started: LaunchStarted) -> Self {
+        let LaunchStarted {
+            launch_id,
+            case_key,
+            ordinal,
+            position,
+            started_at,
+            seed,
+        } = started;
+        Self {
+            launch_id: launch_id.to_string(),
+            case_key,
+            ordinal,
+            position,
+            started_unix_us: unix_us(started_at),
+            seed,
+        }
+    }
+}
+
+impl TryFrom<wire::LaunchStarted> for LaunchStarted {
+    type Error = Refusal;
+
+    fn try_from(message: wire::LaunchStarted) -> Result<Self, Refusal> {
+        let wire::LaunchStarted {
+            launch_id,
+            case_key,
+            ordinal,
+            position,
+            started_unix_us,
+            seed,
+        } = message;
+        Ok(Self {
+            launch_id: parse(&launch_id, "launch_started.launch_id")?,
+            case_key,
+            ordinal,
+            position,
+            started_at: instant(started_unix_us, "launch_started.started_unix_us")?,
+            seed,
+        })
+    }
+}
+
+impl From<Environment> for wire::Environment {
+    fn from(environment: Environment) -> Self {
+        let Environment {
+            worker,
+            os,
+            os_version,
+            os_build,
+            kernel,
+            boot_id,
+            agent_version,
+            power_source,
+            low_power_mode,
+        } = environment;
+        Self {
+            worker: Some(worker.into()),
+            os,
+            os_version,
+            os_build,
+            kernel,
+            boot_id,
+            agent_version,
+            power_source,
+            low_power_mode,
+        }
+    }
+}
+
+impl TryFrom<wire::Environment> for Environment {
+    type Error = Refusal;
+
+    fn try_from(message: wire::Environment) -> Result<Self, Refusal> {
+        let wire::Environment {
+            worker,
+            os,
+            os_version,
+            os_build,
+            kernel,
+            boot_id,
+            agent_version,
+            power_source,
+            low_power_mode,
+        } = message;
+        Ok(Self {
+            worker: need(worker, "environment.worker")?.into(),
+            os,
+            os_version,
+            os_build,
+            kernel,
+            boot_id,
+            agent_version,
+            power_source,
+            low_power_mode,
+        })
+    }
+}
+
+impl From<LaunchFinished> for wire::LaunchFinished {
+    fn from(finished: LaunchFinished) -> Self {
+        let LaunchFinished {
+            launch_id,
+            outcome,
+            message,
+            finished_at,
+            steady,
+            warmup_iterations,
+            reasons,
+            stderr_tail,
+            exit_code,
+            signal,
+        } = finished;
+        Self {
+            launch_id: launch_id.to_string(),
+            outcome: outcome.to_string(),
+            message,
+            finished_unix_us: unix_us(finished_at),
+            steady,
+            warmup_iterations,
+            reasons: reasons.iter().map(ToString::to_string).collect(),
+            stderr_tail,
+            exit_code,
+            signal,
+        }
+    }
+}
+
+impl TryFrom<wire::LaunchFinished> for LaunchFinished {
+    type Error = Refusal;
+
+    fn try_from(message: wire::LaunchFinished) -> Result<Self, Refusal> {
+        let wire::LaunchFinished {
+            launch_id,
+            outcome,
+            message,
+            finished_unix_us,
+            steady,
+            warmup_iterations,
+            reasons,
+            stderr_tail,
+            exit_code,
+            signal,
+        } = message;
+        Ok(Self {
+            launch_id: parse(&launch_id, "launch_finished.launch_id")?,
+            outcome: parse(&outcome, "launch_finished.outcome")?,
+            message,
+            finished_at: instant(finished_unix_us, "launch_finished.finished_unix_us")?,
+            steady,
+            warmup_iterations,
+            reasons: parse_all(&reasons, "launch_finished.reasons")?,
+            stderr_tail,
+            exit_code,
+            signal,
+        })
+    }
+}

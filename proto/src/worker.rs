@@ -1,0 +1,164 @@
+//! Conversions of the pipe between agent and worker.
+
+use domain::worker::{Failed, FailureKind, Finished, Frame, Request, Started};
+
+use crate::refusal::{Refusal, need};
+use crate::wire;
+use crate::wire::worker_frame::Frame as WireFrame;
+
+impl From<&Request> for wire::WorkerRequest {
+    fn from(request: &Request) -> Self {
+        let Request {
+            model,
+            case,
+            protocol,
+            cache_dir,
+            memory_limit_bytes,
+            launch_seed,
+        } = request;
+        Self {
+            model: Some(model.into()),
+            case: Some(case.into()),
+            protocol: Some(protocol.into()),
+            cache_dir: cache_dir.clone(),
+            memory_limit_bytes: *memory_limit_bytes,
+            launch_seed: *launch_seed,
+        }
+    }
+}
+
+impl TryFrom<wire::WorkerRequest> for Request {
+    type Error = Refusal;
+
+    fn try_from(message: wire::WorkerRequest) -> Result<Self, Refusal> {
+        let wire::WorkerRequest {
+            model,
+            case,
+            protocol,
+            cache_dir,
+            memory_limit_bytes,
+            launch_seed,
+        } = message;
+        Ok(Self {
+            model: need(model, "request.model")?.try_into()?,
+            case: need(case, "request.case")?.try_into()?,
+            protocol: need(protocol, "request.protocol")?.into(),
+            cache_dir,
+            memory_limit_bytes,
+            launch_seed,
+        })
+    }
+}
+
+impl From<Frame> for wire::WorkerFrame {
+    fn from(frame: Frame) -> Self {
+        let frame = match frame {
+            Frame::Started(started) => WireFrame::Started(started.into()),
+            Frame::Model(model) => WireFrame::Model(model.into()),
+            Frame::Iteration(iteration) => WireFrame::Iteration(iteration.into()),
+            Frame::Finished(Finished {
+                steady,
+                warmup_iterations,
+            }) => WireFrame::Finished(wire::WorkerFinished {
+                steady,
+                warmup_iterations,
+            }),
+            Frame::Failed(Failed { kind, message }) => WireFrame::Failed(wire::WorkerFailed {
+                kind: kind.as_str().to_owned(),
+                message,
+            }),
+        };
+        Self { frame: Some(frame) }
+    }
+}
+
+impl TryFrom<wire::WorkerFrame> for Frame {
+    type Error = Refusal;
+
+    fn try_from(message: wire::WorkerFrame) -> Result<Self, Refusal> {
+        Ok(match need(message.frame, "frame")? {
+            WireFrame::Started(started) => Self::Started(started.into()),
+            WireFrame::Model(model) => Self::Model(model.try_into()?),
+            WireFrame::Iteration(iteration) => Self::Iteration(iteration.try_into()?),
+            WireFrame::Finished(wire::WorkerFinished {
+                steady,
+                warmup_iterations,
+            }) => Self::Finished(Finished {
+                steady,
+                warmup_iterations,
+            }),
+            WireFrame::Failed(wire::WorkerFailed { kind, message }) => {
+                let kind = match kind.as_str() {
+                    "model" => FailureKind::Model,
+                    "case" => FailureKind::Case,
+                    "skipped" => FailureKind::Skipped,
+                    "internal" => FailureKind::Internal,
+                    other => return Err(Refusal::bad("failed.kind", format_args!("`{other}`"))),
+                };
+                Self::Failed(Failed { kind, message })
+            }
+        })
+    }
+}
+
+impl From<Started> for wire::WorkerStarted {
+    fn from(started: Started) -> Self {
+        let Started {
+            pid,
+            suite_version,
+            mlx_version,
+            mlx_device,
+            mlx_architecture,
+            blas,
+            debug_build,
+            nax_built,
+            metallib_sha256,
+            mlx_env,
+            recommended_working_set_bytes,
+        } = started;
+        Self {
+            pid,
+            suite_version,
+            mlx_version,
+            mlx_device,
+            mlx_architecture,
+            blas,
+            debug_build,
+            nax_built,
+            metallib_sha256,
+            mlx_env: mlx_env.into_iter().collect(),
+            recommended_working_set_bytes,
+        }
+    }
+}
+
+impl From<wire::WorkerStarted> for Started {
+    fn from(message: wire::WorkerStarted) -> Self {
+        let wire::WorkerStarted {
+            pid,
+            suite_version,
+            mlx_version,
+            mlx_device,
+            mlx_architecture,
+            blas,
+            debug_build,
+            nax_built,
+            metallib_sha256,
+            mlx_env,
+            recommended_working_set_bytes,
+        } = message;
+        Self {
+            pid,
+            suite_version,
+            mlx_version,
+            mlx_device,
+            mlx_architecture,
+            blas,
+            debug_build,
+            nax_built,
+            metallib_sha256,
+            mlx_env: mlx_env.into_iter().collect(),
+            recommended_working_set_bytes,
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! The summary's sentences. Each carries its numbers; none is written when its numbers are missing.
+
+use std::fmt::Write as _;
+
+use crate::number;
+use crate::report::{Direction, Finding, FindingKind, Measurement, Report};
+
+pub fn findings(report: &Report) -> Vec<Finding> {
+    let mut findings = vec![success(report)];
+    for metric in &report.run.headline {
+        findings.extend(extremes(report, metric));
+    }
+    findings.extend(comparisons(report));
+    findings.extend(cautions(report));
+    findings
+}
+
+fn result(text: String) -> Finding {
+    Finding {
+        kind: FindingKind::Result,
+        text,
+    }
+}
+
+fn caution(text: String) -> Finding {
+    Finding {
+        kind: FindingKind::Caution,
+        text,
+    }
+}
+
+fn success(report: &Report) -> Finding {
+    let run = &report.run;
+    let launches: i64 = report.coverage.iter().map(|c| c.launches_counted).sum();
+    let text = format!(
+        "{} of {} succeeded on {}; {} behind the numbers.",
+        run.jobs_succeeded,
+        number::counted(run.jobs, "job", "jobs"),
+        number::counted(report.machines.len() as i64, "machine", "machines"),
+        number::counted(launches, "launch stands", "launches stand"),
+    );
+    if run.jobs_succeeded == run.jobs {
+        result(text)
+    } else {
+        caution(text)
+    }
+}
+
+/// The best and the worst case of a headline metric, where they are different ones.
+fn extremes(report: &Report, metric: &str) -> Option<Finding> {
+    let facts = report.metric(metric)?;
+    let higher = match facts.direction {
+        Direction::Higher => true,
+        Direction::Lower => false,
+        Direction::Neutral => return None,
+    };
+    let mut ranked: Vec<&Measurement> = report
+        .measurements
+        .iter()
+        .filter(|m| m.metric == metric && m.valid)
+        .collect();
+    ranked.sort_by(|a, b| a.estimate.value.total_cmp(&b.estimate.value));
+    let (mut best, mut worst) = (*ranked.first()?, *ranked.last()?);
+    if higher {
+        std::mem::swap(&mut best, &mut worst);
+    }
+    let several_machines = report.machines.len() > 1;
+    let place = |m: &Measurement| {
+        let machine = if several_machines {
+            format!(" on {}", m.machine)
+        } else {
+            String::new()
+        };
+        format!("{}{machine}, {}", m.variant, m.case_key.words())
+    };
+    let (best_word, worst_word) = if higher {
+        ("Highest", "lowest")
+    } else {
+        ("Lowest", "highest")
+    };
+    let mut text = format!(
+        "{best_word} {}: {}, by {}",
+        number::metric_title(metric),
+        number::with_interval(best),
+        place(best)
+    );
+    if ranked.len() > 1 {
+        _ = write!(
+            text,
+            "; {worst_word}: {}, by {}",
+            number::with_interval(worst),
+            place(worst)
+        );
+    }
+    Some(result(text + "."))
+}
+
+fn comparisons(report: &Report) -> Vec<Finding> {
+    let Some(baseline) = &report.comparison.baseline else {
+        return Vec::new();
+    };
+    let mut findings = Vec::new();
+    for score in &report.comparison.scores {
+        let (Some(ratio), Some(verdict)) = (score.ratio, score.verdict) else {
+            continue;
+        };
+        findings.push(result(format!(
+            "The {} of {} is {} times that of {baseline}, over {}: {verdict}.",
+            number::metric_title(&score.metric),
+            score.machine,
+            number::ratio_with_interval(&ratio),
+            number::counted(score.ratio_cases as i64, "case", "cases"),
+        )));
+    }
+    findings
+}
+
+fn cautions(report: &Report) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    if report.run.label != "measured" {
+        findings.push(caution(format!(
+            "This run is {}: its numbers are not measurements of these machines.",
+            report.run.label
+        )));
+    }
+    let total = report.measurements.len() as i64;
+    let invalid = report.measurements.iter().filter(|m| !m.valid).count() as i64;
+    let tainted = report
+        .measurements
+        .iter()
+        .filter(|m| m.valid && m.tainted)
+        .count() as i64;
+    if invalid > 0 {
+        findings.push(caution(format!(
+            "{invalid} of {total} results are invalid: they do not mean what their names say, and \
+             no comparison uses them.",
+        )));
+    }
+    if tainted > 0 {
+        findings.push(caution(format!(
+            "{tainted} of {total} results were measured under doubtful conditions ({}).",
+            reasons(report).join(", ")
+        )));
+    }
+    let single = report
+        .measurements
+        .iter()
+        .filter(|m| m.estimate.launches == 1)
+        .count() as i64;
+    if single > 0 {
+        findings.push(caution(format!(
+            "{single} of {total} results rest on one launch and have no interval."
+        )));
+    }
+    let left_out = report
+        .coverage
+        .iter()
+        .filter(|c| c.state == "excluded")
+        .count() as i64;
+    if left_out > 0 {
+        findings.push(caution(format!(
+            "The plan left out {}; the coverage section says why.",
+            number::counted(left_out, "machine", "machines")
+        )));
+    }
+    if report.run.jobs_unfinished > 0 {
+        findings.push(caution(format!(
+            "The run is not over: {} to come.",
+            number::counted(report.run.jobs_unfinished, "job is", "jobs are")
+        )));
+    }
+    findings
+}
+
+fn reasons(report: &Report) -> Vec<String> {
+    let mut reasons: Vec<String> = report
+        .doubts
+        .iter()
+        .filter(|doubt| doubt.severity == "tainted")
+        .map(|doubt| doubt.reason.clone())
+        .collect();
+    reasons.sort();
+    reasons.dedup();
+    reasons
+}

@@ -1,0 +1,65 @@
+//! Reports of a run: read, analyse, render.
+//!
+//! The way of a number: [`query`] reads the views of schema `report` into plain [`rows`]; [`analyze`]
+//! makes one [`report::Report`] of them with the help of [`stats`]; [`render`] writes it as Markdown,
+//! HTML, CSV or JSON. Only `query` does I/O; everything after it is pure, and every number of every
+//! format is in the `Report`.
+
+#[cfg(feature = "query")]
+pub mod query;
+
+pub mod analyze;
+pub mod report;
+pub mod rows;
+pub mod stats;
+
+pub mod render;
+
+mod number;
+
+#[cfg(feature = "query")]
+use time::OffsetDateTime;
+
+#[cfg(feature = "query")]
+pub use query::{PgPool, RunChoice};
+pub use render::{Format, RenderedFile, terminal_summary};
+pub use report::Report;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[cfg(feature = "query")]
+    #[error("the run could not be read")]
+    Query(#[from] query::Error),
+    #[error("the report could not be written")]
+    Render(#[from] render::Error),
+}
+
+/// Reads and analyses one run.
+#[cfg(feature = "query")]
+pub async fn report_of(pool: &PgPool, run: &RunChoice) -> Result<Report, Error> {
+    let rows = query::rows(pool, run).await?;
+    Ok(analyze::analyze(rows, OffsetDateTime::now_utc()))
+}
+
+/// Reads and analyses one run, and renders it in each format.
+#[cfg(feature = "query")]
+pub async fn render_run(
+    pool: &PgPool,
+    run: RunChoice,
+    formats: &[Format],
+) -> Result<Vec<RenderedFile>, Error> {
+    let report = report_of(pool, &run).await?;
+    Ok(render_report(&report, formats)?)
+}
+
+/// Renders a report in each format.
+pub fn render_report(
+    report: &Report,
+    formats: &[Format],
+) -> Result<Vec<RenderedFile>, render::Error> {
+    let mut files = Vec::new();
+    for format in formats {
+        files.extend(render::render(report, *format)?);
+    }
+    Ok(files)
+}

@@ -1,0 +1,242 @@
+//! Numbers as people read them: four significant digits, units that keep them short, and the same
+//! decimals for a value and the ends of its interval.
+
+use crate::report::Measurement;
+use crate::stats::{Estimate, Interval, Ratio};
+
+/// A unit to show values in, and what to divide them by.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scale {
+    pub unit: String,
+    divisor: f64,
+}
+
+impl Scale {
+    /// The unit in which the largest of the values stays short; decimal, as 1 GB = 1e9 bytes.
+    pub fn fitting(unit: &str, values: impl IntoIterator<Item = f64>) -> Self {
+        let largest = values.into_iter().map(f64::abs).fold(0.0, f64::max);
+        let steps: &[(f64, f64, &str)] = match unit {
+            "bytes" => &[(1e9, 1e9, "GB"), (1e6, 1e6, "MB"), (1e4, 1e3, "kB")],
+            "ms" => &[(1e4, 1e3, "s")],
+            "µs" => &[(1e7, 1e6, "s"), (1e4, 1e3, "ms")],
+            _ => &[],
+        };
+        let step = steps.iter().find(|(from, _, _)| largest >= *from);
+        let (divisor, unit) = step.map_or((1.0, unit), |(_, divisor, unit)| (*divisor, *unit));
+        Self {
+            unit: unit.to_owned(),
+            divisor,
+        }
+    }
+
+    pub fn apply(&self, value: f64) -> f64 {
+        value / self.divisor
+    }
+
+    /// The value alone, without its unit.
+    pub fn value(&self, value: f64) -> String {
+        let value = self.apply(value);
+        fixed(value, decimals(value))
+    }
+
+    /// Value and interval, all with the value's decimals.
+    pub fn estimate(&self, estimate: &Estimate) -> (String, Option<String>) {
+        self.interval(estimate.value, estimate.interval)
+    }
+
+    pub fn interval(&self, value: f64, interval: Option<Interval>) -> (String, Option<String>) {
+        let value = self.apply(value);
+        let decimals = decimals(value);
+        let interval = interval.map(|interval| {
+            let (low, high) = (self.apply(interval.low), self.apply(interval.high));
+            if interval.low.total_cmp(&interval.high).is_eq() {
+                return "no spread".to_owned();
+            }
+            format!("{} to {}", fixed(low, decimals), fixed(high, decimals))
+        });
+        (fixed(value, decimals), interval)
+    }
+}
+
+/// Decimals for four significant digits.
+fn decimals(value: f64) -> usize {
+    if value == 0.0 || !value.is_finite() {
+        return 0;
+    }
+    (3 - value.abs().log10().floor() as i32).clamp(0, 8) as usize
+}
+
+/// With commas between thousands from five digits on.
+fn fixed(value: f64, decimals: usize) -> String {
+    let plain = format!("{value:.decimals$}");
+    let (sign, unsigned) = plain
+        .strip_prefix('-')
+        .map_or(("", plain.as_str()), |rest| ("-", rest));
+    let (whole, fraction) = unsigned.split_once('.').unwrap_or((unsigned, ""));
+    let mut grouped = String::new();
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && whole.len() > 4 && (whole.len() - place).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let point = if fraction.is_empty() { "" } else { "." };
+    format!("{sign}{grouped}{point}{fraction}")
+}
+
+/// Value, unit, interval and n in one phrase.
+pub fn with_interval(m: &Measurement) -> String {
+    let scale = Scale::fitting(&m.unit, [m.estimate.value]);
+    let (value, interval) = scale.estimate(&m.estimate);
+    let unit = &scale.unit;
+    match interval {
+        Some(interval) => format!("{value} {unit} ({interval}, n = {})", m.estimate.launches),
+        None => format!("{value} {unit} (one launch)"),
+    }
+}
+
+/// A ratio to three decimals with its interval.
+pub fn ratio_with_interval(ratio: &Ratio) -> String {
+    match ratio_parts(ratio) {
+        (value, Some(interval)) => format!("{value} ({interval})"),
+        (value, None) => value,
+    }
+}
+
+pub fn ratio_parts(ratio: &Ratio) -> (String, Option<String>) {
+    let decimals = if ratio.value < 0.1 || ratio.value >= 100.0 {
+        decimals(ratio.value)
+    } else {
+        3
+    };
+    let interval = ratio.interval.map(|interval| {
+        format!(
+            "{} to {}",
+            fixed(interval.low, decimals),
+            fixed(interval.high, decimals)
+        )
+    });
+    (fixed(ratio.value, decimals), interval)
+}
+
+/// A p-value: never 0.
+pub fn p_value(p: f64) -> String {
+    if p < 0.001 {
+        "< 0.001".to_owned()
+    } else {
+        format!("{p:.3}")
+    }
+}
+
+/// Bytes in the unit that suits them.
+pub fn bytes(bytes: f64) -> String {
+    let scale = Scale::fitting("bytes", [bytes]);
+    format!("{} {}", scale.value(bytes), scale.unit)
+}
+
+/// A count of parameters, as 1.1 B or 596 M.
+pub fn parameters(count: i64) -> String {
+    let count = count as f64;
+    let (divisor, letter) = match count {
+        c if c >= 1e9 => (1e9, " B"),
+        c if c >= 1e6 => (1e6, " M"),
+        c if c >= 1e4 => (1e3, " k"),
+        _ => (1.0, ""),
+    };
+    let scaled = count / divisor;
+    let decimals = if letter.is_empty() || scaled >= 100.0 {
+        0
+    } else {
+        2
+    };
+    format!("{}{letter}", fixed(scaled, decimals))
+}
+
+pub fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+pub fn seconds(seconds: f64) -> String {
+    let whole = seconds.round().max(0.0) as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, s) => format!("{s} s"),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, m, _) => format!("{h} h {m} min"),
+    }
+}
+
+pub fn counted(count: i64, one: &str, many: &str) -> String {
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
+/// A metric in words, where it has some; its name otherwise.
+pub fn metric_title(metric: &str) -> &str {
+    match metric {
+        "load_warm_ms" => "warm load time",
+        "load_cold_ms" => "cold load time",
+        "load_gbps" => "load bandwidth",
+        "first_eval_ms" => "time of the first pass",
+        "mem_weights_bytes" => "memory of the weights",
+        "mem_peak_bytes" => "peak memory",
+        "prefill_tps" => "prefill rate",
+        "prefill_tps_at_depth" => "prefill rate at depth",
+        "ttft_ms" => "time to first token",
+        "ttft_cold_ms" => "cold time to first token",
+        "decode_tps" => "decode rate",
+        "decode_tps_at_depth" => "decode rate at depth",
+        "decode_tps_sync" => "synchronous decode rate",
+        "itl_ms" => "time between tokens",
+        "host_overhead_us" => "host time per token",
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::Method;
+
+    #[test]
+    fn values_have_four_significant_digits_and_a_fitting_unit() {
+        for (unit, value, want) in [
+            ("tok/s", 123.456, "123.5 tok/s"),
+            ("tok/s", 0.012_344, "0.01234 tok/s"),
+            ("tok/s", 98_765.4, "98,765 tok/s"),
+            ("bytes", 2.2e9, "2.200 GB"),
+            ("bytes", 512.0, "512.0 bytes"),
+            ("ms", 12_345.0, "12.35 s"),
+            ("ms", 0.0, "0 ms"),
+        ] {
+            let scale = Scale::fitting(unit, [value]);
+            assert_eq!(format!("{} {}", scale.value(value), scale.unit), want);
+        }
+    }
+
+    #[test]
+    fn an_interval_has_its_values_decimals() {
+        let estimate = Estimate {
+            value: 100.04,
+            interval: Some(Interval {
+                low: 98.765,
+                high: 101.3333,
+            }),
+            launches: 3,
+            method: Method::TOnLogs,
+        };
+        let shown = Scale::fitting("tok/s", [100.0]).estimate(&estimate);
+        assert_eq!(shown, ("100.0".into(), Some("98.8 to 101.3".into())));
+    }
+
+    #[test]
+    fn counts_of_parameters_are_short() {
+        assert_eq!(parameters(1_100_048_384), "1.10 B");
+        assert_eq!(parameters(596_049_920), "596 M");
+        assert_eq!(parameters(1234), "1,234".replace(',', ""));
+    }
+
+    #[test]
+    fn a_small_p_is_never_shown_as_zero() {
+        assert_eq!(p_value(1e-9), "< 0.001");
+        assert_eq!(p_value(0.0312), "0.031");
+    }
+}

@@ -1,0 +1,333 @@
+//! Reads the views of schema `report`, and nothing else, into plain [`Rows`]. One function per
+//! statement; all of a report comes from one snapshot of the database.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+pub use sqlx::PgPool;
+use sqlx::{Executor, PgConnection};
+
+use crate::analyze;
+use crate::report::{
+    Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Run, UnknownDirection,
+};
+use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, ModelRow, Rows};
+use crate::stats;
+
+/// Which run, as a user names it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunChoice {
+    /// The one that was submitted last.
+    Latest,
+    /// A run's id, or as much of its beginning as tells it from the others.
+    Id(String),
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("`{0}` names no run: expected `latest`, a run's id or at least its first four digits")]
+pub struct BadRunChoice(String);
+
+impl FromStr for RunChoice {
+    type Err = BadRunChoice;
+
+    fn from_str(text: &str) -> Result<Self, BadRunChoice> {
+        let digits = |c: char| c.is_ascii_hexdigit() || c == '-';
+        match text {
+            "latest" => Ok(Self::Latest),
+            id if id.len() >= 4 && id.len() <= 36 && id.chars().all(digits) => {
+                Ok(Self::Id(id.to_ascii_lowercase()))
+            }
+            other => Err(BadRunChoice(other.to_owned())),
+        }
+    }
+}
+
+impl From<Uuid> for RunChoice {
+    fn from(id: Uuid) -> Self {
+        Self::Id(id.to_string())
+    }
+}
+
+impl fmt::Display for RunChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Latest => f.write_str("latest"),
+            Self::Id(id) => f.write_str(id),
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("there is no run yet; submit one with `mlx-fleet run PLAN`")]
+    NoRuns,
+    #[error("no run's id begins with `{0}`; `mlx-fleet runs` lists them")]
+    NoSuchRun(String),
+    #[error("`{prefix}` begins the ids of {count} runs; give more of it")]
+    AmbiguousRun { prefix: String, count: usize },
+    #[error("the database could not answer")]
+    Database(#[from] sqlx::Error),
+    #[error("the database and this program are of different versions")]
+    Direction(#[from] UnknownDirection),
+}
+
+/// All that a report on the run needs.
+pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
+    let mut snapshot = pool.begin().await?;
+    snapshot
+        .execute("set transaction isolation level repeatable read, read only")
+        .await?;
+    // Reports compile few statements for much data; the planner's compiler costs more than it saves.
+    snapshot.execute("set local jit = off").await?;
+    let connection = &mut *snapshot;
+
+    let run_id = find_run(connection, choice).await?;
+    let run = run(connection, run_id).await?;
+    let launches = launches(connection, run_id).await?;
+    let iterations = if analyze::wants_iterations(&launches) {
+        iterations(
+            connection,
+            run_id,
+            &run.headline,
+            stats::BOOTSTRAP_LAUNCHES as i64,
+        )
+        .await?
+    } else {
+        Vec::new()
+    };
+    let (baseline, differences) = differences(connection, run_id, &run.headline).await?;
+    let rows = Rows {
+        machines: machines(connection, run_id).await?,
+        environments: environments(connection, run_id).await?,
+        models: models(connection, run_id).await?,
+        launches,
+        iterations,
+        baseline,
+        differences,
+        latencies: latencies(connection, run_id).await?,
+        energies: energies(connection, run_id).await?,
+        validity: validity(connection, run_id).await?,
+        coverage: coverage(connection, run_id).await?,
+        metrics: metrics(connection).await?,
+        run,
+    };
+    snapshot.commit().await?;
+    Ok(rows)
+}
+
+async fn find_run(connection: &mut PgConnection, choice: &RunChoice) -> Result<Uuid, Error> {
+    match choice {
+        RunChoice::Latest => latest_run(connection).await?.ok_or(Error::NoRuns),
+        RunChoice::Id(prefix) => {
+            let found = runs_by_prefix(connection, prefix).await?;
+            match found[..] {
+                [run_id] => Ok(run_id),
+                [] => Err(Error::NoSuchRun(prefix.clone())),
+                _ => Err(Error::AmbiguousRun {
+                    prefix: prefix.clone(),
+                    count: found.len(),
+                }),
+            }
+        }
+    }
+}
+
+async fn latest_run(connection: &mut PgConnection) -> Result<Option<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select run_id as "run_id!" from report.run order by submitted_at desc, run_id desc limit 1"#
+    )
+    .fetch_optional(connection)
+    .await
+}
+
+async fn runs_by_prefix(
+    connection: &mut PgConnection,
+    prefix: &str,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"select run_id as "run_id!" from report.run where starts_with(run_id::text, $1)"#,
+        prefix
+    )
+    .fetch_all(connection)
+    .await
+}
+
+async fn run(connection: &mut PgConnection, run_id: Uuid) -> Result<Run, sqlx::Error> {
+    sqlx::query_file_as!(Run, "src/query/run.sql", run_id)
+        .fetch_one(connection)
+        .await
+}
+
+async fn machines(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+) -> Result<Vec<Machine>, sqlx::Error> {
+    sqlx::query_file_as!(Machine, "src/query/machines.sql", run_id)
+        .fetch_all(connection)
+        .await
+}
+
+async fn environments(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+) -> Result<Vec<Environment>, sqlx::Error> {
+    sqlx::query_file_as!(Environment, "src/query/environments.sql", run_id)
+        .fetch_all(connection)
+        .await
+}
+
+async fn models(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<ModelRow>, sqlx::Error> {
+    sqlx::query_file_as!(ModelRow, "src/query/models.sql", run_id)
+        .fetch_all(connection)
+        .await
+}
+
+async fn launches(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<LaunchRow>, Error> {
+    let found = sqlx::query_file!("src/query/launches.sql", run_id)
+        .fetch_all(connection)
+        .await?;
+    found
+        .into_iter()
+        .map(|row| {
+            Ok(LaunchRow {
+                case: CaseRow {
+                    machine: row.machine,
+                    suite: row.suite,
+                    model: row.model,
+                    dtype: row.dtype,
+                    quantisation: row.quantisation,
+                    model_digest: row.model_digest,
+                    case_key: row.case_key.into(),
+                },
+                metric: row.metric,
+                unit: row.unit,
+                direction: row.direction.parse::<Direction>()?,
+                launch: row.launch,
+                median: row.median,
+                min: row.min,
+                max: row.max,
+                iterations: row.iterations,
+                valid: row.valid,
+                tainted: row.tainted,
+                reasons: row.reasons,
+            })
+        })
+        .collect()
+}
+
+async fn iterations(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+    metrics: &[String],
+    least_launches: i64,
+) -> Result<Vec<IterationRow>, sqlx::Error> {
+    let found = sqlx::query_file!("src/query/iterations.sql", run_id, metrics, least_launches)
+        .fetch_all(connection)
+        .await?;
+    let rows = found.into_iter().map(|row| IterationRow {
+        case: CaseRow {
+            machine: row.machine,
+            suite: row.suite,
+            model: row.model,
+            dtype: row.dtype,
+            quantisation: row.quantisation,
+            model_digest: row.model_digest,
+            case_key: row.case_key.into(),
+        },
+        metric: row.metric,
+        launch: row.launch,
+        value: row.value,
+    });
+    Ok(rows.collect())
+}
+
+/// The machine that most can be compared with, and what keeps others from being compared with it.
+async fn differences(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+    metrics: &[String],
+) -> Result<(Option<String>, Vec<DifferenceRow>), sqlx::Error> {
+    let found = sqlx::query_file!("src/query/differences.sql", run_id, metrics)
+        .fetch_all(connection)
+        .await?;
+    let baseline = found.first().map(|row| row.baseline.clone());
+    let rows = found.into_iter().map(|row| DifferenceRow {
+        machine: row.machine,
+        suite: row.suite,
+        model: row.model,
+        dtype: row.dtype,
+        case_key: row.case_key.into(),
+        metric: row.metric,
+        differences: row.differences,
+    });
+    Ok((baseline, rows.collect()))
+}
+
+async fn latencies(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+) -> Result<Vec<Latency>, sqlx::Error> {
+    sqlx::query_file_as!(Latency, "src/query/latencies.sql", run_id)
+        .fetch_all(connection)
+        .await
+}
+
+async fn energies(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+) -> Result<Vec<EnergyRow>, sqlx::Error> {
+    sqlx::query_file_as!(EnergyRow, "src/query/energies.sql", run_id)
+        .fetch_all(connection)
+        .await
+}
+
+async fn validity(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Doubt>, sqlx::Error> {
+    sqlx::query_file_as!(Doubt, "src/query/validity.sql", run_id)
+        .fetch_all(connection)
+        .await
+}
+
+async fn coverage(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+) -> Result<Vec<Coverage>, sqlx::Error> {
+    sqlx::query_file_as!(Coverage, "src/query/coverage.sql", run_id)
+        .fetch_all(connection)
+        .await
+}
+
+async fn metrics(connection: &mut PgConnection) -> Result<Vec<MetricFacts>, Error> {
+    let found = sqlx::query_file!("src/query/metrics.sql")
+        .fetch_all(connection)
+        .await?;
+    found
+        .into_iter()
+        .map(|row| {
+            Ok(MetricFacts {
+                direction: row.direction.parse::<Direction>()?,
+                metric: row.metric,
+                unit: row.unit,
+                description: row.description,
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_is_named_by_latest_or_its_id_or_a_beginning_of_it() {
+        assert_eq!("latest".parse::<RunChoice>().unwrap(), RunChoice::Latest);
+        assert_eq!(
+            "018F".parse::<RunChoice>().unwrap(),
+            RunChoice::Id("018f".into())
+        );
+        for bad in ["", "018", "lates", "018f'--"] {
+            assert!(bad.parse::<RunChoice>().is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,21 @@
+select
+    machine as "machine!",
+    launches as "launches!",
+    os as "os!",
+    os_version as "os_version!",
+    os_build as "os_build!",
+    kernel as "kernel!",
+    agent_version as "agent_version!",
+    suite_version as "suite_version!",
+    mlx_version as "mlx_version!",
+    mlx_device as "mlx_device!",
+    mlx_architecture as "mlx_architecture!",
+    blas as "blas!",
+    debug_build as "debug_build!",
+    nax_built,
+    mlx_env as "mlx_env!",
+    power_source,
+    low_power_mode
+from report.environment
+where run_id = $1
+order by machine, launches desc, environment_id

@@ -1,0 +1,92 @@
+//! From a [`Report`] to files. Sections say what is shown, formats how; neither knows the other's
+//! number. A section is a file in `sections/` and a line there; a format is a file here, a variant
+//! and an arm below.
+
+pub mod document;
+pub mod sections;
+
+mod csv;
+mod html;
+mod json;
+mod markdown;
+mod terminal;
+
+use std::fmt;
+use std::str::FromStr;
+
+pub use terminal::terminal_summary;
+
+use crate::report::Report;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Markdown,
+    Html,
+    Csv,
+    Json,
+}
+
+impl Format {
+    pub const ALL: [Format; 4] = [Self::Markdown, Self::Html, Self::Csv, Self::Json];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Markdown => "md",
+            Self::Html => "html",
+            Self::Csv => "csv",
+            Self::Json => "json",
+        }
+    }
+}
+
+impl fmt::Display for Format {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("unknown format `{0}`, expected md, html, csv or json")]
+pub struct UnknownFormat(String);
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
+        let known = Self::ALL.into_iter().find(|format| format.as_str() == text);
+        known.ok_or_else(|| UnknownFormat(text.to_owned()))
+    }
+}
+
+/// A file to be written, by its name within a folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderedFile {
+    pub name: String,
+    pub bytes: Vec<u8>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the HTML template failed")]
+    Template(#[from] askama::Error),
+    #[error("the report could not be written as JSON")]
+    Json(#[from] serde_json::Error),
+    #[error("the report could not be written as CSV")]
+    Csv(#[from] ::csv::Error),
+}
+
+/// The report in one format: one file, or one per table for CSV.
+pub fn render(report: &Report, format: Format) -> Result<Vec<RenderedFile>, Error> {
+    let one = |name: &str, text: String| {
+        vec![RenderedFile {
+            name: name.to_owned(),
+            bytes: text.into_bytes(),
+        }]
+    };
+    Ok(match format {
+        Format::Markdown => one("report.md", markdown::render(report)),
+        Format::Html => one("report.html", html::render(report)?),
+        Format::Csv => csv::render(report)?,
+        Format::Json => one("report.json", json::render(report)?),
+    })
+}

@@ -1,0 +1,105 @@
+//! A chart as JSON for the page's script, which adds what only it knows: theme, width, functions.
+
+use serde_json::{Value, json};
+
+use crate::render::document::{Chart, Plot, Point, Series};
+
+const ROW_PX: usize = 26;
+const FRAME_PX: usize = 96;
+
+pub fn height_px(chart: &Chart) -> usize {
+    match &chart.plot {
+        Plot::Bars { categories, series } => {
+            FRAME_PX + categories.len() * (14 + series.len().max(1) * (ROW_PX - 6))
+        }
+        Plot::Lines { series, .. } => 320 + 10 * series.len(),
+        Plot::Ratios { rows, .. } => FRAME_PX + rows.len() * (ROW_PX + 16),
+    }
+}
+
+/// JSON that may stand inside a script element.
+pub fn options(chart: &Chart) -> String {
+    let options = match &chart.plot {
+        Plot::Bars { categories, series } => bars(chart, categories, series),
+        Plot::Lines { x_title, series } => lines(chart, x_title, series),
+        Plot::Ratios { rows, margin } => {
+            let points: Vec<Value> = rows.iter().map(|(_, point, _)| value(point)).collect();
+            let labels: Vec<&str> = rows.iter().map(|(label, _, _)| label.as_str()).collect();
+            let verdicts: Vec<String> = rows
+                .iter()
+                .map(|(_, _, verdict)| verdict.map(|v| v.to_string()).unwrap_or_default())
+                .collect();
+            json!({
+                "kind": "ratios", "unit": chart.unit, "categories": labels, "points": points,
+                "verdicts": verdicts, "margin": margin,
+            })
+        }
+    };
+    // Neither `</script` nor `<!--` can arise from a name.
+    options.to_string().replace('<', "\\u003c")
+}
+
+fn bars(chart: &Chart, categories: &[String], series: &[Series<Option<Point>>]) -> Value {
+    let series: Vec<Value> = series
+        .iter()
+        .map(|series| {
+            let points: Vec<Value> = series
+                .points
+                .iter()
+                .map(|point| point.as_ref().map_or(Value::Null, value))
+                .collect();
+            json!({ "name": series.name, "points": points })
+        })
+        .collect();
+    json!({ "kind": "bars", "unit": chart.unit, "categories": categories, "series": series })
+}
+
+fn lines(chart: &Chart, x_title: &str, series: &[Series<(f64, Point)>]) -> Value {
+    let series: Vec<Value> = series
+        .iter()
+        .map(|series| {
+            let points: Vec<Value> = series
+                .points
+                .iter()
+                .map(|(x, point)| {
+                    let mut value = value(point);
+                    value["x"] = json!(x);
+                    value
+                })
+                .collect();
+            json!({ "name": series.name, "points": points })
+        })
+        .collect();
+    json!({ "kind": "lines", "unit": chart.unit, "xTitle": x_title, "series": series })
+}
+
+fn value(point: &Point) -> Value {
+    json!({
+        "value": point.value,
+        "low": point.interval.map(|interval| interval.low),
+        "high": point.interval.map(|interval| interval.high),
+        "n": point.n,
+        "sound": point.sound,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_end_the_script() {
+        let chart = Chart {
+            title: String::new(),
+            unit: "tok/s".into(),
+            plot: Plot::Bars {
+                categories: vec!["</script><script>alert(1)".into()],
+                series: vec![],
+            },
+        };
+        let options = options(&chart);
+        assert!(!options.contains('<'), "{options}");
+        let back: Value = serde_json::from_str(&options).unwrap();
+        assert_eq!(back["categories"][0], "</script><script>alert(1)");
+    }
+}

@@ -1,0 +1,149 @@
+//! Which machines measured, with which software: what must be equal before anything is compared.
+
+use serde_json::Value;
+
+use crate::number;
+use crate::render::document::{Block, Cell, Column, Section, Table};
+use crate::report::{Environment, Machine, Report};
+
+pub fn section(report: &Report) -> Section {
+    let mut blocks = Vec::new();
+    if report.machines.is_empty() {
+        blocks.push(Block::Note("No machine has a job in this run.".to_owned()));
+    } else {
+        blocks.push(Block::Table(machines(&report.machines)));
+    }
+    if report.environments.is_empty() {
+        blocks.push(Block::Note(
+            "No worker got as far as to describe its software.".to_owned(),
+        ));
+    } else {
+        blocks.push(Block::Table(software(&report.environments)));
+        blocks.extend(variables(&report.environments));
+    }
+    Section {
+        id: "environment",
+        title: "Machines and software",
+        blocks,
+    }
+}
+
+fn machines(machines: &[Machine]) -> Table {
+    let rows = machines
+        .iter()
+        .map(|m| {
+            let kind = match (m.simulated, m.virtual_machine) {
+                (true, _) => "simulated",
+                (false, true) => "virtual",
+                (false, false) => "real",
+            };
+            vec![
+                Cell::Text(m.machine.clone()),
+                Cell::Text(m.chip.clone()),
+                Cell::plain(m.cpu_cores.to_string()),
+                m.gpu_cores
+                    .map_or(Cell::Missing, |cores| Cell::plain(cores.to_string())),
+                Cell::plain(number::bytes(m.memory_bytes as f64)),
+                Cell::Text(m.hardware_model.clone()),
+                Cell::Text(format!("{} {}", m.os, m.os_version)),
+                Cell::Text(kind.to_owned()),
+            ]
+        })
+        .collect();
+    Table {
+        caption: "Machines of this run".to_owned(),
+        columns: vec![
+            Column::text("Machine"),
+            Column::text("Chip"),
+            Column::number("CPU cores", ""),
+            Column::number("GPU cores", ""),
+            Column::number("Memory", ""),
+            Column::text("Hardware"),
+            Column::text("System"),
+            Column::text("Kind"),
+        ],
+        rows,
+    }
+}
+
+fn software(environments: &[Environment]) -> Table {
+    let rows = environments
+        .iter()
+        .map(|e| {
+            let nax = match e.nax_built {
+                Some(true) => "built in",
+                Some(false) => "not built in",
+                None => "no metallib",
+            };
+            let power = match (e.power_source.as_deref(), e.low_power_mode) {
+                (None, _) => Cell::Missing,
+                (Some(source), Some(true)) => Cell::Text(format!("{source}, low-power mode")),
+                (Some(source), _) => Cell::Text(source.to_owned()),
+            };
+            let debug = if e.debug_build { " (debug build)" } else { "" };
+            vec![
+                Cell::Text(e.machine.clone()),
+                Cell::Text(format!("{} {} ({})", e.os, e.os_version, e.os_build)),
+                Cell::Text(e.mlx_version.clone()),
+                Cell::Text(
+                    [e.mlx_device.as_str(), &e.mlx_architecture]
+                        .join(" ")
+                        .trim()
+                        .to_owned(),
+                ),
+                Cell::Text(if e.blas.is_empty() {
+                    "–".to_owned()
+                } else {
+                    e.blas.clone()
+                }),
+                Cell::Text(nax.to_owned()),
+                Cell::Text(format!("{}{debug}", e.suite_version)),
+                Cell::Text(e.agent_version.clone()),
+                power,
+                Cell::plain(e.launches.to_string()),
+            ]
+        })
+        .collect();
+    Table {
+        caption: "Software of the launches, one row per distinct set of conditions".to_owned(),
+        columns: vec![
+            Column::text("Machine"),
+            Column::text("System (build)"),
+            Column::text("MLX"),
+            Column::text("Device"),
+            Column::text("BLAS"),
+            Column::text("Matrix kernels"),
+            Column::text("Worker"),
+            Column::text("Agent"),
+            Column::text("Power"),
+            Column::number("Launches", ""),
+        ],
+        rows,
+    }
+}
+
+/// MLX's environment variables, where any were set.
+fn variables(environments: &[Environment]) -> Option<Block> {
+    let mut lines: Vec<String> = environments
+        .iter()
+        .filter_map(|e| {
+            let variables: Vec<String> = e
+                .mlx_env
+                .as_object()?
+                .iter()
+                .map(|(name, value)| {
+                    format!(
+                        "{name}={}",
+                        value
+                            .as_str()
+                            .map_or_else(|| Value::to_string(value), str::to_owned)
+                    )
+                })
+                .collect();
+            (!variables.is_empty()).then(|| format!("{}: {}", e.machine, variables.join(" ")))
+        })
+        .collect();
+    lines.sort();
+    lines.dedup();
+    (!lines.is_empty()).then_some(Block::List(lines))
+}

@@ -1,0 +1,261 @@
+//! Prompt processing and token generation: rates, latencies, what a token costs in energy.
+
+use super::tables;
+use crate::number::Scale;
+use crate::render::document::{Block, Cell, Column, Section, Table};
+use crate::report::{Energy, Latency, Measurement, Report, Variant};
+
+const PREFILL: [(&str, &str); 6] = [
+    ("prefill_tps", "Prefill"),
+    ("prefill_tps_at_depth", "Prefill at depth"),
+    ("ttft_ms", "First token"),
+    ("ttft_cold_ms", "First token, cold"),
+    ("prefill_tps_mlxlm", "As mlx-lm counts"),
+    ("mem_peak_bytes", "Peak memory"),
+];
+const DECODE: [(&str, &str); 8] = [
+    ("decode_tps", "Decode"),
+    ("decode_tps_at_depth", "Decode at depth"),
+    ("itl_ms", "Between tokens"),
+    ("decode_tps_sync", "Waiting each token"),
+    ("decode_tps_mlxlm", "As mlx-lm counts"),
+    ("host_overhead_us", "Host per token"),
+    ("mem_peak_bytes", "Peak memory"),
+    ("kv_bytes", "Cache"),
+];
+
+pub fn section(report: &Report) -> Section {
+    let mut blocks = Vec::new();
+    blocks.extend(prefill(report));
+    blocks.extend(decode(report));
+    Section {
+        id: "inference",
+        title: "Inference",
+        blocks,
+    }
+}
+
+fn prefill(report: &Report) -> Vec<Block> {
+    let mut blocks = vec![Block::Heading("Prefill".to_owned())];
+    let measured: Vec<&Measurement> = report
+        .measurements
+        .iter()
+        .filter(|m| m.suite == "prefill")
+        .collect();
+    if measured.is_empty() {
+        blocks.push(Block::Note(
+            "Prefill was not measured: the plan has no suite `prefill`, or none of its launches \
+             counted."
+                .to_owned(),
+        ));
+        return blocks;
+    }
+    let rates = of_metrics(&measured, &["prefill_tps"]);
+    let by_length = tables::lines(
+        report,
+        &rates,
+        "prompt",
+        "prompt length, tokens",
+        "Prefill rate by prompt length (higher is better)",
+    );
+    match by_length {
+        Some(chart) => blocks.push(Block::Chart(chart)),
+        None if rates.is_empty() => {}
+        None => {
+            let title = "Prefill rate (longer is better)";
+            blocks.push(Block::Chart(tables::bars(report, &rates, title)));
+        }
+    }
+    blocks.push(Block::Table(tables::measured(
+        report,
+        &measured,
+        "Prefill: all prompt tokens but the last into the cache, and the time to the first token",
+        &PREFILL,
+    )));
+    blocks
+}
+
+fn decode(report: &Report) -> Vec<Block> {
+    let mut blocks = vec![Block::Heading("Decode".to_owned())];
+    let measured: Vec<&Measurement> = report
+        .measurements
+        .iter()
+        .filter(|m| m.suite == "decode")
+        .collect();
+    if measured.is_empty() {
+        blocks.push(Block::Note(
+            "Decoding was not measured: the plan has no suite `decode`, or none of its launches \
+             counted."
+                .to_owned(),
+        ));
+        return blocks;
+    }
+    let shallow = of_metrics(&measured, &["decode_tps"]);
+    if !shallow.is_empty() {
+        let title = "Decode rate (longer is better)";
+        blocks.push(Block::Chart(tables::bars(report, &shallow, title)));
+    }
+    let by_depth = tables::lines(
+        report,
+        &of_metrics(&measured, &["decode_tps", "decode_tps_at_depth"]),
+        "depth",
+        "tokens in the cache when decoding starts",
+        "Decode rate by depth (higher is better)",
+    );
+    blocks.extend(by_depth.map(Block::Chart));
+    blocks.push(Block::Table(tables::measured(
+        report,
+        &measured,
+        "Decode: one token after another, pipelined, and with a wait after each",
+        &DECODE,
+    )));
+    blocks.push(latency(report));
+    blocks.push(energy(report));
+    blocks
+}
+
+fn of_metrics<'a>(measured: &[&'a Measurement], metrics: &[&str]) -> Vec<&'a Measurement> {
+    measured
+        .iter()
+        .filter(|m| metrics.contains(&m.metric.as_str()))
+        .copied()
+        .collect()
+}
+
+fn latency(report: &Report) -> Block {
+    if report.latencies.is_empty() {
+        return Block::Note(
+            "No percentiles of the time between tokens: no launch decoded with a wait after each \
+             token."
+                .to_owned(),
+        );
+    }
+    let largest = report.latencies.iter().map(|latency| latency.max_ms);
+    let scale = Scale::fitting("ms", largest);
+    let percentile =
+        |value: Option<f64>| value.map_or(Cell::Missing, |value| Cell::plain(scale.value(value)));
+    let rows = report
+        .latencies
+        .iter()
+        .map(|latency| {
+            let Latency {
+                machine,
+                case_key,
+                gaps,
+                p50_ms,
+                p90_ms,
+                p95_ms,
+                p99_ms,
+                max_ms,
+                ..
+            } = latency;
+            vec![
+                Cell::Text(machine.clone()),
+                Cell::Text(variant(&latency.model, latency.dtype.as_deref())),
+                Cell::Text(case_key.words()),
+                percentile(*p50_ms),
+                percentile(*p90_ms),
+                percentile(*p95_ms),
+                percentile(*p99_ms),
+                percentile(Some(*max_ms)),
+                Cell::plain(gaps.to_string()),
+            ]
+        })
+        .collect();
+    let unit = scale.unit.as_str();
+    Block::Table(Table {
+        caption: "Time between tokens with a wait after each; a percentile p needs 20 / (1 − p) \
+                  of them and is left out below (tokens of one launch are not independent: \
+                  indicative)"
+            .to_owned(),
+        columns: vec![
+            Column::text("Machine"),
+            Column::text("Model"),
+            Column::text("Case"),
+            Column::number("Median", unit),
+            Column::number("90 %", unit),
+            Column::number("95 %", unit),
+            Column::number("99 %", unit),
+            Column::number("Longest", unit),
+            Column::number("n", "gaps"),
+        ],
+        rows,
+    })
+}
+
+fn energy(report: &Report) -> Block {
+    let measured: Vec<&Energy> = report
+        .energies
+        .iter()
+        .filter(|e| e.energy_j_per_token.is_some())
+        .collect();
+    if measured.is_empty() {
+        let why = report
+            .energies
+            .iter()
+            .map(|e| e.reason.as_str())
+            .find(|why| !why.is_empty());
+        return Block::Note(format!(
+            "No energy per token: {}.",
+            why.unwrap_or("no power sensor could be read on these machines")
+        ));
+    }
+    let rows = measured
+        .iter()
+        .map(|e| {
+            let number = |estimate: &Option<crate::stats::Estimate>| match estimate {
+                None => Cell::Missing,
+                Some(estimate) => {
+                    let (value, interval) = Scale::fitting("", []).estimate(estimate);
+                    Cell::Number(crate::render::document::Number {
+                        value,
+                        interval,
+                        n: Some(estimate.launches),
+                        doubt: None,
+                    })
+                }
+            };
+            vec![
+                Cell::Text(e.machine.clone()),
+                Cell::Text(e.suite.clone()),
+                Cell::Text(variant(&e.model, e.dtype.as_deref())),
+                Cell::Text(e.case_key.words()),
+                Cell::Text(sensor_words(&e.sensor).to_owned()),
+                number(&e.mean_w),
+                number(&e.energy_j_per_token),
+            ]
+        })
+        .collect();
+    Block::Table(Table {
+        caption: "Power and energy of the measured iterations, idle power included".to_owned(),
+        columns: vec![
+            Column::text("Machine"),
+            Column::text("Suite"),
+            Column::text("Model"),
+            Column::text("Case"),
+            Column::text("Of"),
+            Column::number("Mean power", "W"),
+            Column::number("Energy", "J/tok"),
+        ],
+        rows,
+    })
+}
+
+fn sensor_words(sensor: &str) -> &str {
+    match sensor {
+        "gpu_power_w" => "GPU",
+        "cpu_power_w" => "CPU",
+        "sys_power_w" => "whole system",
+        other => other,
+    }
+}
+
+fn variant(model: &str, dtype: Option<&str>) -> String {
+    let variant = Variant {
+        model: model.to_owned(),
+        dtype: dtype.map(str::to_owned),
+        quantisation: None,
+        digest: None,
+    };
+    variant.to_string()
+}

@@ -1,0 +1,101 @@
+//! How the numbers came about, with the settings that this run really had.
+
+use serde_json::Value;
+
+use super::summary::timestamp;
+use crate::render::document::{Block, Cell, Column, Section, Table};
+use crate::report::Report;
+use crate::stats;
+
+pub fn section(report: &Report) -> Section {
+    let mut blocks = vec![Block::List(rules())];
+    if let Some(protocol) = report
+        .run
+        .protocol
+        .as_object()
+        .filter(|map| !map.is_empty())
+    {
+        let rows = protocol
+            .iter()
+            .map(|(name, value)| {
+                let value = match value {
+                    Value::String(text) => text.clone(),
+                    other => other.to_string(),
+                };
+                vec![Cell::Code(name.clone()), Cell::Code(value)]
+            })
+            .collect();
+        blocks.push(Block::Table(Table {
+            caption: "The plan's protocol".to_owned(),
+            columns: vec![Column::text("Setting"), Column::text("Value")],
+            rows,
+        }));
+    }
+    let shown: Vec<Vec<Cell>> = report
+        .metrics
+        .iter()
+        .filter(|facts| report.measurements.iter().any(|m| m.metric == facts.metric))
+        .map(|facts| {
+            vec![
+                Cell::Code(facts.metric.clone()),
+                Cell::Text(facts.unit.clone()),
+                Cell::Text(facts.description.clone()),
+            ]
+        })
+        .collect();
+    if !shown.is_empty() {
+        blocks.push(Block::Table(Table {
+            caption: "What was measured".to_owned(),
+            columns: vec![
+                Column::text("Metric"),
+                Column::text("Unit"),
+                Column::text("Definition"),
+            ],
+            rows: shown,
+        }));
+    }
+    let run = &report.run;
+    blocks.push(Block::Text(format!(
+        "Plan file {} (SHA-256 {}), run {}; report made {}.",
+        run.plan_file,
+        run.plan_sha256,
+        run.run_id,
+        timestamp(report.generated_at)
+    )));
+    Section {
+        id: "methodology",
+        title: "Methodology",
+        blocks,
+    }
+}
+
+fn rules() -> Vec<String> {
+    vec![
+        "A launch is one fresh process for one case; its value is the median of its measured \
+         iterations. Warm-up iterations are kept and not used."
+            .to_owned(),
+        format!(
+            "An estimate is the geometric mean over launches. Its 95 % interval is a t interval on \
+             the logs of the launches' values; from {} launches on, headline metrics have a \
+             hierarchical bootstrap ({} resamples, seed {:#x}). Iterations are never pooled. n is \
+             the number of launches.",
+            stats::BOOTSTRAP_LAUNCHES,
+            stats::RESAMPLES,
+            stats::SEED
+        ),
+        format!(
+            "A comparison is the ratio of two estimates with Welch's interval on logs. Faster, \
+             slower and equivalent are said only when the whole interval lies beyond or within a \
+             margin of {:.0} %, and faster and slower only when Welch's p stays below 0.05 after \
+             Holm's correction over all pairs of this report; anything else is inconclusive.",
+            stats::MARGIN * 100.0
+        ),
+        "Machines are compared only where weights, quantisation, MLX, worker, agent, device, \
+         matrix kernels, BLAS, MLX variables and the system's major version are equal."
+            .to_owned(),
+        "Nothing is dropped: outliers (modified z-score above 3.5) and doubtful results stay in, \
+         marked. Invalid results enter no comparison and no geometric mean."
+            .to_owned(),
+        "1 GB is 1,000,000,000 bytes.".to_owned(),
+    ]
+}

@@ -1,0 +1,197 @@
+//! The tables and charts that several sections share: rows of cases, columns of metrics.
+
+use std::collections::HashMap;
+
+use crate::number::Scale;
+use crate::render::document::{Cell, Chart, Column, Plot, Point, Series, Table};
+use crate::report::{CaseKey, Measurement, Report, Variant};
+
+/// More bars than these tell nobody anything; the table has them all.
+const MOST_CATEGORIES: usize = 40;
+/// As many lines as a reader can tell apart.
+const MOST_LINES: usize = 8;
+
+/// One row per model, case and machine; one column per metric that some row has.
+pub fn measured(
+    report: &Report,
+    measurements: &[&Measurement],
+    caption: &str,
+    metrics: &[(&str, &str)],
+) -> Table {
+    let mut rows: Vec<RowKey<'_>> = Vec::new();
+    let mut cells: HashMap<(RowKey<'_>, &str), &Measurement> = HashMap::new();
+    for m in measurements {
+        if !metrics.iter().any(|(metric, _)| *metric == m.metric) {
+            continue;
+        }
+        let key = RowKey {
+            variant: &m.variant,
+            case_key: &m.case_key,
+            machine: &m.machine,
+        };
+        if cells.insert((key, &m.metric), m).is_none() && rows.last() != Some(&key) {
+            rows.push(key);
+        }
+    }
+    rows.dedup();
+    let several_machines = report.machines.len() > 1;
+    let several_cases = rows.iter().any(|row| row.case_key != rows[0].case_key);
+
+    let mut columns = vec![Column::text("Model"), Column::text("Precision")];
+    if several_cases {
+        columns.push(Column::text("Case"));
+    }
+    if several_machines {
+        columns.push(Column::text("Machine"));
+    }
+    let mut shown: Vec<(&str, Scale)> = Vec::new();
+    for (metric, title) in metrics {
+        let of_metric: Vec<&Measurement> = measurements
+            .iter()
+            .filter(|m| m.metric == *metric)
+            .copied()
+            .collect();
+        let Some(first) = of_metric.first() else {
+            continue;
+        };
+        let scale = Scale::fitting(&first.unit, of_metric.iter().map(|m| m.estimate.value));
+        columns.push(Column::number(title, &scale.unit));
+        shown.push((metric, scale));
+    }
+    let rows =
+        rows.into_iter()
+            .map(|key| {
+                let mut row = vec![
+                    Cell::Text(key.variant.model.clone()),
+                    Cell::Text(key.variant.precision()),
+                ];
+                if several_cases {
+                    row.push(Cell::Text(key.case_key.words()));
+                }
+                if several_machines {
+                    row.push(Cell::Text(key.machine.to_owned()));
+                }
+                row.extend(shown.iter().map(|(metric, scale)| {
+                    Cell::measured(cells.get(&(key, *metric)).copied(), scale)
+                }));
+                row
+            })
+            .collect();
+    Table {
+        caption: caption.to_owned(),
+        columns,
+        rows,
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+struct RowKey<'a> {
+    variant: &'a Variant,
+    case_key: &'a CaseKey,
+    machine: &'a str,
+}
+
+/// Bars by model (and case, where there are several), one series per machine.
+pub fn bars(report: &Report, measurements: &[&Measurement], title: &str) -> Chart {
+    let several_cases = measurements
+        .iter()
+        .any(|m| m.case_key != measurements[0].case_key);
+    let label = |m: &Measurement| {
+        if several_cases {
+            format!("{}\n{}", m.variant, m.case_key.words())
+        } else {
+            m.variant.to_string()
+        }
+    };
+    let mut categories: Vec<String> = Vec::new();
+    for m in measurements {
+        let label = label(m);
+        if !categories.contains(&label) {
+            categories.push(label);
+        }
+    }
+    categories.truncate(MOST_CATEGORIES);
+    let scale = scale_of(measurements);
+    let series = report
+        .machines
+        .iter()
+        .filter(|machine| measurements.iter().any(|m| m.machine == machine.machine))
+        .map(|machine| {
+            let points = categories
+                .iter()
+                .map(|category| {
+                    let found = measurements
+                        .iter()
+                        .find(|m| m.machine == machine.machine && label(m) == *category);
+                    found.map(|m| Point::of(m, &scale))
+                })
+                .collect();
+            Series {
+                name: format!("{} ({})", machine.machine, machine.chip),
+                points,
+            }
+        })
+        .collect();
+    Chart {
+        title: title.to_owned(),
+        unit: scale.unit,
+        plot: Plot::Bars { categories, series },
+    }
+}
+
+/// Lines over a numeric parameter of the cases, one per model and machine; None with fewer than two
+/// values of it.
+pub fn lines(
+    report: &Report,
+    measurements: &[&Measurement],
+    parameter: &str,
+    x_title: &str,
+    title: &str,
+) -> Option<Chart> {
+    let x_of = |m: &Measurement| m.case_key.number(parameter);
+    let first = x_of(measurements.first()?)?;
+    measurements
+        .iter()
+        .find(|m| x_of(m).is_some_and(|x| x != first))?;
+    let several_machines = report.machines.len() > 1;
+    let scale = scale_of(measurements);
+    let mut series: Vec<Series<(f64, Point)>> = Vec::new();
+    for m in measurements {
+        let Some(x) = x_of(m) else { continue };
+        let name = if several_machines {
+            format!("{} on {}", m.variant, m.machine)
+        } else {
+            m.variant.to_string()
+        };
+        let point = (x as f64, Point::of(m, &scale));
+        match series.iter_mut().find(|series| series.name == name) {
+            Some(series)
+                if series
+                    .points
+                    .iter()
+                    .any(|(at, _)| at.total_cmp(&point.0).is_eq()) => {}
+            Some(series) => series.points.push(point),
+            None => series.push(Series {
+                name,
+                points: vec![point],
+            }),
+        }
+    }
+    for series in &mut series {
+        series.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+    }
+    series.truncate(MOST_LINES);
+    Some(Chart {
+        title: title.to_owned(),
+        unit: scale.unit,
+        plot: Plot::Lines {
+            x_title: x_title.to_owned(),
+            series,
+        },
+    })
+}
+
+fn scale_of(measurements: &[&Measurement]) -> Scale {
+    let unit = measurements.first().map_or("", |m| m.unit.as_str());
+    Scale::fitting(unit, measurements.iter().map(|m| m.estimate.value))
+}

@@ -1,0 +1,119 @@
+//! A few lines for a terminal, when a run has ended: the headline numbers and what to beware of.
+
+use std::fmt::Write as _;
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+
+use super::document::Doubt;
+use crate::number::{self, Scale};
+use crate::report::{CaseKey, FindingKind, Measurement, Report, Variant};
+
+const COLUMNS: [(&str, &str, &str); 5] = [
+    ("load", "load_warm_ms", "Load"),
+    ("prefill", "prefill_tps", "Prefill"),
+    ("prefill", "ttft_ms", "First token"),
+    ("decode", "decode_tps", "Decode"),
+    ("load", "mem_weights_bytes", "Weights"),
+];
+
+/// The table of results, and cautions below it.
+pub fn terminal_summary(report: &Report) -> String {
+    let mut rows: Vec<(&str, &Variant)> = Vec::new();
+    for m in &report.measurements {
+        if COLUMNS
+            .iter()
+            .any(|(suite, metric, _)| m.suite == *suite && m.metric == *metric)
+            && !rows.contains(&(m.machine.as_str(), &m.variant))
+        {
+            rows.push((&m.machine, &m.variant));
+        }
+    }
+    let shown: Vec<_> = COLUMNS
+        .iter()
+        .filter_map(|(suite, metric, title)| {
+            let measured: Vec<&Measurement> = report.of(suite, metric).collect();
+            let first = measured.first()?;
+            let scale = Scale::fitting(&first.unit, measured.iter().map(|m| m.estimate.value));
+            Some((representative(&measured), measured, scale, *title))
+        })
+        .collect();
+
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    let mut header = vec!["Machine".to_owned(), "Model".to_owned()];
+    header.extend(shown.iter().map(|(case, _, scale, title)| {
+        let case = case
+            .as_ref()
+            .map(|case| format!("\n{}", case.replace(", ", "\n")))
+            .unwrap_or_default();
+        format!("{title}, {}{case}", scale.unit)
+    }));
+    table.set_header(header);
+    for (machine, variant) in rows {
+        let mut row = vec![machine.to_owned(), variant.to_string()];
+        row.extend(shown.iter().map(|(case, measured, scale, _)| {
+            let found = measured.iter().find(|m| {
+                m.machine == machine
+                    && m.variant == *variant
+                    && case.as_ref().is_none_or(|case| m.case_key.words() == *case)
+            });
+            found.map_or("–".to_owned(), |m| cell(m, scale))
+        }));
+        table.add_row(row);
+    }
+    for column in 2..2 + shown.len() {
+        if let Some(column) = table.column_mut(column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+
+    let mut out = String::new();
+    if shown.is_empty() {
+        out += "No launch counted, so there are no results.\n";
+    } else {
+        _ = writeln!(out, "{table}");
+        out += "Estimate ± half of its 95 % interval over launches.\n";
+    }
+    for finding in report
+        .findings
+        .iter()
+        .filter(|f| f.kind == FindingKind::Caution)
+    {
+        _ = writeln!(out, "caution: {}", finding.text);
+    }
+    out
+}
+
+/// Of several cases, the largest that has most rows: one number must stand for all.
+fn representative(measured: &[&Measurement]) -> Option<String> {
+    let mut cases: Vec<&CaseKey> = measured.iter().map(|m| &m.case_key).collect();
+    cases.sort();
+    cases.dedup();
+    if cases.len() < 2 {
+        return None;
+    }
+    let count = |case: &CaseKey| measured.iter().filter(|m| m.case_key == *case).count();
+    cases
+        .into_iter()
+        .max_by_key(|case| count(case))
+        .map(CaseKey::words)
+}
+
+fn cell(m: &Measurement, scale: &Scale) -> String {
+    let mark = Doubt::of(m)
+        .map(|doubt| format!(" {}", doubt.mark()))
+        .unwrap_or_default();
+    let value = scale.value(m.estimate.value);
+    let spread = m
+        .estimate
+        .interval
+        .filter(|_| m.estimate.value != 0.0)
+        .map(|interval| {
+            format!(
+                " ± {}",
+                number::percent((interval.high - interval.low) / 2.0 / m.estimate.value)
+            )
+        });
+    format!("{value}{}{mark}", spread.unwrap_or_default())
+}

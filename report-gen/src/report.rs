@@ -1,0 +1,448 @@
+//! The report as data: everything that a renderer shows, computed once. JSON is this, written out.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::stats::{Estimate, Ratio, Verdict};
+
+/// Version of the JSON's shape; it grows when a reader of the old shape would be misled.
+pub const FORMAT_VERSION: u32 = 1;
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    pub format_version: u32,
+    #[serde(with = "time::serde::rfc3339")]
+    pub generated_at: OffsetDateTime,
+    pub run: Run,
+    pub findings: Vec<Finding>,
+    pub machines: Vec<Machine>,
+    pub environments: Vec<Environment>,
+    pub models: Vec<Model>,
+    pub measurements: Vec<Measurement>,
+    pub latencies: Vec<Latency>,
+    pub energies: Vec<Energy>,
+    pub comparison: Comparison,
+    pub doubts: Vec<Doubt>,
+    pub coverage: Vec<Coverage>,
+    pub metrics: Vec<MetricFacts>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Run {
+    pub run_id: Uuid,
+    pub plan: String,
+    pub plan_file: String,
+    pub plan_sha256: String,
+    /// `measured`, `simulated` or `imported`.
+    pub label: String,
+    pub state: String,
+    #[serde(with = "time::serde::rfc3339")]
+    pub submitted_at: OffsetDateTime,
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub ended_at: Option<OffsetDateTime>,
+    pub duration_s: f64,
+    pub jobs: i64,
+    pub jobs_succeeded: i64,
+    pub jobs_unfinished: i64,
+    /// Metrics that the plan puts first.
+    pub headline: Vec<String>,
+    pub protocol: Value,
+}
+
+/// One computed sentence.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    pub kind: FindingKind,
+    pub text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    Result,
+    /// Something that the reader should know before he trusts a number.
+    Caution,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Machine {
+    pub machine: String,
+    pub chip: String,
+    pub gpu_cores: Option<i32>,
+    pub cpu_cores: i32,
+    pub memory_bytes: i64,
+    pub hardware_model: String,
+    pub os: String,
+    pub os_version: String,
+    pub virtual_machine: bool,
+    pub simulated: bool,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Environment {
+    pub machine: String,
+    pub launches: i64,
+    pub os: String,
+    pub os_version: String,
+    pub os_build: String,
+    pub kernel: String,
+    pub agent_version: String,
+    pub suite_version: String,
+    pub mlx_version: String,
+    pub mlx_device: String,
+    pub mlx_architecture: String,
+    pub blas: String,
+    pub debug_build: bool,
+    pub nax_built: Option<bool>,
+    pub mlx_env: Value,
+    pub power_source: Option<String>,
+    pub low_power_mode: Option<bool>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Model {
+    pub variant: Variant,
+    pub model_source: String,
+    pub model_type: String,
+    pub parameters: i64,
+    pub weight_bytes: i64,
+    pub decode_bytes: i64,
+    pub kv_bytes_per_token: i64,
+    pub synthetic: bool,
+}
+
+/// A model in one precision.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Variant {
+    pub model: String,
+    pub dtype: Option<String>,
+    /// `none`, or such as `affine 4-bit g64`; None where no launch got as far as to know.
+    pub quantisation: Option<String>,
+    pub digest: Option<String>,
+}
+
+impl Variant {
+    /// The precision in words: the quantisation where there is one, else the type.
+    pub fn precision(&self) -> String {
+        match (self.quantisation.as_deref(), &self.dtype) {
+            (None | Some("none" | ""), Some(dtype)) => dtype.clone(),
+            (None | Some("none" | ""), None) => "as stored".to_owned(),
+            (Some(quantisation), Some(dtype)) => format!("{quantisation}, {dtype}"),
+            (Some(quantisation), None) => quantisation.to_owned(),
+        }
+    }
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({})", self.model, self.precision())
+    }
+}
+
+/// A case key with its parameters, ordered as people count.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(from = "String", into = "String")]
+pub struct CaseKey(String);
+
+impl From<String> for CaseKey {
+    fn from(key: String) -> Self {
+        Self(key)
+    }
+}
+
+impl From<CaseKey> for String {
+    fn from(key: CaseKey) -> Self {
+        key.0
+    }
+}
+
+impl CaseKey {
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    pub fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.0.split(',').filter_map(|part| part.split_once('='))
+    }
+
+    pub fn text(&self, name: &str) -> Option<&str> {
+        self.parameters()
+            .find(|(found, _)| *found == name)
+            .map(|(_, value)| value)
+    }
+
+    pub fn number(&self, name: &str) -> Option<u64> {
+        self.text(name)?.parse().ok()
+    }
+
+    /// The parameters in words.
+    pub fn words(&self) -> String {
+        let words: Vec<String> = self
+            .parameters()
+            .map(|(name, value)| format!("{name} {value}"))
+            .collect();
+        if words.is_empty() {
+            self.0.clone()
+        } else {
+            words.join(", ")
+        }
+    }
+}
+
+impl Ord for CaseKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let place = |key: &Self| -> Vec<(String, u64, String)> {
+            key.parameters()
+                .map(|(name, value)| (name.into(), value.parse().unwrap_or(0), value.into()))
+                .collect()
+        };
+        place(self)
+            .cmp(&place(other))
+            .then_with(|| self.0.cmp(&other.0))
+    }
+}
+
+impl PartialOrd for CaseKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Direction {
+    Higher,
+    Lower,
+    Neutral,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("unknown direction `{0}` of a metric")]
+pub struct UnknownDirection(String);
+
+impl FromStr for Direction {
+    type Err = UnknownDirection;
+
+    fn from_str(text: &str) -> Result<Self, UnknownDirection> {
+        match text {
+            "higher" => Ok(Self::Higher),
+            "lower" => Ok(Self::Lower),
+            "neutral" => Ok(Self::Neutral),
+            other => Err(UnknownDirection(other.to_owned())),
+        }
+    }
+}
+
+/// One metric of one case on one machine, over its launches.
+#[derive(Clone, Debug, Serialize)]
+pub struct Measurement {
+    pub machine: String,
+    pub suite: String,
+    pub variant: Variant,
+    pub case_key: CaseKey,
+    pub metric: String,
+    pub unit: String,
+    pub direction: Direction,
+    pub estimate: Estimate,
+    pub iterations: i64,
+    pub min: f64,
+    pub max: f64,
+    /// Standard deviation over mean of the launch medians; None with one launch or a mean of zero.
+    pub cv: Option<f64>,
+    pub valid: bool,
+    pub tainted: bool,
+    pub reasons: Vec<String>,
+    pub launches: Vec<LaunchPoint>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct LaunchPoint {
+    pub launch: i32,
+    pub median: f64,
+    /// More than 3.5 modified z-scores from the launches' median.
+    pub outlier: bool,
+}
+
+/// Percentiles of the time between tokens; None where there are too few for one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Latency {
+    pub machine: String,
+    pub model: String,
+    pub dtype: Option<String>,
+    pub case_key: CaseKey,
+    pub gaps: i32,
+    pub p50_ms: Option<f64>,
+    pub p90_ms: Option<f64>,
+    pub p95_ms: Option<f64>,
+    pub p99_ms: Option<f64>,
+    pub max_ms: f64,
+}
+
+/// Energy by one power sensor over the launches of a case.
+#[derive(Clone, Debug, Serialize)]
+pub struct Energy {
+    pub machine: String,
+    pub suite: String,
+    pub model: String,
+    pub dtype: Option<String>,
+    pub case_key: CaseKey,
+    pub sensor: String,
+    pub mean_w: Option<Estimate>,
+    pub energy_j_per_token: Option<Estimate>,
+    /// Why there is no number, where there is none.
+    pub reason: String,
+}
+
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Comparison {
+    /// The machine that the others are judged against; None with fewer than two.
+    pub baseline: Option<String>,
+    pub scores: Vec<Score>,
+    pub pairs: Vec<Pair>,
+}
+
+/// Geometric mean of a metric over the cases that every machine measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Score {
+    pub machine: String,
+    pub metric: String,
+    pub unit: String,
+    pub direction: Direction,
+    pub cases: usize,
+    pub geometric_mean: Ratio,
+    /// Over the baseline's; None for the baseline itself and where nothing may be compared.
+    pub ratio: Option<Ratio>,
+    pub ratio_cases: usize,
+    pub verdict: Option<Verdict>,
+}
+
+/// One case on a machine against the same case on the baseline.
+#[derive(Clone, Debug, Serialize)]
+pub struct Pair {
+    pub machine: String,
+    pub suite: String,
+    pub variant: Variant,
+    pub case_key: CaseKey,
+    pub metric: String,
+    pub direction: Direction,
+    /// None where something differs that must not.
+    pub ratio: Option<Ratio>,
+    /// Welch's p after Holm's correction over all pairs of the report.
+    pub p_holm: Option<f64>,
+    /// Mann-Whitney's p, uncorrected.
+    pub p_rank: Option<f64>,
+    pub verdict: Option<Verdict>,
+    pub differences: Vec<String>,
+    pub tainted: bool,
+}
+
+/// A reason code raised on one machine and suite.
+#[derive(Clone, Debug, Serialize)]
+pub struct Doubt {
+    pub machine: String,
+    pub suite: String,
+    pub reason: String,
+    /// `invalid` or `tainted`.
+    pub severity: String,
+    pub description: String,
+    pub launches: i64,
+    pub of_launches: i64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct Coverage {
+    pub machine: String,
+    /// None for a machine that the plan left out.
+    pub suite: Option<String>,
+    pub model: Option<String>,
+    pub dtype: Option<String>,
+    pub state: String,
+    pub reason: String,
+    pub launches_total: i32,
+    pub launches_counted: i64,
+    pub launches_failed: i64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+pub struct MetricFacts {
+    pub metric: String,
+    pub unit: String,
+    pub direction: Direction,
+    pub description: String,
+}
+
+impl Report {
+    /// The measurements of a suite's metric, in order of machine, model and case.
+    pub fn of<'a>(
+        &'a self,
+        suite: &'a str,
+        metric: &'a str,
+    ) -> impl Iterator<Item = &'a Measurement> {
+        self.measurements
+            .iter()
+            .filter(move |m| m.suite == suite && m.metric == metric)
+    }
+
+    /// Another metric of the same case on the same machine.
+    pub fn beside(&self, measurement: &Measurement, metric: &str) -> Option<&Measurement> {
+        self.measurements.iter().find(|m| {
+            m.metric == metric
+                && m.machine == measurement.machine
+                && m.suite == measurement.suite
+                && m.variant == measurement.variant
+                && m.case_key == measurement.case_key
+        })
+    }
+
+    pub fn metric(&self, name: &str) -> Option<&MetricFacts> {
+        self.metrics.iter().find(|m| m.metric == name)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cases_are_ordered_as_people_count() {
+        let mut keys: Vec<CaseKey> = [
+            "new=128,depth=2048",
+            "new=128,depth=512",
+            "new=16,depth=512",
+        ]
+        .map(|key| CaseKey::from(key.to_owned()))
+        .into();
+        keys.sort();
+        let keys: Vec<&str> = keys.iter().map(CaseKey::as_str).collect();
+        assert_eq!(
+            keys,
+            [
+                "new=16,depth=512",
+                "new=128,depth=512",
+                "new=128,depth=2048"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_precision_is_the_quantisation_where_there_is_one() {
+        let variant = |quantisation: Option<&str>, dtype: Option<&str>| Variant {
+            model: "m".into(),
+            dtype: dtype.map(Into::into),
+            quantisation: quantisation.map(Into::into),
+            digest: None,
+        };
+        assert_eq!(variant(Some("none"), Some("bf16")).precision(), "bf16");
+        assert_eq!(
+            variant(Some("affine 4-bit g64"), Some("bf16")).precision(),
+            "affine 4-bit g64, bf16"
+        );
+        assert_eq!(variant(None, None).precision(), "as stored");
+    }
+}

@@ -1,0 +1,24 @@
+//! The statistics of `docs/measurement.md` 8 C, as plain functions over plain numbers.
+//!
+//! The unit of every interval is the launch (one fresh process), never the iteration: iterations of
+//! one process share its accidents, and pooling them makes an interval of 95 % cover half the time.
+//! The numbers in the tests come from scipy.
+
+mod interval;
+mod location;
+
+mod bootstrap;
+mod rank;
+mod verdict;
+
+pub use bootstrap::{RESAMPLES, SEED, bootstrap_location, bootstrap_ratio};
+pub use interval::{
+    Estimate, Interval, Method, Ratio, combine_ratios, estimate, paired_ratio, t_quantile_975,
+    welch_ratio,
+};
+pub use location::{Percentile, geometric_mean, mad_outliers, mean, median, percentile, sd};
+pub use rank::{holm, mann_whitney};
+pub use verdict::{MARGIN, Verdict, verdict};
+
+/// From so many launches on, the bootstrap takes the t interval's place (P26).
+pub const BOOTSTRAP_LAUNCHES: usize = 10;

@@ -1,0 +1,350 @@
+//! The views and the report over a real Postgres, against what scipy made of the same samples.
+
+use report_gen::query::Error;
+use report_gen::report::Measurement;
+use report_gen::stats::{self, Method, Verdict};
+use report_gen::{Format, Report, RunChoice, render_run, report_of};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, PgPool, Row};
+use uuid::Uuid;
+
+use crate::postgres::{Database, build_views, read, repository};
+
+fn expected() -> Value {
+    serde_json::from_str(&read(&repository(
+        "report-gen/tests/fixtures/expected.json",
+    )))
+    .unwrap()
+}
+
+async fn rows(pool: &PgPool, query: &str) -> Vec<Value> {
+    let query = format!("select to_jsonb(found) as found from ({query}) as found");
+    let rows = sqlx::query(AssertSqlSafe(query))
+        .fetch_all(pool)
+        .await
+        .unwrap();
+    rows.iter().map(|row| row.get("found")).collect()
+}
+
+fn close(got: &Value, want: &Value, what: &str) {
+    let (got, want) = (got.as_f64().unwrap(), want.as_f64().unwrap());
+    assert!(
+        (got - want).abs() <= 1e-7 * want.abs().max(1e-6),
+        "{what}: {got} is not {want}"
+    );
+}
+
+fn find<'a>(rows: &'a [Value], like: &Value, keys: &[&str]) -> &'a Value {
+    rows.iter()
+        .find(|row| keys.iter().all(|key| row[key] == like[key]))
+        .unwrap_or_else(|| panic!("no row like {like}"))
+}
+
+const CASE: [&str; 6] = ["machine", "model", "dtype", "suite", "case_key", "metric"];
+
+#[tokio::test]
+async fn views_and_report_equal_scipy() {
+    let database = Database::start();
+    let _owner = database.with_fleet("fleet").await;
+    let pool = database.reader("fleet").await;
+    let expected = expected();
+    let run = expected["run"].as_str().unwrap();
+
+    quantiles(&pool, &expected["t"]).await;
+    summaries(&pool, run, &expected["summaries"]).await;
+    comparisons(&pool, run, &expected["comparisons"]).await;
+    regression(&pool, &expected["regression"]).await;
+    doubts_and_gaps(&pool, run).await;
+
+    let report = report_of(&pool, &run.parse().unwrap()).await.unwrap();
+    report_equals(&report, &expected);
+    pool.close().await;
+}
+
+async fn quantiles(pool: &PgPool, expected: &Value) {
+    for pair in expected.as_array().unwrap() {
+        let df = pair[0].as_f64().unwrap();
+        let got = rows(pool, &format!("select report.t_quantile_975({df}) as t")).await;
+        close(&got[0]["t"], &pair[1], &format!("t at {df}"));
+        close(
+            &stats::t_quantile_975(df).into(),
+            &got[0]["t"],
+            &format!("Rust's t at {df}"),
+        );
+    }
+    let below = rows(pool, "select report.t_quantile_975(0) as t").await;
+    assert!(below[0]["t"].is_null());
+}
+
+async fn summaries(pool: &PgPool, run: &str, expected: &Value) {
+    let got = rows(
+        pool,
+        &format!("select * from report.case_summary where run_id = '{run}'"),
+    )
+    .await;
+    let expected = expected.as_array().unwrap();
+    assert_eq!(
+        got.len(),
+        expected.len(),
+        "the late launch's sample must not make a row"
+    );
+    for want in expected {
+        let row = find(&got, want, &CASE);
+        for column in ["estimate", "ci_low", "ci_high", "cv", "launches"] {
+            close(&row[column], &want[column], &format!("{column} of {want}"));
+        }
+        let cold = want["machine"] == "mini"
+            && want["model"] == "qwen3-0.6b"
+            && want["case_key"] == "regime=cold";
+        assert_eq!(row["valid"], !cold, "{want}");
+        let hot = want["machine"] == "air" && want["suite"] == "decode";
+        assert_eq!(row["tainted"], hot, "{want}");
+    }
+}
+
+async fn comparisons(pool: &PgPool, run: &str, expected: &Value) {
+    let got = rows(
+        pool,
+        &format!("select * from report.comparison where run_id = '{run}' and baseline = 'mini'"),
+    )
+    .await;
+    for want in expected.as_array().unwrap() {
+        let row = find(&got, want, &CASE);
+        if row["differences"] != Value::Array(vec![]) {
+            assert_eq!(
+                row["differences"],
+                serde_json::json!(["baseline_invalid"]),
+                "{want}"
+            );
+            assert!(row["ratio"].is_null() && row["verdict"].is_null());
+            continue;
+        }
+        for column in ["ratio", "ci_low", "ci_high"] {
+            close(&row[column], &want[column], &format!("{column} of {want}"));
+        }
+    }
+    let other_system: Vec<&Value> = got.iter().filter(|row| row["machine"] == "air").collect();
+    assert!(!other_system.is_empty());
+    for row in other_system {
+        assert_eq!(row["differences"][0], "os_major");
+        assert!(row["ratio"].is_null());
+    }
+    let faster = got
+        .iter()
+        .filter(|row| row["machine"] == "studio" && row["metric"] == "decode_tps")
+        .collect::<Vec<_>>();
+    assert!(!faster.is_empty() && faster.iter().all(|row| row["verdict"] == "faster"));
+    // Less time is faster too.
+    assert!(
+        got.iter()
+            .any(|row| row["metric"] == "ttft_ms" && row["verdict"] == "faster")
+    );
+}
+
+async fn regression(pool: &PgPool, expected: &Value) {
+    let run = expected["run"].as_str().unwrap();
+    let query =
+        format!("select * from report.regression where run_id = '{run}' and metric = 'decode_tps'");
+    let got = rows(pool, &query).await;
+    close(&got[0]["change"], &expected["change"], "change");
+    close(&got[0]["threshold"], &expected["threshold"], "threshold");
+    assert_eq!(got[0]["verdict"], "regressed");
+    assert_eq!(got[0]["earlier_runs"], 9);
+}
+
+async fn doubts_and_gaps(pool: &PgPool, run: &str) {
+    let of = |view: &str| format!("select * from report.{view} where run_id = '{run}'");
+    let doubts = rows(pool, &of("validity")).await;
+    assert_eq!(doubts.len(), 2);
+    let not_cold = doubts
+        .iter()
+        .find(|row| row["reason"] == "not_cold")
+        .unwrap();
+    assert_eq!(
+        (&not_cold["severity"], &not_cold["launches"]),
+        (&"invalid".into(), &2.into())
+    );
+
+    let coverage = rows(pool, &of("coverage")).await;
+    let state = |state: &str| coverage.iter().filter(|row| row["state"] == state).count();
+    assert_eq!(
+        (state("succeeded"), state("skipped"), state("parked")),
+        (36, 1, 1)
+    );
+    assert_eq!(state("excluded"), 1);
+
+    // Readings alternate between 12 W and 14 W, so the mean over many seconds is 13 W.
+    let energy = rows(pool, &of("energy")).await;
+    let sound: Vec<&Value> = energy.iter().filter(|row| row["reason"] == "").collect();
+    assert!(
+        !sound.is_empty() && sound.len() < energy.len(),
+        "some regions are too short"
+    );
+    for row in sound {
+        assert!(
+            (row["mean_w"].as_f64().unwrap() - 13.0).abs() < 0.3,
+            "{row}"
+        );
+        let joules = row["mean_w"].as_f64().unwrap() * row["region_s"].as_f64().unwrap();
+        close(&row["energy_j"], &joules.into(), "energy");
+    }
+
+    let latencies = rows(pool, &of("latency")).await;
+    assert!(
+        latencies
+            .iter()
+            .all(|row| row["p99_ms"].is_null() && !row["p95_ms"].is_null())
+    );
+}
+
+fn report_equals(report: &Report, expected: &Value) {
+    let found = |want: &Value| -> &Measurement {
+        report
+            .measurements
+            .iter()
+            .find(|m| {
+                want["machine"] == m.machine.as_str()
+                    && want["model"] == m.variant.model.as_str()
+                    && want["dtype"] == m.variant.dtype.as_deref().unwrap()
+                    && want["case_key"] == m.case_key.as_str()
+                    && want["metric"] == m.metric.as_str()
+            })
+            .unwrap_or_else(|| panic!("the report lacks {want}"))
+    };
+    for want in expected["summaries"].as_array().unwrap() {
+        let estimate = found(want).estimate;
+        let interval = estimate.interval.unwrap();
+        assert_eq!(estimate.method, Method::TOnLogs);
+        close(&estimate.value.into(), &want["estimate"], "estimate");
+        close(&interval.low.into(), &want["ci_low"], "ci_low");
+        close(&interval.high.into(), &want["ci_high"], "ci_high");
+    }
+    assert_eq!(report.comparison.baseline.as_deref(), Some("mini"));
+    for want in expected["comparisons"].as_array().unwrap() {
+        let pair = report.comparison.pairs.iter().find(|pair| {
+            pair.machine == "studio"
+                && want["model"] == pair.variant.model.as_str()
+                && want["dtype"] == pair.variant.dtype.as_deref().unwrap()
+                && want["case_key"] == pair.case_key.as_str()
+                && want["metric"] == pair.metric.as_str()
+        });
+        // Only headline metrics are compared in a report, and only valid numbers.
+        let Some(ratio) = pair.and_then(|pair| pair.ratio) else {
+            continue;
+        };
+        close(&ratio.value.into(), &want["ratio"], "ratio");
+        close(
+            &ratio.interval.unwrap().low.into(),
+            &want["ci_low"],
+            "ratio's ci_low",
+        );
+        close(
+            &pair.unwrap().p_rank.unwrap().into(),
+            &want["p_rank"],
+            "Mann-Whitney's p",
+        );
+    }
+    let score = report
+        .comparison
+        .scores
+        .iter()
+        .find(|score| score.machine == "studio" && score.metric == "decode_tps")
+        .unwrap();
+    assert_eq!(score.verdict, Some(Verdict::Faster));
+    // The truth that the fixture was drawn from.
+    let interval = score.ratio.unwrap().interval.unwrap();
+    assert!(interval.low < 3.2 && 3.2 < interval.high, "{interval:?}");
+}
+
+#[tokio::test]
+async fn a_run_is_found_by_name_and_rendered_whole() {
+    let database = Database::start();
+    let _owner = database.with_fleet("fleet").await;
+    let pool = database.reader("fleet").await;
+    let expected = expected();
+    let run: Uuid = expected["run"].as_str().unwrap().parse().unwrap();
+    let deep: Uuid = expected["deep"].as_str().unwrap().parse().unwrap();
+
+    let files = render_run(&pool, RunChoice::Latest, &Format::ALL)
+        .await
+        .unwrap();
+    let names: Vec<&str> = files.iter().map(|file| file.name.as_str()).collect();
+    assert_eq!(
+        names,
+        [
+            "report.md",
+            "report.html",
+            "results.csv",
+            "comparisons.csv",
+            "report.json"
+        ]
+    );
+    assert!(String::from_utf8_lossy(&files[0].bytes).contains(&run.to_string()));
+
+    let prefix: RunChoice = run.to_string()[..8].parse().unwrap();
+    assert_eq!(report_of(&pool, &prefix).await.unwrap().run.run_id, run);
+    let unknown: RunChoice = "00000000".parse().unwrap();
+    let refusal = report_of(&pool, &unknown).await.unwrap_err();
+    assert!(
+        matches!(refusal, report_gen::Error::Query(Error::NoSuchRun(_))),
+        "{refusal:?}"
+    );
+
+    // Twelve launches: the headline metrics are bootstrapped, near the t interval but not equal.
+    let report = report_of(&pool, &deep.into()).await.unwrap();
+    let decode = report.of("decode", "decode_tps").next().unwrap();
+    assert_eq!(decode.estimate.method, Method::Bootstrap);
+    let medians: Vec<f64> = decode.launches.iter().map(|launch| launch.median).collect();
+    let by_t = stats::estimate(&medians).unwrap().interval.unwrap();
+    let bootstrapped = decode.estimate.interval.unwrap();
+    let widths = (bootstrapped.high - bootstrapped.low) / (by_t.high - by_t.low);
+    assert!((0.6..1.1).contains(&widths), "{widths}");
+    assert!(bootstrapped.low < decode.estimate.value && decode.estimate.value < bootstrapped.high);
+    pool.close().await;
+}
+
+#[tokio::test]
+async fn a_reader_sees_the_views_and_nothing_else() {
+    let database = Database::start();
+    let mut owner = database.with_fleet("fleet").await;
+    // Rebuilding leaves everything as it was, and a second database shares the role.
+    build_views(&mut owner).await;
+    let _second = database.with_schema("second").await;
+    let pool = database.reader("fleet").await;
+
+    let refused = sqlx::query("select 1 from fleet.run")
+        .fetch_all(&pool)
+        .await
+        .unwrap_err();
+    assert!(
+        refused.to_string().contains("permission denied"),
+        "{refused}"
+    );
+
+    let views = rows(
+        &pool,
+        "select relname as name, obj_description(oid) as comment from pg_class
+         where relnamespace = 'report'::regnamespace and relkind = 'v'",
+    )
+    .await;
+    assert!(views.len() >= 18, "{}", views.len());
+    for view in &views {
+        assert!(view["comment"].is_string(), "{view} has no comment");
+        let name = view["name"].as_str().unwrap();
+        let counted = rows(&pool, &format!("select count(*) as n from report.{name}")).await;
+        assert!(
+            counted[0]["n"].as_i64().unwrap() > 0 || name == "event",
+            "{name} is empty"
+        );
+    }
+    let silent = rows(
+        &pool,
+        "select attrelid::regclass::text as view, attname as column
+         from pg_attribute join pg_class on pg_class.oid = attrelid
+         where relnamespace = 'report'::regnamespace and relkind = 'v' and attnum > 0
+             and col_description(attrelid, attnum) is null",
+    )
+    .await;
+    assert_eq!(silent, Vec::<Value>::new(), "columns without a comment");
+    pool.close().await;
+}

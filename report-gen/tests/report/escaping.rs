@@ -1,0 +1,89 @@
+//! Names are the users' and must stay text in every format; an HTML report asks nobody for anything.
+
+use report_gen::analyze::analyze;
+use report_gen::{Format, render_report};
+use time::macros::datetime;
+
+use crate::fleet;
+
+const HOSTILE: &str = "=1+1</script><script>alert(1)</script>|![x](y)\n# \"q\"";
+
+fn hostile(format: Format) -> String {
+    let mut rows = fleet::rows();
+    rows.run.plan = HOSTILE.into();
+    for machine in rows
+        .machines
+        .iter_mut()
+        .filter(|machine| machine.machine == "mini")
+    {
+        machine.machine = HOSTILE.into();
+    }
+    for launch in rows
+        .launches
+        .iter_mut()
+        .filter(|launch| launch.case.machine == "mini")
+    {
+        launch.case.machine = HOSTILE.into();
+    }
+    rows.baseline = Some(HOSTILE.into());
+    for line in &mut rows.coverage {
+        line.reason = HOSTILE.into();
+    }
+    let report = analyze(rows, datetime!(2026-11-02 10:00 UTC));
+    let files = render_report(&report, &[format]).unwrap();
+    String::from_utf8(files.into_iter().next().unwrap().bytes).unwrap()
+}
+
+#[test]
+fn a_hostile_name_stays_text_in_html() {
+    let html = hostile(Format::Html);
+    assert!(html.contains("alert(1)"), "the name should be shown");
+    assert!(!html.contains("<script>alert"));
+    assert!(!html.contains("</script><script>alert"));
+    let opened = html.matches("<script").count();
+    assert_eq!(opened, html.matches("</script>").count());
+}
+
+#[test]
+fn a_hostile_name_stays_one_cell_in_markdown() {
+    let markdown = hostile(Format::Markdown);
+    assert!(!markdown.contains("<script"));
+    assert!(!markdown.contains("![x]"));
+    let mut columns = None;
+    for line in markdown.lines() {
+        if !line.starts_with('|') {
+            columns = None;
+            continue;
+        }
+        let bars = line.replace("\\|", "").matches('|').count();
+        assert_eq!(*columns.get_or_insert(bars), bars, "{line}");
+    }
+}
+
+#[test]
+fn a_hostile_name_is_no_formula_in_csv() {
+    let csv = hostile(Format::Csv);
+    let mut reader = csv::Reader::from_reader(csv.as_bytes());
+    let mut seen = 0;
+    for record in reader.records() {
+        let record = record.unwrap();
+        assert!(
+            record.iter().all(|cell| !cell.starts_with('=')),
+            "{record:?}"
+        );
+        seen += usize::from(record.iter().any(|cell| cell.starts_with("'=1+1")));
+    }
+    assert_eq!(seen, 18);
+}
+
+#[test]
+fn an_html_report_needs_no_network() {
+    let html = hostile(Format::Html);
+    for word in ["<link", "<iframe", " src=", "@import", "url(http"] {
+        assert!(!html.contains(word), "{word}");
+    }
+    assert!(
+        html.contains("default-src 'none'"),
+        "the browser is told so as well"
+    );
+}

@@ -1,0 +1,11 @@
+//! Reports over a fleet written by hand, over a seeded fleet in a real Postgres, and the statistics'
+//! promises by simulation.
+
+mod fleet;
+mod postgres;
+
+mod cookbook;
+mod database;
+mod escaping;
+mod simulation;
+mod snapshots;

@@ -1,0 +1,109 @@
+//! A private Postgres with our migrations and views and the seeded fleet of `fixtures/make.py`.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use private_postgres::{Options, Server};
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool};
+
+pub struct Database {
+    server: Server,
+    // Dropped after the server, which lives in it.
+    _folder: tempfile::TempDir,
+}
+
+impl Database {
+    pub fn start() -> Self {
+        let folder = tempfile::Builder::new()
+            // The server's own account has to enter it.
+            .permissions(Permissions::from_mode(0o755))
+            .tempdir()
+            .unwrap();
+        let mut options = Options::new(folder.path().join("data"));
+        options.fallback_dir = folder.path().join("cluster");
+        Self {
+            server: Server::start(&options).unwrap(),
+            _folder: folder,
+        }
+    }
+
+    pub fn url(&self, database: &str) -> String {
+        self.server.url(database)
+    }
+
+    /// A new database with tables, views and the fleet.
+    pub async fn with_fleet(&self, name: &str) -> PgConnection {
+        let mut connection = self.with_schema(name).await;
+        let fleet = read(&repository("report-gen/tests/fixtures/fleet.sql"));
+        sqlx::raw_sql(AssertSqlSafe(fleet))
+            .execute(&mut connection)
+            .await
+            .unwrap();
+        connection.execute("analyze").await.unwrap();
+        connection
+    }
+
+    /// A new database with tables and views.
+    pub async fn with_schema(&self, name: &str) -> PgConnection {
+        let mut server = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        let create = format!("create database {name}");
+        server.execute(AssertSqlSafe(create)).await.unwrap();
+        let mut connection = PgConnection::connect(&self.url(name)).await.unwrap();
+        let migrations = Migrator::new(repository("coordinator/migrations"))
+            .await
+            .unwrap();
+        migrations
+            .run_direct(None, &mut connection, false)
+            .await
+            .unwrap();
+        build_views(&mut connection).await;
+        connection
+    }
+
+    /// Connections that may do what a reader may, and no more.
+    pub async fn reader(&self, name: &str) -> PgPool {
+        PgPoolOptions::new()
+            .max_connections(2)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute("set role report_reader").await?;
+                    Ok(())
+                })
+            })
+            .connect(&self.url(name))
+            .await
+            .unwrap()
+    }
+}
+
+/// The view files in order, each in one transaction, as the coordinator does at its start.
+pub async fn build_views(connection: &mut PgConnection) {
+    let mut files: Vec<PathBuf> = fs::read_dir(repository("coordinator/views"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+        .collect();
+    files.sort();
+    for file in files {
+        let mut transaction = connection.begin().await.unwrap();
+        let built = sqlx::raw_sql(AssertSqlSafe(read(&file)))
+            .execute(&mut *transaction)
+            .await;
+        built.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+        transaction.commit().await.unwrap();
+    }
+}
+
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap()
+        .join(path)
+}
+
+pub fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}

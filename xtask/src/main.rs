@@ -1,0 +1,42 @@
+//! Developers' chores, run as `cargo xtask VERB`. A verb is one file: its arguments and its `run`.
+
+mod bench;
+mod codegen;
+mod repo;
+mod sqlx;
+mod tidy;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Developers' chores of mlx-fleet")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Bench(bench::Args),
+    Codegen(codegen::Args),
+    Sqlx(sqlx::Args),
+    Tidy(tidy::Args),
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().verb {
+        Verb::Bench(args) => bench::run(&args),
+        Verb::Codegen(args) => codegen::run(&args),
+        Verb::Sqlx(args) => sqlx::run(&args),
+        Verb::Tidy(args) => tidy::run(&args),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
