@@ -100,10 +100,13 @@ impl World {
                 self.step(Input::Granted(Box::new(grant)));
             }
             Happening::LoseLease => {
-                if let (true, Some(lease)) = (self.welcomed, self.live.pop_first()) {
+                if let Some(lease) = self.live.pop_first() {
                     self.lost.insert(lease);
-                    let reason = "expired".to_owned();
-                    self.step(Input::LeaseLost { lease, reason });
+                    // Who is away learns it from the next Welcome.
+                    if self.welcomed {
+                        let reason = "expired".to_owned();
+                        self.step(Input::LeaseLost { lease, reason });
+                    }
                 }
             }
             Happening::Cancel if self.welcomed => {
