@@ -10,6 +10,7 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use domain::ids::LeaseId;
 use domain::job::JobOutcome;
 use domain::lease::Grant;
+use domain::model::ModelRef;
 use domain::record::{JobFinished, Record};
 use proto::wire::session_down::Message as Down;
 use proto::wire::session_up::Message as Up;
@@ -350,7 +351,7 @@ impl Driver {
 
     fn start_work(&mut self, grant: Grant) {
         let lease = grant.lease_id;
-        tracing::info!(%lease, model = %grant.model.source, cases = grant.cases.len(), "job granted");
+        tracing::info!(%lease, model = ModelRef::label_of(grant.model.as_ref()), cases = grant.cases.len(), "job granted");
         let (stop, stopped) = watch::channel(None);
         let progress = self.progress.0.clone();
         let task = match self.spool.writer(lease) {

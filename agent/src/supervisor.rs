@@ -20,6 +20,7 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use domain::job::LaunchOutcome;
+use domain::suite::Subject;
 use domain::worker::{Failed, FailureKind, Finished, Frame};
 use proto::wire;
 use tokio::io::AsyncWriteExt;
@@ -171,7 +172,11 @@ pub async fn supervise(
     listener.spawned(pid);
     let tail = Tail::keep(stderr);
     let said = Said::read(stdout);
-    let mut talk = Conversation::default();
+    let subject = match request.model {
+        Some(_) => Subject::Model,
+        None => Subject::Machine,
+    };
+    let mut talk = Conversation::about(subject);
     let (cut, stdin) = listen(pid, stdin, request, limits, said, &mut talk, listener, stop).await;
     let patience = match cut {
         Cut::Silence => limits.leave,

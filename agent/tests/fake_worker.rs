@@ -11,7 +11,7 @@ use std::thread;
 use std::time::Duration;
 
 use domain::metric::Metric;
-use domain::model::{Dtype, ModelIdentity};
+use domain::model::{Dtype, ModelIdentity, ModelRef};
 use domain::worker::{
     Failed, FailureKind, Finished, Frame, Iteration, Phase, Request, Sample, Started,
 };
@@ -24,7 +24,7 @@ fn main() -> ExitCode {
     let asked = frame::read::<wire::WorkerRequest>(&mut std::io::stdin());
     let asked = asked.expect("a frame").expect("a request");
     let request = Request::try_from(asked).expect("a request that makes sense");
-    let source = request.model.source.to_string();
+    let source = asked_model(&request).source.to_string();
     let behaviour = source
         .strip_prefix("/fake/")
         .expect("a model of the fake's");
@@ -104,12 +104,16 @@ fn measure(request: &Request, mut mid: impl FnMut(&Request)) {
     say(Frame::Finished(finished()));
 }
 
+fn asked_model(request: &Request) -> &ModelRef {
+    request.model.as_ref().expect("a suite about a model")
+}
+
 fn model(request: &Request) -> ModelIdentity {
     ModelIdentity {
         digest: "0".repeat(64),
         model_type: "fake".into(),
-        label: request.model.label(),
-        source: request.model.source.to_string(),
+        label: asked_model(request).label(),
+        source: asked_model(request).source.to_string(),
         dtype: Dtype::F32,
         quantisation: "none".into(),
         parameters: 1,

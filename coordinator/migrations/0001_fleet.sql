@@ -3,7 +3,7 @@
 
 create schema fleet;
 
--- What can be measured. Seeded here; a test holds it equal to domain::metric.
+-- What can be measured: written by the coordinator from domain::metric.
 create table fleet.metric (
     metric text primary key,
     unit text not null,
@@ -11,7 +11,7 @@ create table fleet.metric (
     description text not null
 );
 
--- Why a sample may not be what it seems; equal to domain::reason.
+-- Why a sample may not be what it seems: written by the coordinator from domain::reason.
 create table fleet.reason (
     reason text primary key,
     severity text not null check (severity in ('invalid', 'tainted')),
@@ -106,7 +106,8 @@ create table fleet.job (
     machine_id uuid not null references fleet.machine,
     ordinal integer not null,
     suite text not null,
-    model_source text not null,
+    -- NULL for a suite about the machine itself.
+    model_source text,
     model_label text not null,
     dtype text check (dtype in ('bf16', 'f16', 'f32')),
     cases jsonb not null,
@@ -270,65 +271,3 @@ create table fleet.event (
 );
 
 create index event_of_run on fleet.event (run_id, event_id);
-
--- Seeds; to change one, add a migration.
-insert into fleet.metric (metric, unit, direction, description) values
-    ('load_cold_ms', 'ms', 'lower', 'from opening the files, none of their pages in memory, to every parameter evaluated'),
-    ('load_warm_ms', 'ms', 'lower', 'from opening the files, all of their pages in memory, to every parameter evaluated'),
-    ('load_config_ms', 'ms', 'lower', 'reading and checking config.json'),
-    ('load_tokenizer_ms', 'ms', 'lower', 'reading tokenizer.json'),
-    ('load_header_ms', 'ms', 'lower', 'reading and checking the safetensors headers'),
-    ('load_weights_ms', 'ms', 'lower', 'reading and evaluating the weights'),
-    ('load_build_ms', 'ms', 'lower', 'building the model from its weights'),
-    ('load_gbps', 'GB/s', 'higher', 'bytes of the weight files over the time of load_weights_ms'),
-    ('cache_residency_before', 'ratio', 'neutral', 'share of the weight files'' pages in memory before the load'),
-    ('cache_residency_after', 'ratio', 'neutral', 'share of the weight files'' pages in memory after the load'),
-    ('first_eval_ms', 'ms', 'lower', 'the first forward pass of one token after the load'),
-    ('mem_weights_bytes', 'bytes', 'lower', 'MLX''s active memory after the load, its cache cleared'),
-    ('mem_peak_bytes', 'bytes', 'lower', 'MLX''s peak memory in the timed region'),
-    ('mem_peak_process_bytes', 'bytes', 'lower', 'MLX''s peak memory since the process began'),
-    ('mem_active_bytes', 'bytes', 'neutral', 'MLX''s active memory at the end of the region'),
-    ('mem_cache_bytes', 'bytes', 'neutral', 'MLX''s freed but kept memory at the end of the region'),
-    ('mem_footprint_bytes', 'bytes', 'lower', 'the system''s view of the process''s memory (macOS: physical footprint)'),
-    ('mem_footprint_max_bytes', 'bytes', 'lower', 'the largest value that the system saw of it'),
-    ('mem_rss_bytes', 'bytes', 'neutral', 'resident size of the process'),
-    ('kv_bytes', 'bytes', 'lower', 'allocated key and value cache at the end of the region'),
-    ('ttft_ms', 'ms', 'lower', 'from the prompt''s submission to the first token''s id on the host'),
-    ('ttft_cold_ms', 'ms', 'lower', 'the same for the first prompt of the process'),
-    ('prefill_ms', 'ms', 'lower', 'all prompt tokens but the last into the cache, evaluated'),
-    ('prefill_tps', 'tok/s', 'higher', 'prompt tokens but the last over prefill_ms'),
-    ('prefill_tps_mlxlm', 'tok/s', 'higher', 'prompt tokens over ttft, as mlx-lm counts'),
-    ('prefill_tps_at_depth', 'tok/s', 'higher', 'prefill_tps on top of a cache that is already filled'),
-    ('decode_tps', 'tok/s', 'higher', 'tokens but the first over the time from first to last, pipelined'),
-    ('decode_tps_mlxlm', 'tok/s', 'higher', 'all tokens over the same time, as mlx-lm counts'),
-    ('decode_tps_sync', 'tok/s', 'higher', 'decode_tps with a wait after each token, as llama-bench does'),
-    ('decode_tps_at_depth', 'tok/s', 'higher', 'decode_tps on top of a cache that is already filled'),
-    ('itl_ms', 'ms', 'lower', 'median time between tokens with a wait after each'),
-    ('host_overhead_us', 'µs', 'lower', 'host time per token to build and submit the graph');
-
-insert into fleet.reason (reason, severity, description) values
-    ('not_steady', 'tainted', 'warm-up ended before three iterations agreed within 2 %'),
-    ('region_short', 'tainted', 'the timed region was shorter than the plan asks for'),
-    ('thermal', 'tainted', 'the system reported thermal pressure'),
-    ('battery', 'tainted', 'the machine ran on its battery'),
-    ('low_power_mode', 'tainted', 'low-power mode was on'),
-    ('foreign_cpu', 'tainted', 'other processes kept the CPU busy'),
-    ('foreign_gpu', 'tainted', 'other processes kept the GPU busy'),
-    ('memory_pressure', 'tainted', 'the system was short of memory'),
-    ('swap', 'tainted', 'the system swapped during the launch'),
-    ('gate_timeout', 'tainted', 'the machine did not become quiet within the plan''s wait'),
-    ('telemetry_gap', 'tainted', 'sensors were silent for more than two intervals'),
-    ('virtual_machine', 'tainted', 'the machine is virtual'),
-    ('debug_build', 'invalid', 'the worker was built without optimisation'),
-    ('not_cold', 'invalid', 'a cold load found pages of its files in memory'),
-    ('not_warm', 'invalid', 'a warm load found pages of its files missing from memory'),
-    ('residency_unknown', 'tainted', 'the system could not say which pages were in memory'),
-    ('g1', 'invalid', 'decode read more bytes than the memory''s bandwidth allows'),
-    ('g2', 'invalid', 'more floating-point operations than the machine can do'),
-    ('g3', 'invalid', 'fewer or more tokens than the case asks for'),
-    ('g4', 'invalid', 'peak memory below the bytes of the weights'),
-    ('g5', 'invalid', 'the load was faster than the disk'),
-    ('g6', 'invalid', 'the output differs from the reference'),
-    ('g7', 'invalid', 'more work took less time'),
-    ('g8', 'invalid', 'doubled work did not take twice the time'),
-    ('g9', 'invalid', 'clocks disagree: the machine slept or the parts do not add up');

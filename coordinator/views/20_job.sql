@@ -36,6 +36,7 @@ left join lateral (
 ) as launch on true;
 comment on view report.job is 'One row per suite, model and machine of a run.';
 comment on column report.job.job is 'place in the run''s order';
+comment on column report.job.model is '(machine) for a suite about the machine itself';
 comment on column report.job.dtype is 'the precision that the plan asks for; NULL means as stored';
 comment on column report.job.cases is 'points of the suite''s parameters';
 comment on column report.job.state is 'queued, leased, succeeded, failed, skipped, parked or cancelled';

@@ -10,6 +10,7 @@ use domain::record::{
 };
 use domain::suite::Suite;
 
+use crate::launch;
 use crate::refusal::{Refusal, instant, millis, need, parse, parse_all, unix_us};
 use crate::wire;
 use crate::wire::record::Record as WireRecord;
@@ -168,7 +169,7 @@ impl From<&Grant> for wire::Grant {
                 .first()
                 .map(|case| case.suite().to_string())
                 .unwrap_or_default(),
-            model: Some(model.into()),
+            model: model.as_ref().map(Into::into),
             cases: cases.iter().map(Into::into).collect(),
             protocol: Some(protocol.into()),
             finished: finished
@@ -216,7 +217,7 @@ impl TryFrom<wire::Grant> for Grant {
             run_id: parse(&run_id, "grant.run_id")?,
             epoch: Epoch(epoch),
             ttl: Duration::from_millis(ttl_ms),
-            model: need(model, "grant.model")?.try_into()?,
+            model: launch::model_for(suite, model, "grant.model")?,
             cases,
             protocol: need(protocol, "grant.protocol")?.into(),
             finished: finished

@@ -5,10 +5,10 @@ use std::time::Duration;
 use domain::model::{ModelIdentity, ModelRef};
 use domain::plan::Protocol;
 use domain::record::Reading;
-use domain::suite::Case;
+use domain::suite::{Case, Subject, Suite};
 use domain::worker::{Iteration, Phase, Sample};
 
-use crate::refusal::{Refusal, finite, instant, millis, parse, parse_all, unix_us};
+use crate::refusal::{Refusal, finite, instant, millis, need, parse, parse_all, unix_us};
 use crate::wire;
 
 impl From<&Protocol> for wire::Protocol {
@@ -114,6 +114,21 @@ impl TryFrom<wire::ModelRef> for ModelRef {
                 text => Some(parse(text, "model.dtype")?),
             },
         })
+    }
+}
+
+/// The model of a job: there if and only if its suite is about one.
+pub(crate) fn model_for(
+    suite: Suite,
+    model: Option<wire::ModelRef>,
+    field: &'static str,
+) -> Result<Option<ModelRef>, Refusal> {
+    match suite.subject() {
+        Subject::Model => Ok(Some(need(model, field)?.try_into()?)),
+        Subject::Machine if model.is_some() => {
+            Err(Refusal::bad(field, format_args!("{suite} needs no model")))
+        }
+        Subject::Machine => Ok(None),
     }
 }
 

@@ -1,7 +1,9 @@
 //! Conversions of the pipe between agent and worker.
 
+use domain::suite::Case;
 use domain::worker::{Failed, FailureKind, Finished, Frame, Request, Started};
 
+use crate::launch;
 use crate::refusal::{Refusal, need};
 use crate::wire;
 use crate::wire::worker_frame::Frame as WireFrame;
@@ -17,7 +19,7 @@ impl From<&Request> for wire::WorkerRequest {
             launch_seed,
         } = request;
         Self {
-            model: Some(model.into()),
+            model: model.as_ref().map(Into::into),
             case: Some(case.into()),
             protocol: Some(protocol.into()),
             cache_dir: cache_dir.clone(),
@@ -39,9 +41,10 @@ impl TryFrom<wire::WorkerRequest> for Request {
             memory_limit_bytes,
             launch_seed,
         } = message;
+        let case: Case = need(case, "request.case")?.try_into()?;
         Ok(Self {
-            model: need(model, "request.model")?.try_into()?,
-            case: need(case, "request.case")?.try_into()?,
+            model: launch::model_for(case.suite(), model, "request.model")?,
+            case,
             protocol: need(protocol, "request.protocol")?.into(),
             cache_dir,
             memory_limit_bytes,

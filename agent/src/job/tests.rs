@@ -24,10 +24,10 @@ pub fn grant(source: &str, cases: u64, launches: u32) -> Grant {
         run_id: RunId::new(),
         epoch: Epoch(1),
         ttl: Duration::from_secs(30),
-        model: ModelRef {
+        model: Some(ModelRef {
             source: source.parse().unwrap(),
             dtype: None,
-        },
+        }),
         cases: (0..cases).map(case).collect(),
         protocol: Protocol {
             launches,

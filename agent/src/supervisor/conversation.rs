@@ -5,11 +5,13 @@
 //!                         └─ Iteration ─┘     └─ Iteration          Failed ends every state
 //! ```
 
+use domain::suite::Subject;
 use domain::worker::{Failed, Finished, Frame};
 
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Conversation {
     started: bool,
+    /// Told, or not to be told.
     model: bool,
     end: Option<Last>,
 }
@@ -34,6 +36,15 @@ impl Last {
 }
 
 impl Conversation {
+    /// A worker that measures the machine alone has no model to tell of.
+    pub fn about(subject: Subject) -> Self {
+        Self {
+            started: false,
+            model: subject == Subject::Machine,
+            end: None,
+        }
+    }
+
     /// Takes the next frame, or says why it cannot stand here.
     pub fn accept(&mut self, frame: &Frame) -> Result<(), String> {
         let refuse = |name: &str, why: &str| Err(format!("the worker sent {name} {why}"));
@@ -53,7 +64,7 @@ impl Conversation {
             Frame::Model(_) | Frame::Iteration(_) | Frame::Finished(_) if !self.started => {
                 refuse("a frame", "before Started")
             }
-            Frame::Model(_) if self.model => refuse("Model", "twice"),
+            Frame::Model(_) if self.model => refuse("Model", "twice, or without having one"),
             Frame::Model(_) => {
                 self.model = true;
                 Ok(())
@@ -96,7 +107,7 @@ mod tests {
     }
 
     fn after(frames: &[Frame], next: &Frame) -> Result<(), String> {
-        let mut talk = Conversation::default();
+        let mut talk = Conversation::about(Subject::Model);
         for frame in frames {
             talk.accept(frame).unwrap();
         }

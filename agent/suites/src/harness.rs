@@ -90,6 +90,8 @@ impl Observation {
 pub enum TrialError {
     #[error(transparent)]
     Load(#[from] crate::load::LoadError),
+    #[error("the suite needs a model, and the request names none")]
+    NoModel,
     #[error("MLX failed: {0}")]
     Mlx(#[from] Exception),
     /// The worker's reader is gone, so nobody wants the rest.

@@ -9,13 +9,14 @@ pub mod tokens;
 
 use std::io;
 
-use domain::model::ModelIdentity;
+use domain::model::{ModelIdentity, ModelRef};
 use domain::suite::Case;
 use domain::worker::{Finished, Frame, Request};
 
 use crate::device;
 use crate::harness::clock::{self, WorkerClock};
 use crate::harness::{Harness, Trial, TrialError};
+use crate::load::source::Places;
 use crate::load::{Facts, Loaded, ModelFolder, Options};
 
 /// What a case asks of the model, for the prediction whether it fits.
@@ -54,11 +55,20 @@ suites! {
 /// What a suite has to work with.
 pub struct Bench<'a> {
     pub request: &'a Request,
+    /// None for a suite about the machine itself.
+    pub files: Option<Files<'a>>,
+    pub places: &'a Places,
+    pub clock: WorkerClock,
+    pub send: &'a dyn Fn(Frame) -> io::Result<()>,
+}
+
+/// A model on disk.
+#[derive(Clone, Copy)]
+pub struct Files<'a> {
+    pub model: &'a ModelRef,
     pub folder: &'a ModelFolder,
     /// SHA-256 over the model's files.
     pub digest: &'a str,
-    pub clock: WorkerClock,
-    pub send: &'a dyn Fn(Frame) -> io::Result<()>,
 }
 
 /// A model in memory, all of it evaluated and nothing else.
@@ -81,14 +91,20 @@ impl Bench<'_> {
         Ok(ready)
     }
 
+    /// The model that the case is measured with.
+    pub fn files(&self) -> Result<Files<'_>, TrialError> {
+        self.files.ok_or(TrialError::NoModel)
+    }
+
     /// Loads and does nothing else.
     pub fn load_files(&self) -> Result<Loaded, TrialError> {
+        let Files { model, folder, .. } = self.files()?;
         let clock = clock::nanoseconds();
         let options = Options {
-            dtype: self.request.model.dtype,
+            dtype: model.dtype,
             clock: &clock,
         };
-        Ok(crate::load::load(self.folder, &options)?)
+        Ok(crate::load::load(folder, &options)?)
     }
 
     /// Tells what was loaded.
@@ -104,18 +120,23 @@ impl Bench<'_> {
             quantisation,
             config_json,
         } = facts.clone();
+        let Files {
+            model,
+            folder,
+            digest,
+        } = self.files()?;
         let identity = ModelIdentity {
-            digest: self.digest.to_owned(),
+            digest: digest.to_owned(),
             model_type,
-            label: self.request.model.label(),
-            source: self.request.model.source.to_string(),
+            label: model.label(),
+            source: model.source.to_string(),
             dtype,
             quantisation,
             parameters,
             weight_bytes,
             decode_bytes,
             kv_bytes_per_token,
-            synthetic: self.folder.synthetic,
+            synthetic: folder.synthetic,
             config_json,
         };
         (self.send)(Frame::Model(identity)).map_err(TrialError::Emit)

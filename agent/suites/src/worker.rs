@@ -26,7 +26,7 @@ use crate::harness::clock::WorkerClock;
 use crate::load::LoadError;
 use crate::load::identity;
 use crate::load::source::{self, Places, SourceError};
-use crate::suites::{self, Bench};
+use crate::suites::{self, Bench, Files};
 use crate::synthetic::SyntheticError;
 use crate::system;
 
@@ -93,7 +93,7 @@ impl LaunchError {
             Self::Misfit(Misfit::Memory { .. }) => FailureKind::Skipped,
             Self::Misfit(Misfit::Context { .. }) => FailureKind::Case,
             Self::Source(SourceError::Synthetic(SyntheticError::Write { .. }))
-            | Self::Trial(TrialError::Mlx(_) | TrialError::Emit(_))
+            | Self::Trial(TrialError::NoModel | TrialError::Mlx(_) | TrialError::Emit(_))
             | Self::Panic(_) => FailureKind::Internal,
             Self::Source(
                 SourceError::Load(error) | SourceError::Synthetic(SyntheticError::Load(error)),
@@ -185,23 +185,30 @@ fn launch(
         let fused_attention = device::device_info().map_err(TrialError::Mlx)?.is_gpu;
         Ok(outline.check(&request.case, fused_attention, request.memory_limit_bytes)?)
     };
+    let places = places(request);
+    let mut bench = Bench {
+        request,
+        files: None,
+        places: &places,
+        clock,
+        send,
+    };
+    let Some(model) = &request.model else {
+        return Ok(suites::measure(&bench)?);
+    };
     // Before synthetic weights are written, for they may be larger than the disk too.
-    if let Some(outline) = Outline::of_catalogue(&request.model) {
+    if let Some(outline) = Outline::of_catalogue(model) {
         fits(&outline)?;
     }
-    let model = &request.model;
-    let places = places(request);
     let folder = source::resolve(&model.source, model.dtype, &places)?;
     fits(&Outline::of_files(&folder, model.dtype).map_err(TrialError::Load)?)?;
     let identity = identity::identify(&folder, &places.cache).map_err(TrialError::Load)?;
 
-    let bench = Bench {
-        request,
+    bench.files = Some(Files {
+        model,
         folder: &folder,
         digest: &identity.digest,
-        clock,
-        send,
-    };
+    });
     Ok(suites::measure(&bench)?)
 }
 

@@ -56,7 +56,7 @@ fn grant(behaviour: &str, cases: u64, launches: u32) -> Grant {
         run_id: RunId::new(),
         epoch: Epoch(1),
         ttl: Duration::from_secs(30),
-        model: model(behaviour),
+        model: Some(model(behaviour)),
         cases: (0..cases).map(case).collect(),
         protocol: protocol(launches),
         finished: Vec::new(),

@@ -38,7 +38,7 @@ impl Listener for Heard {
 
 fn request(behaviour: &str, cache_dir: &Path) -> wire::WorkerRequest {
     (&Request {
-        model: model(behaviour),
+        model: Some(model(behaviour)),
         case: case(0),
         protocol: protocol(1),
         cache_dir: cache_dir.to_string_lossy().into_owned(),

@@ -145,13 +145,12 @@ pub fn tell_problems(file: &Path, text: &str, problems: &[Problem]) {
 }
 
 fn tell_offline(plan: &Plan) {
-    let cases: usize = plan.suites.iter().map(|(_, cases)| cases.len()).sum();
     println!(
         "{}: {} models, {} suites, {} launches on each machine",
         plan.name,
         plan.models.len(),
         plan.suites.len(),
-        plan.models.len() * cases * plan.protocol.launches as usize
+        plan.launches_per_machine()
     );
 }
 

@@ -1,6 +1,7 @@
 //! Domain values as the operator's messages have them.
 
 use domain::expand::{LeftOut, PlannedJob};
+use domain::model::ModelRef;
 use domain::plan::Problem;
 use proto::{Refusal, wire};
 use time::OffsetDateTime;
@@ -47,8 +48,12 @@ pub fn planned_job(job: PlannedJob) -> wire::PlannedJob {
     wire::PlannedJob {
         machine: machine_name,
         suite: suite.to_string(),
-        model: model.label(),
-        dtype: model.dtype_label().to_owned(),
+        dtype: model
+            .as_ref()
+            .map(ModelRef::dtype_label)
+            .unwrap_or_default()
+            .to_owned(),
+        model: ModelRef::label_of(model.as_ref()),
         launches: launches_total,
         skipped: skipped.unwrap_or_default(),
     }

@@ -27,7 +27,11 @@ pub async fn insert(
     let machines: Vec<Uuid> = jobs.iter().map(|(_, job)| job.machine_id.0).collect();
     let dtypes: Vec<Option<String>> = jobs
         .iter()
-        .map(|(_, job)| job.model.dtype.map(|dtype| dtype.to_string()))
+        .map(|(_, job)| Some(job.model.as_ref()?.dtype?.to_string()))
+        .collect();
+    let sources: Vec<Option<String>> = jobs
+        .iter()
+        .map(|(_, job)| Some(job.model.as_ref()?.source.to_string()))
         .collect();
     let launches: Vec<i32> = jobs
         .iter()
@@ -40,8 +44,8 @@ pub async fn insert(
         &ids,
         &machines,
         &column(|job| job.suite.to_string()),
-        &column(|job| job.model.source.to_string()),
-        &column(|job| job.model.label()),
+        &sources as &[Option<String>],
+        &column(|job| ModelRef::label_of(job.model.as_ref())),
         &dtypes as &[Option<String>],
         &column(|job| serde_json::to_string(&job.cases).expect("a case is plain data")),
         &launches,
@@ -59,7 +63,7 @@ pub struct Queued {
     pub run_id: RunId,
     pub epoch: Epoch,
     pub failures: u32,
-    pub model: ModelRef,
+    pub model: Option<ModelRef>,
     pub cases: Vec<Case>,
     pub protocol: Protocol,
 }
@@ -85,12 +89,15 @@ pub async fn take_queued(
         run_id: RunId(row.run_id),
         epoch: Epoch(row.epoch as u64),
         failures: count(row.failures),
-        model: ModelRef {
-            source: read("job.model_source", &row.model_source)?,
-            dtype: row
-                .dtype
-                .map(|text| read::<Dtype>("job.dtype", &text))
-                .transpose()?,
+        model: match row.model_source {
+            None => None,
+            Some(source) => Some(ModelRef {
+                source: read("job.model_source", &source)?,
+                dtype: row
+                    .dtype
+                    .map(|text| read::<Dtype>("job.dtype", &text))
+                    .transpose()?,
+            }),
         },
         cases: serde_json::from_value(row.cases.clone())
             .map_err(|_| corrupt("job.cases", &row.cases))?,

@@ -1,5 +1,8 @@
-//! Brings the schema up to date: migrations, then the views, rebuilt whole when they changed.
+//! Brings the schema up to date: migrations, then the views, rebuilt whole when they changed, and the
+//! domain's words for metrics and doubts.
 
+use domain::metric::Metric;
+use domain::reason::Reason;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use sqlx::migrate::Migrator;
@@ -54,6 +57,7 @@ async fn rebuild(connection: &mut PgConnection, sha256: &str) -> Result<()> {
             .await
             .map_err(|source| Error::View { file, source })?;
     }
+    write_vocabulary(&mut tx).await?;
     setting::put(&mut *tx, SCHEMA_SHA256, sha256).await?;
     tx.commit().await?;
     tracing::info!(
@@ -61,6 +65,47 @@ async fn rebuild(connection: &mut PgConnection, sha256: &str) -> Result<()> {
         views = VIEWS.len(),
         "schema rebuilt"
     );
+    Ok(())
+}
+
+/// The words that samples use. One that this version no longer knows stays: old samples name it.
+async fn write_vocabulary(connection: &mut PgConnection) -> Result<()> {
+    let metric = |word: fn(Metric) -> &'static str| -> Vec<String> {
+        Metric::ALL
+            .iter()
+            .map(|metric| word(*metric).to_owned())
+            .collect()
+    };
+    sqlx::query!(
+        "insert into fleet.metric (metric, unit, direction, description)
+         select * from unnest($1::text[], $2::text[], $3::text[], $4::text[])
+         on conflict (metric) do update
+         set unit = excluded.unit, direction = excluded.direction,
+             description = excluded.description",
+        &metric(Metric::name),
+        &metric(Metric::unit),
+        &metric(|metric| metric.direction().as_str()),
+        &metric(Metric::description),
+    )
+    .execute(&mut *connection)
+    .await?;
+    let reason = |word: fn(Reason) -> &'static str| -> Vec<String> {
+        Reason::ALL
+            .iter()
+            .map(|reason| word(*reason).to_owned())
+            .collect()
+    };
+    sqlx::query!(
+        "insert into fleet.reason (reason, severity, description)
+         select * from unnest($1::text[], $2::text[], $3::text[])
+         on conflict (reason) do update
+         set severity = excluded.severity, description = excluded.description",
+        &reason(Reason::code),
+        &reason(|reason| reason.severity().as_str()),
+        &reason(Reason::description),
+    )
+    .execute(connection)
+    .await?;
     Ok(())
 }
 
@@ -72,6 +117,21 @@ fn schema_sha256() -> String {
     for (file, text) in VIEWS {
         hash.update(file);
         hash.update(text);
+    }
+    for metric in Metric::ALL {
+        hash.update(format!(
+            "{metric} {} {:?} {}",
+            metric.unit(),
+            metric.direction(),
+            metric.description()
+        ));
+    }
+    for reason in Reason::ALL {
+        hash.update(format!(
+            "{reason} {:?} {}",
+            reason.severity(),
+            reason.description()
+        ));
     }
     hex::encode(hash.finalize())
 }

@@ -15,13 +15,14 @@ pub struct Candidate {
     pub inventory: Inventory,
 }
 
-/// One suite with one model on one machine.
+/// One suite with one model on one machine, or on the machine alone.
 #[derive(Clone, Debug)]
 pub struct PlannedJob {
     pub machine_id: MachineId,
     pub machine_name: String,
     pub suite: Suite,
-    pub model: ModelRef,
+    /// None for a suite whose subject is the machine.
+    pub model: Option<ModelRef>,
     pub cases: Vec<Case>,
     pub launches_total: u32,
     /// Why the job will not run, when that is known beforehand.
@@ -42,7 +43,7 @@ pub struct Expansion {
     pub left_out: Vec<LeftOut>,
 }
 
-/// Expands by machine name, then model, then suite, so that a machine loads a model's files in a row.
+/// Expands by machine name, then as [`Plan::pairs`] goes.
 pub fn expand(plan: &Plan, candidates: &[Candidate]) -> Expansion {
     let mut candidates: Vec<&Candidate> = candidates.iter().collect();
     candidates.sort_by(|a, b| (&a.name, a.machine_id).cmp(&(&b.name, b.machine_id)));
@@ -61,19 +62,17 @@ pub fn expand(plan: &Plan, candidates: &[Candidate]) -> Expansion {
             });
             continue;
         }
-        for model in &plan.models {
-            for (suite, cases) in &plan.suites {
-                let longest = cases.iter().map(Case::context_tokens).max().unwrap_or(0);
-                expansion.jobs.push(PlannedJob {
-                    machine_id: *machine_id,
-                    machine_name: name.clone(),
-                    suite: *suite,
-                    model: model.clone(),
-                    cases: cases.clone(),
-                    launches_total: plan.protocol.launches * cases.len() as u32,
-                    skipped: does_not_fit(model, longest, inventory),
-                });
-            }
+        for (model, suite, cases) in plan.pairs() {
+            let longest = cases.iter().map(Case::context_tokens).max().unwrap_or(0);
+            expansion.jobs.push(PlannedJob {
+                machine_id: *machine_id,
+                machine_name: name.clone(),
+                suite,
+                model: model.cloned(),
+                cases: cases.to_vec(),
+                launches_total: plan.protocol.launches * cases.len() as u32,
+                skipped: model.and_then(|model| does_not_fit(model, longest, inventory)),
+            });
         }
     }
     expansion

@@ -31,7 +31,8 @@ pub struct Grant {
     pub run_id: RunId,
     pub epoch: Epoch,
     pub ttl: Duration,
-    pub model: ModelRef,
+    /// None for a suite whose subject is the machine.
+    pub model: Option<ModelRef>,
     pub cases: Vec<Case>,
     pub protocol: Protocol,
     /// Launches kept from earlier leases of this job; they are not measured again.

@@ -1,4 +1,4 @@
-//! What can be measured: each metric's name, unit and direction, equal to the table `fleet.metric`.
+//! What can be measured: each metric's name, unit and direction, written to the table `fleet.metric`.
 //!
 //! The definitions follow the metric dictionary in `docs/measurement.md`.
 

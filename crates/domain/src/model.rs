@@ -172,6 +172,9 @@ impl fmt::Display for ModelSource {
     }
 }
 
+/// Stands where a model's name would, for a suite about the machine itself.
+pub const NO_MODEL: &str = "(machine)";
+
 /// One model in one precision, as a job asks for it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelRef {
@@ -197,6 +200,11 @@ impl ModelRef {
                 .to_owned(),
             ModelSource::Synthetic(architecture) => architecture.name.to_owned(),
         }
+    }
+
+    /// How a job's model reads in tables: its label, or [`NO_MODEL`].
+    pub fn label_of(model: Option<&Self>) -> String {
+        model.map_or_else(|| NO_MODEL.to_owned(), Self::label)
     }
 
     /// How the precision reads in tables: a type, or what the files hold.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::machine::Selector;
 use crate::metric::Metric;
 use crate::model::ModelRef;
-use crate::suite::{Case, Suite};
+use crate::suite::{Case, Subject, Suite};
 
 pub use problem::Problem;
 /// A value and where in the plan's text it stands (bytes).
@@ -66,6 +66,26 @@ impl Default for Protocol {
 }
 
 impl Plan {
+    /// What one machine does, in order: the suites about the machine itself, which give the ceilings that
+    /// the rest is held against; then model by model, so that a model's files are loaded in a row.
+    pub fn pairs(&self) -> impl Iterator<Item = (Option<&ModelRef>, Suite, &[Case])> {
+        let about = |subject: Subject| {
+            let suites = self.suites.iter();
+            suites.filter(move |(suite, _)| suite.subject() == subject)
+        };
+        let machine = about(Subject::Machine).map(|(suite, cases)| (None, *suite, &cases[..]));
+        let models = self.models.iter().flat_map(move |model| {
+            about(Subject::Model).map(move |(suite, cases)| (Some(model), *suite, &cases[..]))
+        });
+        machine.chain(models)
+    }
+
+    /// How many worker processes one machine starts.
+    pub fn launches_per_machine(&self) -> usize {
+        let cases: usize = self.pairs().map(|(_, _, cases)| cases.len()).sum();
+        cases * self.protocol.launches as usize
+    }
+
     /// Parses and checks the text of a plan; problems come together, in the order of the text.
     pub fn parse(text: &str) -> Result<Self, Vec<Problem>> {
         if text.len() > MAX_PLAN_BYTES {

@@ -1,7 +1,7 @@
 //! Why a number may not be what it seems: typed doubts, kept with the number and never a filter.
 //!
 //! A doubt either makes a sample invalid (it does not mean what its name says) or taints it (the
-//! conditions were not those of a sound measurement). Equal to the table `fleet.reason`.
+//! conditions were not those of a sound measurement). Written to the table `fleet.reason`.
 
 use std::fmt;
 use std::str::FromStr;

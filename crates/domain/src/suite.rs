@@ -13,6 +13,15 @@ use serde::{Deserialize, Serialize};
 use crate::metric::Metric;
 use crate::plan::Problem;
 
+/// What a suite's jobs are about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Subject {
+    /// One job for each model and precision of the plan.
+    Model,
+    /// One job for each machine: no weights are loaded.
+    Machine,
+}
+
 macro_rules! suites {
     ($($variant:ident $module:ident $name:literal;)*) => {
         /// What is measured; the word is the same in plans, on the wire, in SQL and in reports.
@@ -26,6 +35,10 @@ macro_rules! suites {
 
             pub fn as_str(self) -> &'static str {
                 match self { $(Self::$variant => $name,)* }
+            }
+
+            pub fn subject(self) -> Subject {
+                match self { $(Self::$variant => $module::SUBJECT,)* }
             }
 
             /// The metrics that stand for this suite in summaries, the first before the others.

@@ -12,7 +12,8 @@ use crate::suite::Case;
 /// One launch: one case of one model.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Request {
-    pub model: ModelRef,
+    /// None for a suite whose subject is the machine.
+    pub model: Option<ModelRef>,
     pub case: Case,
     pub protocol: Protocol,
     /// Where synthetic weights are kept.

@@ -121,6 +121,7 @@ pub struct Reading {
 /// The first and only frame on a worker's stdin. Its end of file later tells the worker to die.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkerRequest {
+    /// absent for a suite about the machine itself
     #[prost(message, optional, tag = "1")]
     pub model: ::core::option::Option<ModelRef>,
     #[prost(message, optional, tag = "2")]
@@ -371,6 +372,7 @@ pub struct Grant {
     pub ttl_ms: u64,
     #[prost(string, tag = "6")]
     pub suite: ::prost::alloc::string::String,
+    /// absent for a suite about the machine itself
     #[prost(message, optional, tag = "7")]
     pub model: ::core::option::Option<ModelRef>,
     #[prost(message, repeated, tag = "8")]

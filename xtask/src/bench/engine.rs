@@ -178,7 +178,7 @@ impl Ours {
             ..Protocol::default()
         };
         let request = Request {
-            model: model.clone(),
+            model: Some(model.clone()),
             case,
             protocol,
             cache_dir: self.cache.to_string_lossy().into_owned(),

@@ -16,6 +16,7 @@ use crate::device;
 use crate::generate;
 use crate::harness::clock::{self, Region, Watch, ms};
 use crate::harness::{Observation, Shape, Trial, TrialError};
+use crate::load::ModelFolder;
 use crate::load::Phases;
 use crate::models::CausalLm;
 use crate::residency::{self, Kernel, PageCache};
@@ -33,7 +34,7 @@ pub fn demand(_case: &Case) -> Demand {
 
 pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
     // The weights' pages decide the regime; the small files follow them.
-    let folder = bench.folder;
+    let folder = bench.files()?.folder;
     let files = [&folder.config]
         .into_iter()
         .chain(&folder.tokenizer)
@@ -41,6 +42,7 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
     let trial = Load {
         bench,
         regime: case.regime,
+        folder,
         files: files.cloned().collect(),
         cache: Kernel,
         share_before: None,
@@ -53,6 +55,7 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
 struct Load<'a, C> {
     bench: &'a Bench<'a>,
     regime: Regime,
+    folder: &'a ModelFolder,
     files: Vec<PathBuf>,
     cache: C,
     share_before: Option<f64>,
@@ -89,7 +92,7 @@ impl<C: PageCache> Trial for Load<'_, C> {
                 eprintln!("{}: its pages cannot be arranged: {error}", file.display());
             }
         }
-        self.share_before = residency::share(&mut self.cache, &self.bench.folder.weights);
+        self.share_before = residency::share(&mut self.cache, &self.folder.weights);
         Ok(())
     }
 
@@ -102,7 +105,7 @@ impl<C: PageCache> Trial for Load<'_, C> {
         let Some(loaded) = self.loaded.take() else {
             unreachable!("`run` leaves a model or an error");
         };
-        let share_after = residency::share(&mut self.cache, &self.bench.folder.weights);
+        let share_after = residency::share(&mut self.cache, &self.folder.weights);
         let facts = &loaded.facts;
         if !std::mem::replace(&mut self.is_announced, true) {
             self.bench.announce(facts)?;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use domain::expand::{Candidate, expand};
 use domain::ids::MachineId;
 use domain::machine::Inventory;
+use domain::model::ModelRef;
 use domain::plan::Plan;
 use domain::suite::Suite;
 use suites::fit::Outline;
@@ -115,7 +116,7 @@ fn plans_for_macs_leave_other_machines_out_and_skip_what_does_not_fit() {
         assert!(
             skipped
                 .iter()
-                .any(|job| job.model.label() == "llama-3.1-8b"),
+                .any(|job| ModelRef::label_of(job.model.as_ref()) == "llama-3.1-8b"),
             "{name}"
         );
         assert!(

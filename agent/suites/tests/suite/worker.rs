@@ -79,7 +79,7 @@ fn assert_sound(launch: &Launch, request: &Request) {
     assert!(started.mlx_version.starts_with("0.32."), "{started:?}");
     assert_eq!(started.debug_build, cfg!(debug_assertions));
     assert!(model.synthetic && model.digest.len() == 64, "{model:?}");
-    assert_eq!(Some(model.dtype), request.model.dtype);
+    assert_eq!(Some(model.dtype), request.model.as_ref().unwrap().dtype);
 
     let iterations = launch.iterations();
     assert_eq!(
@@ -424,7 +424,7 @@ fn a_damaged_weight_file_fails_the_model_by_name() {
     .unwrap();
 
     let mut broken = request("nano-llama", Dtype::Bf16, decode(8, 0));
-    broken.model.source = folder.path().to_str().unwrap().parse().unwrap();
+    broken.model.as_mut().unwrap().source = folder.path().to_str().unwrap().parse().unwrap();
     let launch = Worker::start(&broken).finish();
     assert_failed(
         &launch,
@@ -437,7 +437,7 @@ fn a_damaged_weight_file_fails_the_model_by_name() {
     let launch = Worker::start(&broken).finish();
     assert_failed(&launch, FailureKind::Model, 3, &["no model*.safetensors"]);
 
-    broken.model.source = "/no/such/folder".parse().unwrap();
+    broken.model.as_mut().unwrap().source = "/no/such/folder".parse().unwrap();
     let launch = Worker::start(&broken).finish();
     assert_failed(&launch, FailureKind::Model, 3, &["/no/such/folder"]);
 }

@@ -10,7 +10,7 @@ use crate::catalogue;
 use crate::machine::Selector;
 use crate::metric::Metric;
 use crate::model::{BadSource, Dtype, ModelRef, ModelSource};
-use crate::suite::Tables;
+use crate::suite::{Subject, Suite, Tables};
 
 const MAX_NAME_CHARS: usize = 80;
 
@@ -77,8 +77,16 @@ impl PlanFile {
         let mut problems = Vec::new();
         check_name(&name, &mut problems);
         let protocol = protocol.check(&mut problems);
-        let models = check_models(models, &mut problems);
         let suites = suite.expand(&mut problems);
+        let models = check_models(models, &mut problems);
+        let wants_model = |(suite, _): &(Suite, _)| suite.subject() == Subject::Model;
+        if models.is_empty() && (suites.is_empty() || suites.iter().any(wants_model)) {
+            problems.push(
+                Problem::at(0..0, "the plan has no model").with_help(
+                    "add [[model]] with source = \"synthetic:tinyllama-1.1b\" or a folder",
+                ),
+            );
+        }
         if suites.is_empty() {
             problems.push(
                 Problem::at(0..0, "the plan has no suite")
@@ -134,12 +142,6 @@ fn check_name(name: &Span<String>, problems: &mut Vec<Problem>) {
 }
 
 fn check_models(models: Vec<ModelFile>, problems: &mut Vec<Problem>) -> Vec<ModelRef> {
-    if models.is_empty() {
-        problems.push(
-            Problem::at(0..0, "the plan has no model")
-                .with_help("add [[model]] with source = \"synthetic:tinyllama-1.1b\" or a folder"),
-        );
-    }
     let mut checked = Vec::new();
     for ModelFile {
         source: written,

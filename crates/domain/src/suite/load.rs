@@ -4,6 +4,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::metric::Metric;
 use crate::plan::{Problem, Span};
+use crate::suite::Subject;
+
+pub const SUBJECT: Subject = Subject::Model;
 
 pub const HEADLINE: &[Metric] = &[
     Metric::LoadWarmMs,

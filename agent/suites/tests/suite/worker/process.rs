@@ -23,10 +23,10 @@ pub fn cache_dir() -> PathBuf {
 
 pub fn request(model: &str, dtype: Dtype, case: Case) -> Request {
     Request {
-        model: ModelRef {
+        model: Some(ModelRef {
             source: format!("synthetic:{model}").parse().unwrap(),
             dtype: Some(dtype),
-        },
+        }),
         case,
         protocol: Protocol {
             iterations: 2,
