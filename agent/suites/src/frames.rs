@@ -75,7 +75,7 @@ mod tests {
         assert!(refusal(b"").contains("ended before a request"));
         assert!(refusal(b"\x05hello").contains("holds no request"));
         assert!(
-            refusal(b"\x00").contains("request.model is missing"),
+            refusal(b"\x00").contains("request.case is missing"),
             "{}",
             refusal(b"\x00")
         );

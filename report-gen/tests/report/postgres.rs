@@ -4,6 +4,8 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use domain::metric::Metric;
+use domain::reason::Reason;
 use private_postgres::{Options, Server};
 use sqlx::migrate::Migrator;
 use sqlx::postgres::PgPoolOptions;
@@ -60,6 +62,7 @@ impl Database {
             .await
             .unwrap();
         build_views(&mut connection).await;
+        write_vocabulary(&mut connection).await;
         connection
     }
 
@@ -94,6 +97,29 @@ pub async fn build_views(connection: &mut PgConnection) {
             .await;
         built.unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         transaction.commit().await.unwrap();
+    }
+}
+
+/// The domain's words, as the coordinator writes them at its start.
+async fn write_vocabulary(connection: &mut PgConnection) {
+    for metric in Metric::ALL {
+        sqlx::query("insert into fleet.metric values ($1, $2, $3, $4)")
+            .bind(metric.name())
+            .bind(metric.unit())
+            .bind(metric.direction().as_str())
+            .bind(metric.description())
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+    }
+    for reason in Reason::ALL {
+        sqlx::query("insert into fleet.reason values ($1, $2, $3)")
+            .bind(reason.code())
+            .bind(reason.severity().as_str())
+            .bind(reason.description())
+            .execute(&mut *connection)
+            .await
+            .unwrap();
     }
 }
 

@@ -375,7 +375,7 @@ fn rubbish_instead_of_a_request_is_refused() {
     for (rubbish, word) in [
         (&b"POST / HTTP/1.1\r\n\r\n"[..], "no request"),
         (b"", "ended before a request"),
-        (b"\x00", "request.model is missing"),
+        (b"\x00", "request.case is missing"),
     ] {
         let launch = Worker::with_input(rubbish).finish_within(Duration::from_secs(30));
         assert_eq!(launch.exit, Some(6), "{}", launch.log);

@@ -78,7 +78,6 @@ impl PlanFile {
         check_name(&name, &mut problems);
         let protocol = protocol.check(&mut problems);
         let suites = suite.expand(&mut problems);
-        let models = check_models(models, &mut problems);
         let wants_model = |(suite, _): &(Suite, _)| suite.subject() == Subject::Model;
         if models.is_empty() && (suites.is_empty() || suites.iter().any(wants_model)) {
             problems.push(
@@ -87,6 +86,7 @@ impl PlanFile {
                 ),
             );
         }
+        let models = check_models(models, &mut problems);
         if suites.is_empty() {
             problems.push(
                 Problem::at(0..0, "the plan has no suite")
