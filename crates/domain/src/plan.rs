@@ -25,10 +25,18 @@ pub struct Plan {
     pub description: String,
     pub machines: Selector,
     pub protocol: Protocol,
-    pub models: Vec<ModelRef>,
+    pub models: Vec<PlannedModel>,
     pub suites: Vec<(Suite, Vec<Case>)>,
     /// The metrics that summaries show first; by default those of the suites.
     pub headline: Vec<Metric>,
+}
+
+/// One model in one precision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedModel {
+    pub model: ModelRef,
+    /// The suites that measure it; `None` for all of the plan.
+    pub suites: Option<Vec<Suite>>,
 }
 
 /// How every case of a plan is measured.
@@ -74,8 +82,16 @@ impl Plan {
             suites.filter(move |(suite, _)| suite.subject() == subject)
         };
         let machine = about(Subject::Machine).map(|(suite, cases)| (None, *suite, &cases[..]));
-        let models = self.models.iter().flat_map(move |model| {
-            about(Subject::Model).map(move |(suite, cases)| (Some(model), *suite, &cases[..]))
+        let models = self.models.iter().flat_map(move |planned| {
+            let wanted = |suite| {
+                planned
+                    .suites
+                    .as_ref()
+                    .is_none_or(|only| only.contains(&suite))
+            };
+            about(Subject::Model)
+                .filter(move |(suite, _)| wanted(*suite))
+                .map(|(suite, cases)| (Some(&planned.model), *suite, &cases[..]))
         });
         machine.chain(models)
     }
@@ -112,6 +128,7 @@ mod tests {
         [[model]]
         source = "synthetic:nano-llama"
         dtypes = ["bf16", "f32"]
+        suites = ["decode"]
         [suite.decode]
         new_tokens = [32]
     "#;
@@ -149,6 +166,7 @@ mod tests {
             ("suite.decode", "suite.decod", "`decode`"),
             ("nano-llama", "nano-lama", "`nano-llama`"),
             ("\"f32\"", "\"f33\"", "`f32`"),
+            ("\"decode\"", "\"decade\"", "`decode`"),
         ] {
             let text = GOOD.replace(good, bad);
             let refusal = refusal(&text);
@@ -171,6 +189,17 @@ mod tests {
         assert!(refusal(&metric).contains("`decode_tps`"));
         let duration = format!("{GOOD}\n[protocol]\nmin_region = \"soon\"");
         assert!(refusal(&duration).contains("@ \"soon\""));
+    }
+
+    #[test]
+    fn a_model_may_keep_to_some_suites() {
+        let text = format!("{GOOD}\n[suite.load]");
+        let plan = Plan::parse(&text).unwrap();
+        let suites: Vec<Suite> = plan.pairs().map(|(_, suite, _)| suite).collect();
+        assert_eq!(suites, [Suite::Decode, Suite::Decode]);
+        let absent = GOOD.replace("[\"decode\"]", "[\"load\"]");
+        assert!(refusal(&absent).contains("[suite.load]"));
+        assert!(refusal(&GOOD.replace("[\"decode\"]", "[]")).contains("@ []"));
     }
 
     #[test]

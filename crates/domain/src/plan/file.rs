@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Plan, Problem, Protocol, Span};
+use super::{Plan, PlannedModel, Problem, Protocol, Span};
 use crate::catalogue;
 use crate::machine::Selector;
 use crate::metric::Metric;
 use crate::model::{BadSource, Dtype, ModelRef, ModelSource};
-use crate::suite::{Subject, Suite, Tables};
+use crate::suite::{Case, Subject, Suite, Tables};
 
 const MAX_NAME_CHARS: usize = 80;
 
@@ -61,6 +61,7 @@ struct ProtocolFile {
 struct ModelFile {
     source: Span<String>,
     dtypes: Option<Span<Vec<Span<String>>>>,
+    suites: Option<Span<Vec<Span<String>>>>,
 }
 
 impl PlanFile {
@@ -86,7 +87,7 @@ impl PlanFile {
                 ),
             );
         }
-        let models = check_models(models, &mut problems);
+        let models = check_models(models, &suites, &mut problems);
         if suites.is_empty() {
             problems.push(
                 Problem::at(0..0, "the plan has no suite")
@@ -141,13 +142,19 @@ fn check_name(name: &Span<String>, problems: &mut Vec<Problem>) {
     }
 }
 
-fn check_models(models: Vec<ModelFile>, problems: &mut Vec<Problem>) -> Vec<ModelRef> {
-    let mut checked = Vec::new();
+fn check_models(
+    models: Vec<ModelFile>,
+    tables: &[(Suite, Vec<Case>)],
+    problems: &mut Vec<Problem>,
+) -> Vec<PlannedModel> {
+    let mut checked: Vec<PlannedModel> = Vec::new();
     for ModelFile {
         source: written,
         dtypes,
+        suites,
     } in models
     {
+        let suites = suites.map(|suites| check_suites(suites, tables, problems));
         let source = match written.get_ref().parse::<ModelSource>() {
             Ok(source) => source,
             Err(BadSource::UnknownSynthetic { name }) => {
@@ -173,12 +180,44 @@ fn check_models(models: Vec<ModelFile>, problems: &mut Vec<Problem>) -> Vec<Mode
                 source: source.clone(),
                 dtype,
             };
-            if checked.contains(&model) {
+            if checked.iter().any(|planned| planned.model == model) {
                 let what = format!("`{source}` in {} stands here twice", model.dtype_label());
                 problems.push(Problem::at(written.span(), what));
             }
-            checked.push(model);
+            let suites = suites.clone();
+            checked.push(PlannedModel { model, suites });
         }
+    }
+    checked
+}
+
+/// The suites that a model keeps to: each has a table in the plan and is about models.
+fn check_suites(
+    names: Span<Vec<Span<String>>>,
+    tables: &[(Suite, Vec<Case>)],
+    problems: &mut Vec<Problem>,
+) -> Vec<Suite> {
+    if names.get_ref().is_empty() {
+        problems
+            .push(Problem::at(names.span(), "`suites` is empty").with_help("leave the key out"));
+    }
+    let mut checked = Vec::new();
+    for written in names.into_inner() {
+        let word = written.get_ref();
+        let Ok(suite) = word.parse::<Suite>() else {
+            let known = Suite::ALL.iter().map(|suite| suite.as_str());
+            problems.push(Problem::unknown(written.span(), "suite", word, known));
+            continue;
+        };
+        if suite.subject() == Subject::Machine {
+            let what = format!("`{suite}` is about the machine and measures no model");
+            problems.push(Problem::at(written.span(), what).with_help("leave it out here"));
+        } else if !tables.iter().any(|(table, _)| *table == suite) {
+            let what = format!("the plan has no suite `{suite}`");
+            let help = format!("add the table [suite.{suite}]");
+            problems.push(Problem::at(written.span(), what).with_help(help));
+        }
+        checked.push(suite);
     }
     checked
 }
