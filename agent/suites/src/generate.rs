@@ -65,16 +65,26 @@ impl<'a> Decoder<'a> {
 
     /// Builds the step after the newest one and hands it to the device without waiting.
     pub fn submit(&mut self) -> Result<()> {
+        self.build()?;
+        self.hand_over()
+    }
+
+    /// Builds the graph of the step after the newest one; nothing is computed yet.
+    pub fn build(&mut self) -> Result<()> {
         let hidden = self.model.hidden(&self.newest, self.cache)?;
         let logits = self.model.logits(&hidden)?;
         let next = ops::argmax_last(&logits)?;
-        mlx_rs::transforms::async_eval([&next])?;
         if self.first_logits.is_none() {
             self.first_logits = Some(logits);
         }
         self.pending.push_back(next.clone());
         self.newest = next;
         Ok(())
+    }
+
+    /// Hands the newest step to the device without waiting for it, unless MLX's queue is full.
+    pub fn hand_over(&self) -> Result<()> {
+        mlx_rs::transforms::async_eval([&self.newest])
     }
 
     /// Waits for the oldest token not yet read; submits a step first if there is none.

@@ -103,6 +103,7 @@ metrics! {
     DecodeTpsSync "decode_tps_sync" "tok/s" HigherIsBetter "decode_tps with a wait after each token, as llama-bench does";
     DecodeTpsAtDepth "decode_tps_at_depth" "tok/s" HigherIsBetter "decode_tps on top of a cache that is already filled";
     ItlMs "itl_ms" "ms" LowerIsBetter "median time between tokens with a wait after each";
+    HostBuildUs "host_build_us" "µs" LowerIsBetter "host time per token to build the graph, before MLX gets it";
     HostOverheadUs "host_overhead_us" "µs" LowerIsBetter "host time per token to build and submit the graph";
 }
 

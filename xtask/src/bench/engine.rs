@@ -100,6 +100,7 @@ pub fn run(args: &Args) -> Result<()> {
 struct Figures {
     prefill_tps: f64,
     decode_tps: f64,
+    build_us: f64,
     host_us: f64,
 }
 
@@ -123,7 +124,10 @@ impl Rounds {
             row(format!("decode {new} after {prompt}"), "tok/s", |figures| {
                 figures.decode_tps
             }),
-            row("host time per token".to_owned(), "µs", |figures| {
+            row("host time to build a step".to_owned(), "µs", |figures| {
+                figures.build_us
+            }),
+            row("… and hand it to MLX".to_owned(), "µs", |figures| {
                 figures.host_us
             }),
         ]
@@ -165,6 +169,7 @@ impl Ours {
         Ok(Figures {
             prefill_tps: middle(&prefilled, Metric::PrefillTpsMlxlm)?,
             decode_tps: middle(&decoded, Metric::DecodeTpsMlxlm)?,
+            build_us: middle(&decoded, Metric::HostBuildUs)?,
             host_us: middle(&decoded, Metric::HostOverheadUs)?,
         })
     }
@@ -231,6 +236,7 @@ struct Peer {
 struct PeerFigures {
     prompt_tps: Vec<f64>,
     generation_tps: Vec<f64>,
+    build_us: Vec<f64>,
     host_us: Vec<f64>,
 }
 
@@ -262,6 +268,7 @@ impl Peer {
         Ok(Figures {
             prefill_tps: middle(&told.prompt_tps)?,
             decode_tps: middle(&told.generation_tps)?,
+            build_us: middle(&told.build_us)?,
             host_us: middle(&told.host_us)?,
         })
     }

@@ -34,7 +34,9 @@ impl WorkerClock {
 pub enum Mark {
     /// A prompt is in the cache.
     Filled,
-    /// A step is built and handed to the device.
+    /// A step's graph is built.
+    Built,
+    /// It is handed to the device.
     Submitted,
     /// A token's id is known to the host.
     Token,

@@ -65,6 +65,14 @@ struct Decode<'a> {
     tokens: Vec<u32>,
 }
 
+fn step(decoder: &mut Decoder<'_>, watch: &mut Watch) -> Result<(), TrialError> {
+    decoder.build()?;
+    watch.mark(Mark::Built);
+    decoder.hand_over()?;
+    watch.mark(Mark::Submitted);
+    Ok(())
+}
+
 impl Trial for Decode<'_> {
     fn mode(&self) -> &'static str {
         match self.mode {
@@ -78,7 +86,7 @@ impl Trial for Decode<'_> {
     }
 
     fn marks_per_pass(&self) -> usize {
-        2 * self.stage.case.new_tokens as usize
+        3 * self.stage.case.new_tokens as usize
     }
 
     fn prepare(&mut self, _passes: u32) -> Result<(), TrialError> {
@@ -113,15 +121,13 @@ impl Trial for Decode<'_> {
         watch.mark(Mark::Submitted);
         for remaining in (0..case.new_tokens).rev() {
             if self.mode == Mode::Pipelined && remaining > 0 {
-                decoder.submit()?;
-                watch.mark(Mark::Submitted);
+                step(&mut decoder, watch)?;
             }
             let token = decoder.read()?;
             watch.mark(Mark::Token);
             self.tokens.push(token);
             if self.mode == Mode::PerToken && remaining > 0 {
-                decoder.submit()?;
-                watch.mark(Mark::Submitted);
+                step(&mut decoder, watch)?;
             }
         }
         Ok(())
@@ -152,9 +158,13 @@ impl Trial for Decode<'_> {
                 if case.depth > 0 {
                     seen.sample(Metric::DecodeTpsAtDepth, tps);
                 }
+                let built: Vec<Duration> = region.steps(Mark::Built).collect();
                 // The first step waits for nothing and fills no gap.
-                if let Some(host) = median(region.steps(Mark::Submitted).skip(1).collect()) {
-                    seen.sample(Metric::HostOverheadUs, ms(host) * 1e3);
+                let handed_over = region.steps(Mark::Submitted).skip(1);
+                let both = built.iter().zip(handed_over).map(|(a, b)| *a + b).collect();
+                if let (Some(built), Some(both)) = (median(built), median(both)) {
+                    seen.sample(Metric::HostBuildUs, ms(built) * 1e3);
+                    seen.sample(Metric::HostOverheadUs, ms(both) * 1e3);
                 }
             }
             Mode::PerToken => {
