@@ -66,14 +66,14 @@ def main():
         trials = [trial(model, prompt, new) for _ in range(iterations)]
         host = [host_us(model, prompt, new) for _ in range(iterations)]
     prompt_tps, generation_tps = zip(*trials)
-    build_us, host_us = zip(*host)
+    built, handed_over = zip(*host)
     print(
         json.dumps(
             {
                 "prompt_tps": prompt_tps,
                 "generation_tps": generation_tps,
-                "build_us": build_us,
-                "host_us": host_us,
+                "build_us": built,
+                "host_us": handed_over,
             }
         )
     )
