@@ -29,6 +29,13 @@ pub fn terminal_summary(report: &Report) -> String {
             rows.push((&m.machine, &m.variant));
         }
     }
+    rows.sort_by_key(|(machine, variant)| {
+        let mut models = report.models.iter();
+        (
+            *machine,
+            models.position(|model| model.variant == **variant),
+        )
+    });
     let shown: Vec<_> = COLUMNS
         .iter()
         .filter_map(|(suite, metric, title)| {
