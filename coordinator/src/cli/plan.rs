@@ -130,16 +130,12 @@ pub fn tell_problems(file: &Path, text: &str, problems: &[Problem]) {
             help,
         } = problem.clone();
         let title = format!("{}:{line}:{column}: {message}", file.display());
-        let report = if span.is_empty() {
-            miette::miette!(help = help.unwrap_or_default(), "{title}")
-        } else {
-            miette::miette!(
-                labels = vec![miette::LabeledSpan::underline(span)],
-                help = help.unwrap_or_default(),
-                "{title}"
-            )
-            .with_source_code(source)
-        };
+        let mut report = miette::MietteDiagnostic::new(title);
+        report.help = help;
+        if !span.is_empty() {
+            report.labels = Some(vec![miette::LabeledSpan::underline(span)]);
+        }
+        let report = miette::Report::new(report).with_source_code(source);
         eprintln!("{report:?}");
     }
 }
