@@ -12,6 +12,7 @@ pub mod rope;
 pub mod weights;
 
 mod llama;
+mod phi3;
 mod qwen2;
 mod qwen3;
 
@@ -76,13 +77,14 @@ pub enum BuildError {
 }
 
 /// Names that [`build`] knows, for messages.
-pub const MODEL_TYPES: [&str; 4] = ["llama", "mistral", "qwen2", "qwen3"];
+pub const MODEL_TYPES: [&str; 5] = ["llama", "mistral", "phi3", "qwen2", "qwen3"];
 
 /// Makes the model that the configuration describes from its weights.
 pub fn build(config: &Config, weights: &mut Weights) -> Result<Box<dyn CausalLm>, BuildError> {
     Ok(match config.model_type()? {
         // Mistral's dense models are Llamas by another name.
         "llama" | "mistral" => Box::new(llama::Model::new(llama::Args::read(config)?, weights)?),
+        "phi3" => Box::new(phi3::Model::new(phi3::Args::read(config)?, weights)?),
         "qwen2" => Box::new(qwen2::Model::new(qwen2::Args::read(config)?, weights)?),
         "qwen3" => Box::new(qwen3::Model::new(qwen3::Args::read(config)?, weights)?),
         other => return Err(ConfigError::UnknownModelType(other.to_owned()).into()),

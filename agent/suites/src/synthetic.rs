@@ -216,7 +216,13 @@ fn tensors(architecture: &Architecture, dtype: Dtype) -> Vec<Drawn> {
         for norm in ["input_layernorm", "post_attention_layernorm"] {
             push(format!("{path}.{norm}.weight"), &[hidden], Values::Ones);
         }
-        for (name, height) in [("q", queries), ("k", keys), ("v", keys)] {
+        let joined = a.model_type == "phi3";
+        let projections: &[(&str, usize)] = if joined {
+            &[("qkv", queries + 2 * keys)]
+        } else {
+            &[("q", queries), ("k", keys), ("v", keys)]
+        };
+        for &(name, height) in projections {
             push(
                 format!("{path}.self_attn.{name}_proj.weight"),
                 &[height, hidden],
@@ -246,10 +252,15 @@ fn tensors(architecture: &Architecture, dtype: Dtype) -> Vec<Drawn> {
                 );
             }
         }
-        for name in ["gate", "up"] {
+        let gated: &[(&str, usize)] = if joined {
+            &[("gate_up", 2 * inner)]
+        } else {
+            &[("gate", inner), ("up", inner)]
+        };
+        for &(name, height) in gated {
             push(
                 format!("{path}.mlp.{name}_proj.weight"),
-                &[inner, hidden],
+                &[height, hidden],
                 from(hidden),
             );
         }

@@ -15,13 +15,13 @@ import mlx.core as mx
 import mlx_lm.utils
 from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.generate import generate_step
-from mlx_lm.models import cache, llama, qwen2, qwen3
+from mlx_lm.models import cache, llama, phi3, qwen2, qwen3
 from mlx_lm.utils import get_total_parameters, load_model, quantize_model, save_config, save_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 GREEDY = 64
 VOCAB = 619
-ARCHITECTURES = {"llama": llama, "mistral": llama, "qwen2": qwen2, "qwen3": qwen3}
+ARCHITECTURES = {"llama": llama, "mistral": llama, "phi3": phi3, "qwen2": qwen2, "qwen3": qwen3}
 DTYPES = {"f32": mx.float32, "f16": mx.float16, "bf16": mx.bfloat16}
 TORCH = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
@@ -35,6 +35,7 @@ def config(kind, tied, **more):
     """Multiples of 64 where a quantised projection sums, and nowhere else."""
     sizes = {
         "llama": dict(hidden_size=192, num_attention_heads=8, num_key_value_heads=2, head_dim=40),
+        "phi3": dict(hidden_size=192, num_attention_heads=8, num_key_value_heads=2),
         "qwen2": dict(hidden_size=192, num_attention_heads=8, num_key_value_heads=2),
         "qwen3": dict(hidden_size=128, num_attention_heads=4, num_key_value_heads=2, head_dim=80),
     }[{"mistral": "llama"}.get(kind, kind)]
@@ -55,8 +56,8 @@ def config(kind, tied, **more):
 
 def odd(kind):
     """No multiple of anything; only for plain weights."""
-    # mlx-lm's qwen2 has no head_dim of its own.
-    width = {} if kind == "qwen2" else {"head_dim": 50}
+    # mlx-lm's qwen2 and phi3 have no head_dim of their own.
+    width = {} if kind in ("phi3", "qwen2") else {"head_dim": 50}
     return dict(
         hidden_size=150 if width else 180, num_attention_heads=6, num_key_value_heads=3,
         intermediate_size=217, **width,
@@ -65,7 +66,7 @@ def odd(kind):
 
 def cases():
     """Name, configuration, precision, and how the row departs from the plain way of writing it."""
-    for kind in ("llama", "qwen2", "qwen3"):
+    for kind in ("llama", "phi3", "qwen2", "qwen3"):
         for tied in (True, False):
             for precision in ("f32", "bf16", "q4", "q8"):
                 name = f"{kind}-{'tied' if tied else 'untied'}-{precision}"
@@ -94,6 +95,15 @@ def cases():
         changed = config("llama", True, rope_scaling=scaling, max_position_embeddings=128)
         yield f"llama-{name}-f32", changed, "f32", {"prompt": 150}
     yield "qwen2-yarn-bf16", config("qwen2", True, rope_scaling=scalings["yarn"]), "bf16", {"prompt": 150}
+    # Phi-4-mini rotates a part of each head, Phi-3.5 all of it.
+    for name, share, precision in (("whole", 1.0, "f32"), ("part", 0.75, "f32"), ("part", 0.75, "bf16")):
+        dims = int(24 * share)
+        long = [1.0 + 0.3 * pair for pair in range(dims // 2)]
+        changed = config(
+            "phi3", True, partial_rotary_factor=share, original_max_position_embeddings=64,
+            rope_scaling={"type": "longrope", "long_factor": long, "short_factor": [1.0] * (dims // 2)},
+        )
+        yield f"phi3-longrope-{name}-{precision}", changed, precision, {"prompt": 150}
     yield "llama-traditional-f32", config("llama", True, rope_traditional=True), "f32", {}
     yield "llama-biases-f32", config("llama", False, attention_bias=True, mlp_bias=True), "f32", {}
     yield "llama-biases-q4", config("llama", False, attention_bias=True, mlp_bias=True), "q4", {}

@@ -4,6 +4,7 @@ use mlx_rs::Array;
 use mlx_rs::error::Exception;
 use serde_json::{Map, Value};
 
+use super::BuildError;
 use super::config::{Config, ConfigError, invalid, positive, unsupported, whole};
 use crate::device::ops;
 
@@ -29,6 +30,12 @@ pub enum Scaling {
     },
     /// The same idea with a ramp over dimensions, and a gain (YaRN, arXiv 2309.00071).
     Yarn(Yarn),
+    /// A factor for each wavelength, and a gain for the growth of the context (LongRoPE, arXiv
+    /// 2402.13753). As in mlx-lm, those for long contexts, at every length.
+    Long {
+        factors: Vec<f32>,
+        gain: f64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +53,8 @@ pub struct RopeArgs {
     pub theta: f64,
     /// Pairs of neighbours rather than of halves.
     pub traditional: bool,
+    /// The part of each head that rotates, from its start.
+    pub share: f64,
     pub scaling: Scaling,
 }
 
@@ -53,6 +62,16 @@ impl RopeArgs {
     /// Reads `rope_theta`, `rope_traditional` and `rope_scaling`, or transformers 5's
     /// `rope_parameters`, which holds the first and the last. None in `default_theta`: required.
     pub fn read(config: &Config, default_theta: Option<f64>) -> Result<Self, ConfigError> {
+        let args = Self::read_partial(config, default_theta)?;
+        if (args.share - 1.0).abs() > f64::EPSILON {
+            let what = format!("rotation of a part ({}) of each head", args.share);
+            return Err(unsupported(PARTIAL, what));
+        }
+        Ok(args)
+    }
+
+    /// The same for an architecture that may rotate a part of each head: `partial_rotary_factor`.
+    pub fn read_partial(config: &Config, default_theta: Option<f64>) -> Result<Self, ConfigError> {
         let nested = config.table("rope_parameters")?;
         let theta = match config.positive("rope_theta")? {
             Some(theta) => Some(theta),
@@ -65,23 +84,23 @@ impl RopeArgs {
             Some(table) => ("rope_scaling", Some(table)),
             None => ("rope_parameters", nested),
         };
+        let table = table.map(|entries| Table { key, entries });
+        let share = match config.positive(PARTIAL)? {
+            Some(share) => Some(share),
+            None => table.map_or(Ok(None), |table| table.number(PARTIAL))?,
+        };
         Ok(Self {
             theta: theta
                 .or(default_theta)
                 .ok_or(ConfigError::Missing("rope_theta"))?,
             traditional: config.flag("rope_traditional")?.unwrap_or(false),
-            scaling: table.map_or(Ok(Scaling::None), |table| {
-                read_scaling(
-                    Table {
-                        key,
-                        entries: table,
-                    },
-                    config.size("max_position_embeddings")?,
-                )
-            })?,
+            share: share.unwrap_or(1.0),
+            scaling: table.map_or(Ok(Scaling::None), |table| read_scaling(table, config))?,
         })
     }
 }
+
+const PARTIAL: &str = "partial_rotary_factor";
 
 /// An object of the configuration, for messages that name the whole path.
 #[derive(Clone, Copy)]
@@ -100,15 +119,34 @@ impl Table<'_> {
     }
 
     fn factor(self) -> Result<f64, ConfigError> {
-        self.number("factor")?.ok_or_else(|| ConfigError::Invalid {
-            key: format!("{}.factor", self.key),
-            expected: "a number above 0".to_owned(),
-            found: "nothing".to_owned(),
-        })
+        self.number("factor")?
+            .ok_or_else(|| self.missing("factor", "a number above 0"))
+    }
+
+    fn numbers(self, name: &str) -> Result<Vec<f32>, ConfigError> {
+        let key = format!("{}.{name}", self.key);
+        let value = self.entries.get(name);
+        let list = value.and_then(Value::as_array);
+        let list = list.ok_or_else(|| self.missing(name, "a list of numbers"))?;
+        list.iter()
+            .map(|value| Ok(positive(&key, value)? as f32))
+            .collect()
+    }
+
+    fn missing(self, name: &str, expected: &str) -> ConfigError {
+        ConfigError::Invalid {
+            key: format!("{}.{name}", self.key),
+            expected: expected.to_owned(),
+            found: self
+                .entries
+                .get(name)
+                .map_or("nothing".to_owned(), Value::to_string),
+        }
     }
 }
 
-fn read_scaling(table: Table<'_>, max_positions: Option<i32>) -> Result<Scaling, ConfigError> {
+fn read_scaling(table: Table<'_>, config: &Config) -> Result<Scaling, ConfigError> {
+    let max_positions = config.size("max_position_embeddings")?;
     let named = table
         .entries
         .get("type")
@@ -124,14 +162,6 @@ fn read_scaling(table: Table<'_>, max_positions: Option<i32>) -> Result<Scaling,
             ));
         }
     };
-    if let Some(share) = table.number("partial_rotary_factor")?
-        && (share - 1.0).abs() > f64::EPSILON
-    {
-        return Err(unsupported(
-            table.key,
-            format!("rotation of a part ({share}) of each head"),
-        ));
-    }
     Ok(match kind {
         "default" => Scaling::None,
         "linear" => Scaling::Linear {
@@ -165,12 +195,34 @@ fn read_scaling(table: Table<'_>, max_positions: Option<i32>) -> Result<Scaling,
                 _ => 0.0,
             },
         }),
+        "longrope" | "su" => Scaling::Long {
+            factors: table.numbers("long_factor")?,
+            gain: long_gain(table, config)?,
+        },
         other => {
             return Err(unsupported(
                 &format!("{}.rope_type", table.key),
-                format!("RoPE scaling `{other}` (known: default, linear, dynamic, llama3, yarn)"),
+                format!(
+                    "RoPE scaling `{other}` (known: default, linear, dynamic, llama3, yarn, longrope)"
+                ),
             ));
         }
+    })
+}
+
+/// `√(1 + ln(growth) / ln(original))`, the growth being that of the positions trained for.
+fn long_gain(table: Table<'_>, config: &Config) -> Result<f64, ConfigError> {
+    const ORIGINAL: &str = "original_max_position_embeddings";
+    let original = match config.size(ORIGINAL)? {
+        Some(original) => f64::from(original),
+        None => table.number(ORIGINAL)?.unwrap_or(4096.0),
+    };
+    let positions = config.size("max_position_embeddings")?.unwrap_or(131_072);
+    let growth = f64::from(positions) / original;
+    Ok(if growth <= 1.0 {
+        1.0
+    } else {
+        (1.0 + growth.ln() / original.ln()).sqrt()
     })
 }
 
@@ -200,9 +252,18 @@ enum Kind {
 }
 
 impl Rope {
-    pub fn new(args: &RopeArgs, head_dim: i32) -> Result<Self, Exception> {
+    pub fn new(args: &RopeArgs, head_dim: i32) -> Result<Self, BuildError> {
         let theta = args.theta;
         let base = theta as f32;
+        let dims = (f64::from(head_dim) * args.share) as i32;
+        if dims < 2 || dims > head_dim || dims % 2 != 0 {
+            return Err(ConfigError::Invalid {
+                key: PARTIAL.to_owned(),
+                expected: format!("an even part of head_dim ({head_dim})"),
+                found: args.share.to_string(),
+            }
+            .into());
+        }
         let kind = match &args.scaling {
             Scaling::None => Kind::Powers { base, scale: 1.0 },
             Scaling::Linear { factor } => Kind::Powers {
@@ -224,7 +285,7 @@ impl Rope {
                 original,
             } => Kind::Wavelengths {
                 freqs: array(&llama3_freqs(
-                    &powers(theta, head_dim)?,
+                    &powers(theta, dims)?,
                     factor,
                     low,
                     high,
@@ -235,18 +296,30 @@ impl Rope {
             Scaling::Yarn(yarn) => {
                 let gain = yarn_gain(yarn);
                 Kind::Wavelengths {
-                    freqs: array(&yarn_freqs(
-                        &powers(theta, head_dim)?,
-                        theta,
-                        head_dim,
-                        yarn,
-                    )),
-                    gain: ((gain - 1.0).abs() > f64::EPSILON).then(|| Array::from_f32(gain as f32)),
+                    freqs: array(&yarn_freqs(&powers(theta, dims)?, theta, dims, yarn)),
+                    gain: gain_array(gain, dims, head_dim),
+                }
+            }
+            Scaling::Long { factors, gain } => {
+                let powers = powers(theta, dims)?;
+                if factors.len() != powers.len() {
+                    return Err(ConfigError::Invalid {
+                        key: "rope_scaling.long_factor".to_owned(),
+                        expected: format!("{} numbers, one per rotated pair", powers.len()),
+                        found: format!("{}", factors.len()),
+                    }
+                    .into());
+                }
+                let pairs = factors.iter().zip(&powers);
+                let freqs: Vec<f32> = pairs.map(|(factor, power)| factor * power).collect();
+                Kind::Wavelengths {
+                    freqs: array(&freqs),
+                    gain: gain_array(*gain, dims, head_dim),
                 }
             }
         };
         Ok(Self {
-            dims: head_dim,
+            dims,
             traditional: args.traditional,
             kind,
         })
@@ -277,6 +350,20 @@ impl Rope {
             }
         }
     }
+}
+
+/// What multiplies a head before it rotates: the gain over the dimensions that do.
+fn gain_array(gain: f64, dims: i32, head_dim: i32) -> Option<Array> {
+    if (gain - 1.0).abs() <= f64::EPSILON {
+        return None;
+    }
+    let gain = gain as f32;
+    Some(if dims == head_dim {
+        Array::from_f32(gain)
+    } else {
+        let of = |dim| if dim < dims { gain } else { 1.0 };
+        array(&(0..head_dim).map(of).collect::<Vec<_>>())
+    })
 }
 
 fn array(freqs: &[f32]) -> Array {

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use domain::catalogue;
 use serde_json::Value;
 
 use crate::checkpoints::{case, copy};
@@ -178,5 +179,27 @@ fn a_hugging_face_name_is_found_in_its_cache() {
             "--json",
         ];
         assert_eq!(object(&arguments, hub.path())["model"]["type"], "qwen3");
+    }
+}
+
+#[test]
+fn synthetic_models_of_every_architecture_compute_and_count_what_the_catalogue_says() {
+    let cache = tempfile::tempdir().unwrap();
+    let nano = catalogue::names().filter(|name| name.starts_with("nano-"));
+    for name in nano {
+        let source = format!("synthetic:{name}");
+        let arguments = ["--model", &source, "--prompt-ids", "1,2,3", "--json"];
+        let told = object(&arguments, cache.path());
+        let architecture = catalogue::find(name).unwrap();
+        assert_eq!(
+            told["model"]["parameters"],
+            architecture.parameters(),
+            "{name}"
+        );
+        assert_eq!(
+            told["model"]["weight_bytes"],
+            architecture.weight_bytes(2),
+            "{name}"
+        );
     }
 }

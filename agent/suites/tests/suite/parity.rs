@@ -87,6 +87,11 @@ fn mistral_is_a_llama() {
 }
 
 #[test]
+fn phi3_computes_what_mlx_lm_does() {
+    equals_mlx_lm("phi3-");
+}
+
+#[test]
 fn qwen2_computes_what_mlx_lm_does() {
     equals_mlx_lm("qwen2-");
 }
@@ -130,6 +135,7 @@ fn cached_decode_equals_a_full_forward() {
     let names = [
         "llama-grow-f32",
         "llama-llama3-untied-f32",
+        "phi3-longrope-part-f32",
         "qwen2-odd-f32",
         "qwen3-untied-f32",
     ];
