@@ -31,10 +31,8 @@ pub fn terminal_summary(report: &Report) -> String {
     }
     rows.sort_by_key(|(machine, variant)| {
         let mut models = report.models.iter();
-        (
-            *machine,
-            models.position(|model| model.variant == **variant),
-        )
+        let model = models.position(|model| model.variant == **variant);
+        (model, *machine)
     });
     let shown: Vec<_> = COLUMNS
         .iter()
