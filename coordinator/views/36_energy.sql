@@ -7,7 +7,7 @@ with window_of_launch as (
         run_id, label, machine_id, machine, chip, suite, model, dtype, case_key, launch_id, launch,
         min(started_at) as began_at,
         max(started_at + duration_ns / 1000.0 * interval '1 microsecond') as ended_at,
-        case when suite <> 'load' then sum(work)::bigint end as tokens
+        case when suite in ('prefill', 'decode') then sum(work)::bigint end as tokens
     from report.iteration
     where counted and phase = 'measured'
     group by
@@ -82,6 +82,6 @@ comment on column report.energy.intervals is 'intervals between readings that we
 comment on column report.energy.mean_w is 'time-weighted mean power in the region';
 comment on column report.energy.max_w is 'highest reading in or next to the region';
 comment on column report.energy.energy_j is 'energy of the region, idle power included; NULL where reason says why';
-comment on column report.energy.tokens is 'tokens of the measured iterations; NULL where work is not tokens';
+comment on column report.energy.tokens is 'tokens of the measured iterations; NULL where work is not tokens of one kind';
 comment on column report.energy.energy_j_per_token is 'energy_j over tokens';
 comment on column report.energy.reason is 'why there is no energy; empty where there is';

@@ -187,6 +187,9 @@ pub fn metric_title(metric: &str) -> &str {
         "decode_tps_sync" => "synchronous decode rate",
         "itl_ms" => "time between tokens",
         "host_overhead_us" => "host time per token",
+        "quant_speedup_decode" => "decode gain of quantising",
+        "quant_speedup_prefill" => "prefill gain of quantising",
+        "quant_mem_ratio" => "size of the quantised weights",
         other => other,
     }
 }

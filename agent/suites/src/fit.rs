@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::load::{LoadError, ModelFolder};
 use crate::models::cache;
 use crate::models::config::{Config, ConfigError};
-use crate::suites;
+use crate::suites::{self, Demand};
 
 /// Why a case is not measured with a model.
 #[derive(Debug, thiserror::Error)]
@@ -122,8 +122,13 @@ impl Outline {
 
     fn needs_bytes(&self, case: &Case, fused_attention: bool) -> u64 {
         let context = case.context_tokens();
-        let step_tokens = suites::demand(case).step_tokens;
+        let Demand {
+            step_tokens,
+            extra_weights_percent,
+            ..
+        } = suites::demand(case);
         self.weight_bytes
+            + self.weight_bytes * extra_weights_percent / 100
             + self.kv_bytes(context)
             + self.activation_bytes(step_tokens, context, fused_attention)
     }

@@ -92,6 +92,11 @@ pub enum TrialError {
     Load(#[from] crate::load::LoadError),
     #[error("the suite needs a model, and the request names none")]
     NoModel,
+    #[error(
+        "the model is already quantised ({0}), and this suite quantises plain weights itself: name a \
+         bf16, f16 or f32 checkpoint, or keep this model to other suites with `suites`"
+    )]
+    AlreadyQuantised(String),
     #[error("MLX failed: {0}")]
     Mlx(#[from] Exception),
     /// The worker's reader is gone, so nobody wants the rest.

@@ -7,6 +7,7 @@
 
 pub mod header;
 pub mod identity;
+pub mod parts;
 pub mod source;
 
 use std::collections::HashMap;
@@ -21,6 +22,7 @@ use crate::models::weights::Quantization;
 use crate::models::{self, BuildError, CausalLm, Config, ConfigError, WeightError, Weights};
 use crate::tokenizer::{Tokenizer, TokenizerError};
 use header::{Header, HeaderError};
+use parts::Parts;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LoadError {
@@ -57,7 +59,7 @@ pub enum LoadError {
 }
 
 impl LoadError {
-    fn build(folder: &Path, error: BuildError) -> Self {
+    pub(crate) fn build(folder: &Path, error: BuildError) -> Self {
         let folder = folder.to_owned();
         match error {
             BuildError::Config(source) => Self::Config { folder, source },
@@ -213,6 +215,14 @@ pub struct Loaded {
 
 /// Loads a model; on return all of its weights are in memory and the device is idle.
 pub fn load(folder: &ModelFolder, options: &Options<'_>) -> Result<Loaded, LoadError> {
+    load_parts(folder, options).map(|(loaded, _)| loaded)
+}
+
+/// The same, and what the model was built of.
+pub fn load_parts(
+    folder: &ModelFolder,
+    options: &Options<'_>,
+) -> Result<(Loaded, Parts), LoadError> {
     let mut watch = Stopwatch {
         clock: options.clock,
         last: (options.clock)(),
@@ -242,7 +252,7 @@ pub fn load(folder: &ModelFolder, options: &Options<'_>) -> Result<Loaded, LoadE
     let tied = config.flag("tie_word_embeddings").map_err(refuse_config)? != Some(false);
     let tensors = open_tensors(&folder.weights, options.dtype, tied)?;
     let all: Vec<Array> = tensors.values().cloned().collect();
-    let mut weights = Weights::new(tensors, quantization);
+    let mut weights = Weights::new(tensors.clone(), quantization.clone());
     let model = models::build(&config, &mut weights)
         .map_err(|error| LoadError::build(&folder.path, error))?;
     let (tally, quantisation) = (weights.tally(), weights.quantisation_label());
@@ -272,12 +282,13 @@ pub fn load(folder: &ModelFolder, options: &Options<'_>) -> Result<Loaded, LoadE
         quantisation,
         config_json,
     };
-    Ok(Loaded {
+    let loaded = Loaded {
         model,
         tokenizer,
         facts,
         phases,
-    })
+    };
+    Ok((loaded, Parts::new(config, quantization, tensors)))
 }
 
 struct Stopwatch<'a> {

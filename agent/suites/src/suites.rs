@@ -5,6 +5,7 @@
 pub mod decode;
 pub mod load;
 pub mod prefill;
+pub mod quantization;
 pub mod tokens;
 
 use std::io;
@@ -16,17 +17,20 @@ use domain::worker::{Finished, Frame, Request};
 use crate::device;
 use crate::harness::clock::{self, WorkerClock};
 use crate::harness::{Harness, Trial, TrialError};
+use crate::load::parts::Parts;
 use crate::load::source::Places;
 use crate::load::{Facts, Loaded, ModelFolder, Options};
 
 /// What a case asks of the model, for the prediction whether it fits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Demand {
     /// Most positions that go through the model, which is what `max_position_embeddings` limits. The
     /// last token that is generated never goes in.
     pub positions: u64,
     /// Most tokens in one step.
     pub step_tokens: u64,
+    /// What the suite keeps that grows with the weights, in hundredths of their bytes.
+    pub extra_weights_percent: u64,
 }
 
 macro_rules! suites {
@@ -50,6 +54,7 @@ suites! {
     Load load;
     Prefill prefill;
     Decode decode;
+    Quantization quantization;
 }
 
 /// What a suite has to work with.
@@ -82,7 +87,12 @@ impl Bench<'_> {
     /// Loads the model, tells what it is, and asks the system to keep it resident, as mlx-lm does
     /// while it generates.
     pub fn load(&self) -> Result<Ready, TrialError> {
-        let ready = Ready::settle(self.load_files()?)?;
+        self.settle(self.load_files()?)
+    }
+
+    /// The same for what is loaded already.
+    pub fn settle(&self, loaded: Loaded) -> Result<Ready, TrialError> {
+        let ready = Ready::settle(loaded)?;
         self.announce(&ready.loaded.facts)?;
         let info = device::device_info()?;
         if let Err(error) = device::wire_memory(&info) {
@@ -98,13 +108,18 @@ impl Bench<'_> {
 
     /// Loads and does nothing else.
     pub fn load_files(&self) -> Result<Loaded, TrialError> {
+        self.load_parts().map(|(loaded, _)| loaded)
+    }
+
+    /// The same, and what the model was built of.
+    pub fn load_parts(&self) -> Result<(Loaded, Parts), TrialError> {
         let Files { model, folder, .. } = self.files()?;
         let clock = clock::nanoseconds();
         let options = Options {
             dtype: model.dtype,
             clock: &clock,
         };
-        Ok(crate::load::load(folder, &options)?)
+        Ok(crate::load::load_parts(folder, &options)?)
     }
 
     /// Tells what was loaded.

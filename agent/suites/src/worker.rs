@@ -90,7 +90,9 @@ enum LaunchError {
 impl LaunchError {
     fn kind(&self) -> FailureKind {
         match self {
-            Self::Misfit(Misfit::Memory { .. }) => FailureKind::Skipped,
+            Self::Misfit(Misfit::Memory { .. }) | Self::Trial(TrialError::AlreadyQuantised(_)) => {
+                FailureKind::Skipped
+            }
             Self::Misfit(Misfit::Context { .. }) => FailureKind::Case,
             Self::Source(SourceError::Synthetic(SyntheticError::Write { .. }))
             | Self::Trial(TrialError::NoModel | TrialError::Mlx(_) | TrialError::Emit(_))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import mlx.core as mx
 import mlx_lm.utils
+import numpy as np
 from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.generate import generate_step
 from mlx_lm.models import cache, llama, phi3, qwen2, qwen3
@@ -214,6 +215,45 @@ def reference(folder, prompt, precision):
     }
 
 
+# Packed in memory by the engine, and by mlx-lm as `mlx_lm.convert` does it.
+PACKED = {
+    "llama-untied-bf16": [(4, 64), (8, 32)],
+    "llama-tied-f32": [(4, 32)],
+    "llama-odd-f32": [(4, 64)],
+    "llama-biases-f32": [(8, 64)],
+    "qwen2-tied-bf16": [(4, 64)],
+    "qwen3-untied-f32": [(4, 64), (8, 64)],
+}
+
+
+def log_softmax(model, ids):
+    scores = np.array(model(ids[None])[0].astype(mx.float32), dtype=np.float64)
+    scores -= scores.max(axis=-1, keepdims=True)
+    return scores - np.log(np.exp(scores).sum(axis=-1, keepdims=True))
+
+
+def packed(folder, prompt, bits, group_size):
+    """What packing comes to and what it costs on the prompt, predicted token by token."""
+    ids = mx.array(prompt)
+    plain, settings = load_model(folder)
+    p = log_softmax(plain, ids[:-1])
+    model, _ = quantize_model(plain, settings, group_size, bits)
+    q = log_softmax(model, ids[:-1])
+    follow = np.array(prompt[1:])
+    at = np.arange(len(follow))
+    weights = tree_flatten(model.parameters())
+    return {
+        "bits": bits,
+        "group_size": group_size,
+        "logits": last_logits(model, ids, 2048).tolist(),
+        "weight_bytes": sum(value.nbytes for _, value in weights),
+        "perplexity": float(np.exp(-q[at, follow].mean())),
+        "baseline_perplexity": float(np.exp(-p[at, follow].mean())),
+        "kl_mean": float((np.exp(p) * (p - q)).sum(axis=-1).mean()),
+        "top1_agree": float((p.argmax(axis=-1) == q.argmax(axis=-1)).mean()),
+    }
+
+
 def main(out):
     words = tokenizer()
     prompt_text = TEXT.splitlines()[1]
@@ -231,6 +271,7 @@ def main(out):
             result["prompt_text"] = prompt_text
         if how.get("nested"):
             nest_rope(folder)
+        result["packed"] = [packed(folder, prompt, *packing) for packing in PACKED.get(name, [])]
         (folder / "reference.json").write_text(json.dumps(result))
 
 

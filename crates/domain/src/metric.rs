@@ -105,6 +105,21 @@ metrics! {
     ItlMs "itl_ms" "ms" LowerIsBetter "median time between tokens with a wait after each";
     HostBuildUs "host_build_us" "µs" LowerIsBetter "host time per token to build the graph, before MLX gets it";
     HostOverheadUs "host_overhead_us" "µs" LowerIsBetter "host time per token to build and submit the graph";
+    QuantSpeedupDecode "quant_speedup_decode" "ratio" HigherIsBetter "decode rate of the quantised model over the unquantised one's, measured in turn";
+    QuantSpeedupPrefill "quant_speedup_prefill" "ratio" HigherIsBetter "prefill rate of the quantised model over the unquantised one's, measured in turn";
+    QuantMemRatio "quant_mem_ratio" "ratio" LowerIsBetter "bytes of the quantised weights over those of the weights as loaded";
+    QuantDecodeTps "quant_decode_tps" "tok/s" HigherIsBetter "decode_tps of the quantised model";
+    QuantBaselineDecodeTps "quant_baseline_decode_tps" "tok/s" HigherIsBetter "decode_tps of the unquantised model beside it";
+    QuantPrefillTps "quant_prefill_tps" "tok/s" HigherIsBetter "prefill_tps of the quantised model";
+    QuantBaselinePrefillTps "quant_baseline_prefill_tps" "tok/s" HigherIsBetter "prefill_tps of the unquantised model beside it";
+    QuantWeightsBytes "quant_weights_bytes" "bytes" LowerIsBetter "bytes of the quantised model's weights";
+    QuantBpw "quant_bpw" "bit" LowerIsBetter "bits per value of the matrices that were quantised, scales and biases included";
+    QuantTimeMs "quant_time_ms" "ms" LowerIsBetter "quantising the loaded weights in memory, evaluated";
+    QuantPpl "quant_ppl" "" LowerIsBetter "perplexity of the quantised model on the suite's text";
+    QuantBaselinePpl "quant_baseline_ppl" "" LowerIsBetter "perplexity of the unquantised model on the same text";
+    QuantPplDelta "quant_ppl_delta" "%" LowerIsBetter "by how much that is above the unquantised model's";
+    QuantKlMean "quant_kl_mean" "nats" LowerIsBetter "mean KL divergence of the quantised next-token distributions from the unquantised ones on that text";
+    QuantTop1Agree "quant_top1_agree" "ratio" HigherIsBetter "share of that text's positions where both models prefer the same token";
 }
 
 impl fmt::Display for Metric {

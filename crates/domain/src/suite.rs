@@ -7,6 +7,7 @@
 pub mod decode;
 pub mod load;
 pub mod prefill;
+pub mod quantization;
 
 use serde::{Deserialize, Serialize};
 
@@ -106,6 +107,7 @@ suites! {
     Load load "load";
     Prefill prefill "prefill";
     Decode decode "decode";
+    Quantization quantization "quantization";
 }
 
 impl std::fmt::Display for Suite {

@@ -111,7 +111,7 @@ pub enum FailureKind {
     Model,
     /// The parameters make no sense for this model.
     Case,
-    /// Would not fit in this machine's memory.
+    /// Would not fit in this machine's memory, or the suite is not for such a model.
     Skipped,
     /// Anything else: another launch may succeed.
     Internal,

@@ -77,7 +77,7 @@ pub fn measurements(
 
 /// Loading comes before what needs a loaded model; unknown suites follow by name.
 fn suite_order(suite: &str) -> (usize, String) {
-    let place = ["load", "prefill", "decode"]
+    let place = ["load", "prefill", "decode", "quantization"]
         .iter()
         .position(|known| *known == suite);
     (place.unwrap_or(usize::MAX), suite.to_owned())

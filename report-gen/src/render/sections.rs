@@ -7,6 +7,7 @@ mod inference;
 mod matrix;
 mod methodology;
 mod models;
+mod quantization;
 mod summary;
 mod validity;
 
@@ -18,15 +19,19 @@ use super::document::Section;
 use crate::report::Report;
 
 pub fn all(report: &Report) -> Vec<Section> {
-    vec![
+    let mut sections = vec![
         summary::section(report),
         environment::section(report),
         models::section(report),
         inference::section(report),
+    ];
+    sections.extend(quantization::section(report));
+    sections.extend([
         comparison::section(report),
         validity::section(report),
         coverage::section(report),
         matrix::section(report),
         methodology::section(report),
-    ]
+    ]);
+    sections
 }

@@ -9,3 +9,4 @@ mod database;
 mod escaping;
 mod simulation;
 mod snapshots;
+mod suites;

@@ -149,6 +149,10 @@ pub struct Tally {
     pub bytes: u64,
     /// Of these, the embedding table's.
     pub embedding_bytes: u64,
+    /// Of the parameters, those in matrices that were packed here.
+    pub packed_parameters: u64,
+    /// What these take, scales and biases included.
+    pub packed_bytes: u64,
 }
 
 enum Matrix {
@@ -161,9 +165,13 @@ enum Matrix {
 pub struct Weights {
     tensors: HashMap<String, Array>,
     quantization: Quantization,
+    /// How plain matrices are packed as they are taken; None: they stay plain.
+    pack: Option<Packing>,
     tally: Tally,
     /// Those met so far, each once.
     packings: Vec<Packing>,
+    /// What was packed here, not evaluated yet.
+    packed: Vec<Array>,
 }
 
 impl Weights {
@@ -171,13 +179,28 @@ impl Weights {
         Self {
             tensors,
             quantization,
+            pack: None,
             tally: Tally::default(),
             packings: Vec::new(),
+            packed: Vec::new(),
         }
+    }
+
+    /// Packs every plain matrix as it is taken, projections and embedding table alike, unless its
+    /// rows are no multiple of the group: the layers that mlx-lm's `quantize_model` packs.
+    #[must_use]
+    pub fn packing(mut self, packing: Packing) -> Self {
+        self.pack = Some(packing);
+        self
     }
 
     pub fn tally(&self) -> Tally {
         self.tally
+    }
+
+    /// What was packed here: lazy until it is evaluated.
+    pub fn packed_arrays(&self) -> &[Array] {
+        &self.packed
     }
 
     /// A floating-point tensor of exactly this shape.
@@ -245,12 +268,42 @@ impl Weights {
         Ok(table)
     }
 
-    fn matrix(&mut self, path: &str, rows: i32, width: i32) -> Result<Matrix, WeightError> {
-        match self.packed(path, rows, width)? {
-            Some(packed) => Ok(Matrix::Packed(packed)),
-            None => self
-                .tensor(&format!("{path}.weight"), &[rows, width])
-                .map(Matrix::Plain),
+    fn matrix(&mut self, path: &str, rows: i32, width: i32) -> Result<Matrix, BuildError> {
+        if let Some(packed) = self.packed(path, rows, width)? {
+            return Ok(Matrix::Packed(packed));
+        }
+        let plain = self.tensor(&format!("{path}.weight"), &[rows, width])?;
+        match self.pack {
+            Some(packing) if width % packing.group_size == 0 => {
+                self.pack(&plain, packing).map(Matrix::Packed)
+            }
+            _ => Ok(Matrix::Plain(plain)),
+        }
+    }
+
+    fn pack(&mut self, plain: &Array, packing: Packing) -> Result<Packed, BuildError> {
+        let Packing { group_size, bits } = packing;
+        let (weight, scales, biases) = mlx_rs::ops::quantize(plain, group_size, bits)?;
+        let bytes = [&weight, &scales, &biases].map(|part| part.nbytes() as u64);
+        self.tally.packed_parameters += plain.size() as u64;
+        self.tally.packed_bytes += bytes.iter().sum::<u64>();
+        self.tally.bytes -= plain.nbytes() as u64;
+        self.tally.bytes += bytes.iter().sum::<u64>();
+        self.note(packing);
+        self.packed
+            .extend([&weight, &scales, &biases].map(Array::clone));
+        Ok(Packed {
+            weight,
+            scales,
+            biases,
+            group_size,
+            bits,
+        })
+    }
+
+    fn note(&mut self, packing: Packing) {
+        if !self.packings.contains(&packing) {
+            self.packings.push(packing);
         }
     }
 
@@ -300,9 +353,7 @@ impl Weights {
         };
         // The scales and biases are part of the packing, not of the model.
         self.tally.parameters = before + rows as u64 * width as u64;
-        if !self.packings.contains(&packing) {
-            self.packings.push(packing);
-        }
+        self.note(packing);
         Ok(Some(packed))
     }
 

@@ -21,6 +21,7 @@ pub fn demand(case: &Case) -> Demand {
     Demand {
         positions: case.depth + case.new_tokens,
         step_tokens: depth_step(case.depth),
+        ..Demand::default()
     }
 }
 

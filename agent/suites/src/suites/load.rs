@@ -29,6 +29,7 @@ pub fn demand(_case: &Case) -> Demand {
     Demand {
         positions: 1,
         step_tokens: 1,
+        ..Demand::default()
     }
 }
 

@@ -22,6 +22,7 @@ pub fn demand(case: &Case) -> Demand {
     Demand {
         positions: case.depth + case.prompt_tokens,
         step_tokens,
+        ..Demand::default()
     }
 }
 

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde::Deserialize;
+use suites::load::parts::Parts;
 use suites::load::{self, LoadError, Loaded, ModelFolder, Options};
 
 /// What mlx-lm computed from a case's checkpoint.
@@ -20,6 +21,20 @@ pub struct Reference {
     pub full: Vec<f32>,
     pub parameters: u64,
     pub weight_bytes: u64,
+    pub packed: Vec<Packed>,
+}
+
+/// The same after `quantize_model`, and what that costs on the prompt.
+#[derive(Deserialize)]
+pub struct Packed {
+    pub bits: i32,
+    pub group_size: i32,
+    pub logits: Vec<f32>,
+    pub weight_bytes: u64,
+    pub perplexity: f64,
+    pub baseline_perplexity: f64,
+    pub kl_mean: f64,
+    pub top1_agree: f64,
 }
 
 pub struct Case {
@@ -33,6 +48,7 @@ pub fn cases(prefix: &str) -> Vec<Case> {
     let mut folders: Vec<PathBuf> = fs::read_dir(folder())
         .unwrap()
         .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
         .filter(|path| {
             path.file_name()
                 .unwrap()
@@ -78,7 +94,11 @@ pub fn copy(name: &str) -> tempfile::TempDir {
 }
 
 pub fn load(folder: &Path) -> Result<Loaded, LoadError> {
-    load::load(
+    load_parts(folder).map(|(loaded, _)| loaded)
+}
+
+pub fn load_parts(folder: &Path) -> Result<(Loaded, Parts), LoadError> {
+    load::load_parts(
         &ModelFolder::open(folder)?,
         &Options {
             dtype: None,

@@ -6,6 +6,7 @@ mod checkpoints;
 mod check;
 mod device;
 mod loading;
+mod packing;
 mod parity;
 mod plans;
 mod worker;

