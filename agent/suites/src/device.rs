@@ -16,6 +16,8 @@ use mlx_sys::{mlx_array, mlx_stream};
 #[expect(unsafe_code, reason = "mlx-c is a C interface")]
 mod compiled;
 #[expect(unsafe_code, reason = "mlx-c is a C interface")]
+pub mod experts;
+#[expect(unsafe_code, reason = "mlx-c is a C interface")]
 pub mod ops;
 
 #[expect(unsafe_code, reason = "mlx-c is a C interface")]

@@ -195,7 +195,8 @@ pub struct Facts {
     pub file_bytes: u64,
     /// In memory, in the type they are computed in.
     pub weight_bytes: u64,
-    /// Of these, read for every decoded token: all but a table that is only looked up.
+    /// Of these, read for every decoded token: all but a table that is only looked up
+    /// and the experts that it does not choose.
     pub decode_bytes: u64,
     pub kv_bytes_per_token: u64,
     /// What activations are computed in.
@@ -215,7 +216,8 @@ pub struct Loaded {
 
 /// Loads a model; on return all of its weights are in memory and the device is idle.
 pub fn load(folder: &ModelFolder, options: &Options<'_>) -> Result<Loaded, LoadError> {
-    load_parts(folder, options).map(|(loaded, _)| loaded)
+    let loaded = load_and(folder, options, |_, _, _| ())?;
+    Ok(loaded.0)
 }
 
 /// The same, and what the model was built of.
@@ -223,6 +225,16 @@ pub fn load_parts(
     folder: &ModelFolder,
     options: &Options<'_>,
 ) -> Result<(Loaded, Parts), LoadError> {
+    load_and(folder, options, Parts::new)
+}
+
+/// Loads, and keeps something of what the model is built of: whatever holds the tensors holds their
+/// memory.
+fn load_and<T>(
+    folder: &ModelFolder,
+    options: &Options<'_>,
+    keep: impl FnOnce(&Config, &Quantization, &HashMap<String, Array>) -> T,
+) -> Result<(Loaded, T), LoadError> {
     let mut watch = Stopwatch {
         clock: options.clock,
         last: (options.clock)(),
@@ -251,11 +263,12 @@ pub fn load_parts(
 
     let tied = config.flag("tie_word_embeddings").map_err(refuse_config)? != Some(false);
     let tensors = open_tensors(&folder.weights, options.dtype, tied)?;
-    let all: Vec<Array> = tensors.values().cloned().collect();
-    let mut weights = Weights::new(tensors.clone(), quantization.clone());
+    let kept = keep(&config, &quantization, &tensors);
+    let mut weights = Weights::new(tensors, quantization);
     let model = models::build(&config, &mut weights)
         .map_err(|error| LoadError::build(&folder.path, error))?;
     let (tally, quantisation) = (weights.tally(), weights.quantisation_label());
+    let all = weights.taken().to_vec();
     weights
         .finish()
         .map_err(|source| LoadError::build(&folder.path, source.into()))?;
@@ -276,7 +289,7 @@ pub fn load_parts(
         parameters: tally.parameters,
         file_bytes: headers.iter().map(|header| header.file_bytes).sum(),
         weight_bytes: tally.bytes,
-        decode_bytes: tally.bytes - gathered,
+        decode_bytes: tally.bytes - gathered - tally.idle_bytes,
         kv_bytes_per_token: model.dims().kv_bytes_per_token(dtype.bytes()),
         dtype,
         quantisation,
@@ -288,7 +301,7 @@ pub fn load_parts(
         facts,
         phases,
     };
-    Ok((loaded, Parts::new(config, quantization, tensors)))
+    Ok((loaded, kept))
 }
 
 struct Stopwatch<'a> {

@@ -15,6 +15,7 @@ mod llama;
 mod phi3;
 mod qwen2;
 mod qwen3;
+mod qwen3_moe;
 
 use mlx_rs::Array;
 use mlx_rs::error::Exception;
@@ -77,7 +78,7 @@ pub enum BuildError {
 }
 
 /// Names that [`build`] knows, for messages.
-pub const MODEL_TYPES: [&str; 5] = ["llama", "mistral", "phi3", "qwen2", "qwen3"];
+pub const MODEL_TYPES: [&str; 6] = ["llama", "mistral", "phi3", "qwen2", "qwen3", "qwen3_moe"];
 
 /// Makes the model that the configuration describes from its weights.
 pub fn build(config: &Config, weights: &mut Weights) -> Result<Box<dyn CausalLm>, BuildError> {
@@ -87,6 +88,10 @@ pub fn build(config: &Config, weights: &mut Weights) -> Result<Box<dyn CausalLm>
         "phi3" => Box::new(phi3::Model::new(phi3::Args::read(config)?, weights)?),
         "qwen2" => Box::new(qwen2::Model::new(qwen2::Args::read(config)?, weights)?),
         "qwen3" => Box::new(qwen3::Model::new(qwen3::Args::read(config)?, weights)?),
+        "qwen3_moe" => Box::new(qwen3_moe::Model::new(
+            qwen3_moe::Args::read(config)?,
+            weights,
+        )?),
         other => return Err(ConfigError::UnknownModelType(other.to_owned()).into()),
     })
 }

@@ -16,13 +16,14 @@ import mlx_lm.utils
 import numpy as np
 from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.generate import generate_step
-from mlx_lm.models import cache, llama, phi3, qwen2, qwen3
+from mlx_lm.models import cache, llama, phi3, qwen2, qwen3, qwen3_moe
 from mlx_lm.utils import get_total_parameters, load_model, quantize_model, save_config, save_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 GREEDY = 64
 VOCAB = 619
-ARCHITECTURES = {"llama": llama, "mistral": llama, "phi3": phi3, "qwen2": qwen2, "qwen3": qwen3}
+ARCHITECTURES = {"llama": llama, "mistral": llama, "phi3": phi3, "qwen2": qwen2, "qwen3": qwen3,
+                 "qwen3_moe": qwen3_moe}
 DTYPES = {"f32": mx.float32, "f16": mx.float16, "bf16": mx.bfloat16}
 TORCH = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
 
@@ -39,6 +40,11 @@ def config(kind, tied, **more):
         "phi3": dict(hidden_size=192, num_attention_heads=8, num_key_value_heads=2),
         "qwen2": dict(hidden_size=192, num_attention_heads=8, num_key_value_heads=2),
         "qwen3": dict(hidden_size=128, num_attention_heads=4, num_key_value_heads=2, head_dim=80),
+        "qwen3_moe": dict(
+            hidden_size=128, num_attention_heads=4, num_key_value_heads=2, head_dim=80,
+            num_experts=10, num_experts_per_tok=3, moe_intermediate_size=64, decoder_sparse_step=1,
+            mlp_only_layers=[], norm_topk_prob=True,
+        ),
     }[{"mistral": "llama"}.get(kind, kind)]
     return {
         "model_type": kind,
@@ -67,13 +73,17 @@ def odd(kind):
 
 def cases():
     """Name, configuration, precision, and how the row departs from the plain way of writing it."""
-    for kind in ("llama", "phi3", "qwen2", "qwen3"):
+    for kind in ("llama", "phi3", "qwen2", "qwen3", "qwen3_moe"):
         for tied in (True, False):
             for precision in ("f32", "bf16", "q4", "q8"):
+                # On a CPU, MLX multiplies plain experts in f32 only.
+                if (kind, precision) == ("qwen3_moe", "bf16"):
+                    continue
                 name = f"{kind}-{'tied' if tied else 'untied'}-{precision}"
                 yield name, config(kind, tied), precision, {}
         yield f"{kind}-odd-f32", config(kind, False, **odd(kind)), "f32", {"prompt": 301}
-        yield f"{kind}-f16", config(kind, True), "f16", {}
+        if kind != "qwen3_moe":
+            yield f"{kind}-f16", config(kind, True), "f16", {}
         # The cache is 256 positions long at first, and grows in the middle of the decode.
         yield f"{kind}-grow-f32", config(kind, True), "f32", {"prompt": 230}
         yield f"{kind}-single-token-f32", config(kind, False), "f32", {"prompt": 1}
@@ -105,6 +115,9 @@ def cases():
             rope_scaling={"type": "longrope", "long_factor": long, "short_factor": [1.0] * (dims // 2)},
         )
         yield f"phi3-longrope-{name}-{precision}", changed, precision, {"prompt": 150}
+    some_dense = dict(num_hidden_layers=4, mlp_only_layers=[1], decoder_sparse_step=2, norm_topk_prob=False)
+    yield "qwen3_moe-some-dense-f32", config("qwen3_moe", False, **some_dense), "f32", {"prompt": 30}
+    yield "qwen3_moe-one-by-one-f32", config("qwen3_moe", True), "f32", {"split_experts": True}
     yield "llama-traditional-f32", config("llama", True, rope_traditional=True), "f32", {}
     yield "llama-biases-f32", config("llama", False, attention_bias=True, mlp_bias=True), "f32", {}
     yield "llama-biases-q4", config("llama", False, attention_bias=True, mlp_bias=True), "q4", {}
@@ -121,6 +134,15 @@ def cases():
     # As transformers 5 writes it.
     yield "llama-nested-rope-f32", config("llama", True, rope_scaling=llama3), "f32", {"nested": True}
     yield "qwen3-nested-rope-f32", config("qwen3", True), "f32", {"nested": True}
+
+
+def gather_qmm(*args, global_scale=None, **more):
+    """mlx-lm 0.32.2 hands over an argument, always None here, that MLX 0.32.2 does not know."""
+    assert global_scale is None
+    return PLAIN_GATHER_QMM(*args, **more)
+
+
+PLAIN_GATHER_QMM, mx.gather_qmm = mx.gather_qmm, gather_qmm
 
 
 def tokenizer():
@@ -187,6 +209,21 @@ def nest_rope(folder):
     path.write_text(json.dumps(settings, indent=2))
 
 
+def split_experts(folder):
+    """As transformers writes them: each expert's matrices by themselves."""
+    path = folder / "model.safetensors"
+    weights = {}
+    for name, value in mx.load(str(path)).items():
+        if ".switch_mlp." in name:
+            for expert in range(value.shape[0]):
+                weights[name.replace(".switch_mlp.", f".experts.{expert}.")] = value[expert]
+        else:
+            weights[name] = value
+    mx.eval(weights)
+    mx.save_safetensors(str(path), weights, metadata={"format": "mlx"})
+    (folder / "model.safetensors.index.json").unlink()
+
+
 def last_logits(model, ids, chunk):
     """Scores at the last position: all but it in chunks, as mlx-lm prefills, then it alone."""
     state = cache.make_prompt_cache(model)
@@ -223,6 +260,8 @@ PACKED = {
     "llama-biases-f32": [(8, 64)],
     "qwen2-tied-bf16": [(4, 64)],
     "qwen3-untied-f32": [(4, 64), (8, 64)],
+    "qwen3_moe-tied-f32": [(4, 32)],
+    "qwen3_moe-one-by-one-f32": [(4, 64)],
 }
 
 
@@ -272,6 +311,8 @@ def main(out):
         if how.get("nested"):
             nest_rope(folder)
         result["packed"] = [packed(folder, prompt, *packing) for packing in PACKED.get(name, [])]
+        if how.get("split_experts"):
+            split_experts(folder)
         (folder / "reference.json").write_text(json.dumps(result))
 
 

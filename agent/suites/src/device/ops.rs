@@ -156,7 +156,7 @@ pub fn quantized_matmul(x: &Array, w: &Packed) -> Result<Array> {
     })
 }
 
-fn some_int(value: i32) -> mlx_sys::mlx_optional_int {
+pub(super) fn some_int(value: i32) -> mlx_sys::mlx_optional_int {
     mlx_sys::mlx_optional_int {
         value,
         has_value: true,

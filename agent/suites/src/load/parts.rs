@@ -18,14 +18,14 @@ pub struct Parts {
 
 impl Parts {
     pub(super) fn new(
-        config: Config,
-        quantization: Quantization,
-        tensors: HashMap<String, Array>,
+        config: &Config,
+        quantization: &Quantization,
+        tensors: &HashMap<String, Array>,
     ) -> Self {
         Self {
-            config,
-            quantization,
-            tensors,
+            config: config.clone(),
+            quantization: quantization.clone(),
+            tensors: tensors.clone(),
         }
     }
 
@@ -34,7 +34,7 @@ impl Parts {
         let weights = Weights::new(self.tensors.clone(), self.quantization.clone());
         let mut weights = weights.packing(packing);
         let model = models::build(&self.config, &mut weights)?;
-        mlx_rs::transforms::eval(weights.packed_arrays())?;
+        mlx_rs::transforms::eval(weights.taken())?;
         device::synchronize()?;
         Ok(PackedModel {
             model,

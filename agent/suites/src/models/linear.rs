@@ -3,6 +3,7 @@
 use mlx_rs::Array;
 use mlx_rs::error::Result;
 
+use crate::device::experts;
 use crate::device::ops::{self, Packed};
 
 /// `x Wᵀ + b`.
@@ -41,6 +42,31 @@ impl Linear {
                 weight,
                 bias: Some(bias),
             } => ops::add(&ops::quantized_matmul(x, weight)?, bias),
+        }
+    }
+}
+
+/// One projection of many experts.
+#[derive(Clone, Debug)]
+pub enum Experts {
+    Plain {
+        /// `[experts, in, out]`, transposed like a [`Linear`]'s.
+        weight_t: Array,
+    },
+    Quantized(Packed),
+}
+
+impl Experts {
+    pub fn plain(weight: &Array) -> Result<Self> {
+        let weight_t = ops::transpose(weight, &[0, 2, 1])?;
+        Ok(Self::Plain { weight_t })
+    }
+
+    /// Each row of `x` (`[…, 1, in]`) by the expert that `indices` give it; `sorted`: they ascend.
+    pub fn forward(&self, x: &Array, indices: &Array, sorted: bool) -> Result<Array> {
+        match self {
+            Self::Plain { weight_t } => experts::gather_matmul(x, weight_t, indices, sorted),
+            Self::Quantized(weight) => experts::gather_quantized_matmul(x, weight, indices, sorted),
         }
     }
 }

@@ -11,7 +11,7 @@ use super::{BuildError, CausalLm, Dims, KvCache};
 use crate::device::ops::{self, Fused, Mask};
 
 pub struct Args {
-    dims: Dims,
+    pub(super) dims: Dims,
     rope: RopeArgs,
 }
 
@@ -29,7 +29,7 @@ impl Args {
     }
 }
 
-struct Attention {
+pub(super) struct Attention {
     q: Linear,
     k: Linear,
     v: Linear,
@@ -45,7 +45,7 @@ struct Attention {
 }
 
 impl Attention {
-    fn new(args: &Args, path: &str, weights: &mut Weights) -> Result<Self, BuildError> {
+    pub(super) fn new(args: &Args, path: &str, weights: &mut Weights) -> Result<Self, BuildError> {
         let Dims {
             hidden,
             heads,
@@ -70,7 +70,12 @@ impl Attention {
         })
     }
 
-    fn forward(&self, x: &Array, shape: [i32; 2], cache: &mut KvCache) -> Result<Array, Exception> {
+    pub(super) fn forward(
+        &self,
+        x: &Array,
+        shape: [i32; 2],
+        cache: &mut KvCache,
+    ) -> Result<Array, Exception> {
         let [_, length] = shape;
         let offset = cache.len();
         let queries = self.normed_heads(&self.q.forward(x)?, &self.q_norm, shape, self.heads)?;
@@ -110,14 +115,14 @@ impl Attention {
     }
 }
 
-struct Mlp {
+pub(super) struct Mlp {
     gate: Linear,
     up: Linear,
     down: Linear,
 }
 
 impl Mlp {
-    fn new(args: &Args, path: &str, weights: &mut Weights) -> Result<Self, BuildError> {
+    pub(super) fn new(args: &Args, path: &str, weights: &mut Weights) -> Result<Self, BuildError> {
         let Dims {
             hidden,
             intermediate,
@@ -130,7 +135,7 @@ impl Mlp {
         })
     }
 
-    fn forward(&self, x: &Array) -> Result<Array, Exception> {
+    pub(super) fn forward(&self, x: &Array) -> Result<Array, Exception> {
         self.down
             .forward(&ops::swiglu(&self.gate.forward(x)?, &self.up.forward(x)?)?)
     }

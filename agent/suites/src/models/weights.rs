@@ -8,8 +8,9 @@ use serde_json::{Map, Value};
 
 use super::BuildError;
 use super::config::{Config, ConfigError, unsupported, whole};
-use super::linear::{Embedding, Linear};
+use super::linear::{Embedding, Experts, Linear};
 use crate::device::ops::Packed;
+use crate::device::{self, experts};
 
 #[derive(Debug, thiserror::Error)]
 pub enum WeightError {
@@ -138,6 +139,12 @@ impl Packing {
     }
 }
 
+/// How mlx-lm packs what chooses a token's experts, however it packs the rest.
+const ROUTER: Packing = Packing {
+    group_size: 64,
+    bits: 8,
+};
+
 /// How many leftover tensors a message lists.
 const NAMES_SHOWN: usize = 5;
 
@@ -153,6 +160,8 @@ pub struct Tally {
     pub packed_parameters: u64,
     /// What these take, scales and biases included.
     pub packed_bytes: u64,
+    /// Of these, what one token leaves unread: the experts that it does not choose.
+    pub idle_bytes: u64,
 }
 
 enum Matrix {
@@ -168,10 +177,10 @@ pub struct Weights {
     /// How plain matrices are packed as they are taken; None: they stay plain.
     pack: Option<Packing>,
     tally: Tally,
+    /// As the model holds them.
+    taken: Vec<Array>,
     /// Those met so far, each once.
     packings: Vec<Packing>,
-    /// What was packed here, not evaluated yet.
-    packed: Vec<Array>,
 }
 
 impl Weights {
@@ -181,8 +190,8 @@ impl Weights {
             quantization,
             pack: None,
             tally: Tally::default(),
+            taken: Vec::new(),
             packings: Vec::new(),
-            packed: Vec::new(),
         }
     }
 
@@ -198,9 +207,9 @@ impl Weights {
         self.tally
     }
 
-    /// What was packed here: lazy until it is evaluated.
-    pub fn packed_arrays(&self) -> &[Array] {
-        &self.packed
+    /// What the model holds, to be evaluated: nothing is read from the files before.
+    pub fn taken(&self) -> &[Array] {
+        &self.taken
     }
 
     /// A floating-point tensor of exactly this shape.
@@ -226,6 +235,7 @@ impl Weights {
             .ok_or_else(|| WeightError::Missing(name.to_owned()))?;
         if array.shape() == shape {
             self.tally.bytes += array.nbytes() as u64;
+            self.taken.push(array.clone());
             return Ok(array);
         }
         Err(WeightError::Shape {
@@ -253,6 +263,66 @@ impl Weights {
         })
     }
 
+    /// One projection from `width` to `height` values of each of the experts below `path`, of which
+    /// a token takes some (`(experts, active)`). MLX's writers store them as one tensor, others one
+    /// by one.
+    pub fn experts(
+        &mut self,
+        path: &str,
+        name: &str,
+        (count, active): (i32, i32),
+        width: i32,
+        height: i32,
+    ) -> Result<Experts, BuildError> {
+        let before = self.tally.bytes;
+        let joined = format!("{path}.switch_mlp.{name}");
+        let experts = if self
+            .tensors
+            .contains_key(&format!("{path}.experts.0.{name}.weight"))
+        {
+            let at = self.taken.len();
+            let parts = (0..count)
+                .map(|expert| {
+                    let name = format!("{path}.experts.{expert}.{name}.weight");
+                    self.tensor(&name, &[height, width])
+                })
+                .collect::<Result<Vec<_>, _>>()?;
+            let weight = experts::stack(&parts)?;
+            self.taken.truncate(at);
+            self.taken.push(weight.clone());
+            self.plain_experts(&joined, &weight, width)?
+        } else if let Some(packed) = self.packed(&joined, &[count, height], width)? {
+            Experts::Quantized(packed)
+        } else {
+            let name = format!("{joined}.weight");
+            let weight = self.tensor(&name, &[count, height, width])?;
+            self.plain_experts(&joined, &weight, width)?
+        };
+        let bytes = self.tally.bytes - before;
+        self.tally.idle_bytes += bytes / count as u64 * (count - active) as u64;
+        Ok(experts)
+    }
+
+    fn plain_experts(
+        &mut self,
+        path: &str,
+        weight: &Array,
+        width: i32,
+    ) -> Result<Experts, BuildError> {
+        if let Some(packing) = self.packing_of(path, width) {
+            return self.pack(weight, packing).map(Experts::Quantized);
+        }
+        if weight.dtype() != Dtype::Float32 && !device::device_info()?.is_gpu {
+            return Err(WeightError::Dtype {
+                name: format!("{path}.weight"),
+                expected: "f32: MLX multiplies plain experts in no other type on a CPU",
+                found: weight.dtype(),
+            }
+            .into());
+        }
+        Ok(Experts::plain(weight)?)
+    }
+
     pub fn embedding(
         &mut self,
         path: &str,
@@ -269,18 +339,30 @@ impl Weights {
     }
 
     fn matrix(&mut self, path: &str, rows: i32, width: i32) -> Result<Matrix, BuildError> {
-        if let Some(packed) = self.packed(path, rows, width)? {
+        if let Some(packed) = self.packed(path, &[rows], width)? {
             return Ok(Matrix::Packed(packed));
         }
         let plain = self.tensor(&format!("{path}.weight"), &[rows, width])?;
-        match self.pack {
-            Some(packing) if width % packing.group_size == 0 => {
-                self.pack(&plain, packing).map(Matrix::Packed)
-            }
-            _ => Ok(Matrix::Plain(plain)),
+        match self.packing_of(path, width) {
+            Some(packing) => self.pack(&plain, packing).map(Matrix::Packed),
+            None => Ok(Matrix::Plain(plain)),
         }
     }
 
+    /// How a plain matrix is packed now: what chooses experts finely, as in mlx-lm, and what no group
+    /// fits not at all.
+    fn packing_of(&self, path: &str, width: i32) -> Option<Packing> {
+        let chosen = self.pack.map(|packing| {
+            if path.ends_with("mlp.gate") {
+                ROUTER
+            } else {
+                packing
+            }
+        });
+        chosen.filter(|packing| width % packing.group_size == 0)
+    }
+
+    /// Packs the matrix that was taken last.
     fn pack(&mut self, plain: &Array, packing: Packing) -> Result<Packed, BuildError> {
         let Packing { group_size, bits } = packing;
         let (weight, scales, biases) = mlx_rs::ops::quantize(plain, group_size, bits)?;
@@ -290,7 +372,8 @@ impl Weights {
         self.tally.bytes -= plain.nbytes() as u64;
         self.tally.bytes += bytes.iter().sum::<u64>();
         self.note(packing);
-        self.packed
+        self.taken.pop();
+        self.taken
             .extend([&weight, &scales, &biases].map(Array::clone));
         Ok(Packed {
             weight,
@@ -309,7 +392,13 @@ impl Weights {
 
     /// A layer is quantised exactly when its scales are there, as in mlx-lm; and unless the
     /// configuration names it, its shapes tell how, since they are right where a default may not be.
-    fn packed(&mut self, path: &str, rows: i32, width: i32) -> Result<Option<Packed>, WeightError> {
+    /// The matrix has `rows` before its width: one number, or experts and rows.
+    fn packed(
+        &mut self,
+        path: &str,
+        rows: &[i32],
+        width: i32,
+    ) -> Result<Option<Packed>, WeightError> {
         let scales = format!("{path}.scales");
         let Some(groups) = self.tensors.get(&scales).map(columns) else {
             return Ok(None);
@@ -341,8 +430,9 @@ impl Weights {
             }
         };
         let Packing { group_size, bits } = packing;
-        let weight = self.take(&name, &[rows, width * bits / 32])?;
-        let shape = [rows, width / group_size];
+        let shape = |columns: i32| [rows, &[columns]].concat();
+        let weight = self.take(&name, &shape(width * bits / 32))?;
+        let shape = shape(width / group_size);
         let before = self.tally.parameters;
         let packed = Packed {
             weight,
@@ -352,7 +442,8 @@ impl Weights {
             bits,
         };
         // The scales and biases are part of the packing, not of the model.
-        self.tally.parameters = before + rows as u64 * width as u64;
+        let rows: u64 = rows.iter().map(|rows| *rows as u64).product();
+        self.tally.parameters = before + rows * width as u64;
         self.note(packing);
         Ok(Some(packed))
     }
@@ -388,10 +479,10 @@ impl Weights {
     }
 }
 
-/// The length of a matrix's rows; 0 for what is none.
+/// The length of a matrix's rows, or of a stack of matrices; 0 for what is neither.
 fn columns(array: &Array) -> i32 {
     match array.shape() {
-        [_, columns] => *columns,
+        [_, columns] | [_, _, columns] => *columns,
         _ => 0,
     }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
+use suites::device;
 use suites::load::identity::identify;
 use suites::load::{self, LoadError, ModelFolder, Options};
 
@@ -374,6 +375,34 @@ fn phases_are_timed_and_add_up() {
     assert_eq!(ticks.get(), 6);
     assert_eq!(loaded.phases.total_ns(), 5000);
     assert_eq!(loaded.phases.weights_ns, 1000);
+}
+
+#[test]
+fn experts_that_the_processor_cannot_multiply_are_refused_before_they_run() {
+    if device::device_info().unwrap().is_gpu {
+        return;
+    }
+    let folder = ModelFolder::open(&case("qwen3_moe-tied-f32").folder).unwrap();
+    let options = Options {
+        dtype: Some(domain::model::Dtype::Bf16),
+        clock: &|| 0,
+    };
+    let Err(error) = load::load(&folder, &options) else {
+        panic!("bf16 experts were not refused");
+    };
+    let said = error.to_string();
+    assert!(said.contains("switch_mlp"), "{said}");
+    assert!(said.contains("on a CPU"), "{said}");
+}
+
+#[test]
+fn experts_not_chosen_are_not_counted_as_read() {
+    let facts = load(&case("qwen3_moe-untied-f32").folder).unwrap().facts;
+    // Two layers of ten experts of which three are chosen, three matrices of 128 times 64 each, in f32;
+    // and a table of 619 rows that is only looked up.
+    let idle = 2 * 7 * 3 * 128 * 64 * 4;
+    let table = 619 * 128 * 4;
+    assert_eq!(facts.decode_bytes, facts.weight_bytes - idle - table);
 }
 
 #[test]

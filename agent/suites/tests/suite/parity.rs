@@ -101,6 +101,11 @@ fn qwen3_computes_what_mlx_lm_does() {
     equals_mlx_lm("qwen3-");
 }
 
+#[test]
+fn qwen3_moe_computes_what_mlx_lm_does() {
+    equals_mlx_lm("qwen3_moe-");
+}
+
 /// Scores at every position of one pass over the prompt.
 fn full_forward(model: &dyn CausalLm, ids: &[u32]) -> Vec<f32> {
     let hidden = model
@@ -138,6 +143,7 @@ fn cached_decode_equals_a_full_forward() {
         "phi3-longrope-part-f32",
         "qwen2-odd-f32",
         "qwen3-untied-f32",
+        "qwen3_moe-untied-f32",
     ];
     for case in names.into_iter().flat_map(cases) {
         let loaded = load(&case.folder).unwrap();
