@@ -62,6 +62,24 @@ fn every_plan_is_named_after_its_file_and_explains_itself() {
     }
 }
 
+/// Each example of the page parses, and each suite has its row.
+#[test]
+fn the_page_about_plans_is_true() {
+    let page = include_str!("../../../../docs/plans.md");
+    let examples: Vec<&str> = page
+        .split("```toml\n")
+        .skip(1)
+        .filter_map(|rest| rest.split("```").next())
+        .collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        Plan::parse(example).unwrap_or_else(|problems| panic!("{problems:?}"));
+    }
+    for suite in Suite::ALL {
+        assert!(page.contains(&format!("| `{suite}` |")), "{suite}");
+    }
+}
+
 #[test]
 fn no_case_asks_for_more_positions_than_its_model_has() {
     for (_, plan) in plans() {
