@@ -232,7 +232,7 @@ fn packed_weights_without_their_settings_are_refused() {
 #[test]
 fn configurations_that_ask_for_something_else_are_refused_by_key() {
     type Edit = fn(&mut Value);
-    let cases: [(Edit, &str); 17] = [
+    let cases: [(Edit, &str); 18] = [
         (
             |c| c["model_type"] = json!("mamba"),
             "model_type `mamba` is not supported; those that",
@@ -268,8 +268,12 @@ fn configurations_that_ask_for_something_else_are_refused_by_key() {
             "layer_types",
         ),
         (
+            |c| c["rope_scaling"] = json!({"type": "mrope"}),
+            "RoPE scaling `mrope`",
+        ),
+        (
             |c| c["rope_scaling"] = json!({"type": "longrope"}),
-            "RoPE scaling `longrope`",
+            "`rope_scaling.long_factor` must be",
         ),
         (
             |c| c["rope_scaling"] = json!({"type": "linear"}),
