@@ -8,7 +8,8 @@
 //! ```
 //!
 //! What a worker's end means for the job is [`verdict`]. A failed launch is made again as a new
-//! launch of the same slot, until so many have failed that the job is parked.
+//! launch of the same slot, until so many have failed that the job is parked. A case that this
+//! machine or this model cannot do costs that case and no other.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -66,6 +67,8 @@ pub enum Left {
 enum Verdict {
     Next,
     Again,
+    /// The case will not be measured, whatever else of the job is.
+    Drop(JobOutcome, String),
     End(JobOutcome, String),
 }
 
@@ -118,12 +121,22 @@ impl Job<'_> {
         let total = self.grant.cases.len() as u32 * self.grant.protocol.launches;
         let before = total - slots.len() as u32;
         let (mut outcome, mut reason) = (JobOutcome::Succeeded, String::new());
+        let mut dropped: Vec<(String, String)> = Vec::new();
         'job: for (done, slot) in (before..).zip(&slots) {
+            if dropped.iter().any(|(case, _)| *case == slot.case.key()) {
+                continue;
+            }
             self.tell(done, total, slot);
             loop {
                 match self.launch(slot).await {
                     Verdict::Next => break,
                     Verdict::Again => {}
+                    Verdict::Drop(ending, why) => {
+                        outcome = worse(outcome, ending);
+                        dropped.push((slot.case.key(), why));
+                        reason = told(&dropped, self.grant.cases.len());
+                        break;
+                    }
                     Verdict::End(ending, why) => {
                         (outcome, reason) = (ending, why);
                         break 'job;
@@ -323,16 +336,37 @@ async fn stopped(mut stop: watch::Receiver<Option<Stop>>) {
     }
 }
 
+/// Of two cases' ends, the one that the job is called by.
+fn worse(a: JobOutcome, b: JobOutcome) -> JobOutcome {
+    if a == JobOutcome::Failed { a } else { b }
+}
+
+/// Why cases were not measured, and whether others were. Cases with the same reason share a line.
+fn told(dropped: &[(String, String)], cases: usize) -> String {
+    if dropped.len() == cases && dropped.iter().all(|(_, why)| *why == dropped[0].1) {
+        return dropped[0].1.clone();
+    }
+    let each: Vec<String> = dropped
+        .iter()
+        .map(|(case, why)| format!("{case}: {why}"))
+        .collect();
+    let measured = cases - dropped.len();
+    format!("{} ({measured} of {cases} cases measured)", each.join("; "))
+}
+
 /// What a launch's end means for its job.
 fn verdict(ended: &Ended, slot: &Slot, failures: &mut u32) -> Verdict {
     let message = || ended.message.clone();
     match (ended.outcome, ended.blame) {
         (LaunchOutcome::Succeeded, _) => Verdict::Next,
-        (LaunchOutcome::Skipped, _) => Verdict::End(JobOutcome::Skipped, message()),
+        (LaunchOutcome::Skipped, _) => Verdict::Drop(JobOutcome::Skipped, message()),
         (LaunchOutcome::Interrupted, _) => Verdict::End(JobOutcome::Released, message()),
         (LaunchOutcome::Cancelled, _) => Verdict::End(JobOutcome::Cancelled, message()),
-        (LaunchOutcome::Failed, Some(FailureKind::Model | FailureKind::Case)) => {
+        (LaunchOutcome::Failed, Some(FailureKind::Model)) => {
             Verdict::End(JobOutcome::Failed, message())
+        }
+        (LaunchOutcome::Failed, Some(FailureKind::Case)) => {
+            Verdict::Drop(JobOutcome::Failed, message())
         }
         (
             LaunchOutcome::Failed

@@ -88,16 +88,41 @@ fn failures_of_earlier_leases_count() {
 }
 
 #[test]
-fn what_another_launch_would_meet_again_ends_the_job_at_once() {
-    let end = |outcome, blame| match judge(outcome, Some(blame), &mut 0) {
-        Verdict::End(outcome, why) => (outcome, why),
-        Verdict::Next | Verdict::Again => panic!("goes on"),
-    };
+fn what_another_launch_would_meet_again_is_not_tried_again() {
     let because = "the reason".to_owned();
-    for blame in [FailureKind::Model, FailureKind::Case] {
-        let ended = end(LaunchOutcome::Failed, blame);
-        assert_eq!(ended, (JobOutcome::Failed, because.clone()));
-    }
-    let skipped = end(LaunchOutcome::Skipped, FailureKind::Skipped);
-    assert_eq!(skipped, (JobOutcome::Skipped, because));
+    assert_eq!(
+        judge(LaunchOutcome::Failed, Some(FailureKind::Model), &mut 0),
+        Verdict::End(JobOutcome::Failed, because.clone())
+    );
+    // Another case of the job may be possible.
+    assert_eq!(
+        judge(LaunchOutcome::Failed, Some(FailureKind::Case), &mut 0),
+        Verdict::Drop(JobOutcome::Failed, because.clone())
+    );
+    assert_eq!(
+        judge(LaunchOutcome::Skipped, Some(FailureKind::Skipped), &mut 0),
+        Verdict::Drop(JobOutcome::Skipped, because)
+    );
+}
+
+#[test]
+fn a_job_tells_which_of_its_cases_were_not_measured() {
+    let dropped = |cases: &[(&str, &str)]| -> Vec<(String, String)> {
+        let owned = |(case, why): &(&str, &str)| ((*case).to_owned(), (*why).to_owned());
+        cases.iter().map(owned).collect()
+    };
+    let one = dropped(&[("depth=9000", "would not fit")]);
+    assert_eq!(
+        told(&one, 3),
+        "depth=9000: would not fit (2 of 3 cases measured)"
+    );
+    let all = dropped(&[
+        ("depth=0", "quantised already"),
+        ("depth=9", "quantised already"),
+    ]);
+    assert_eq!(told(&all, 2), "quantised already");
+    assert_eq!(
+        worse(JobOutcome::Failed, JobOutcome::Skipped),
+        JobOutcome::Failed
+    );
 }

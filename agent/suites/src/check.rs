@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::generate;
 use crate::load::source::{self, Places, SourceError};
 use crate::load::{self, LoadError, Options};
+use crate::system;
 use crate::tokenizer::TokenizerError;
 
 #[derive(Debug, clap::Args)]
@@ -17,8 +18,8 @@ pub struct CheckArgs {
     #[command(flatten)]
     prompt: PromptArgs,
     /// How many tokens to generate
-    #[arg(long, default_value_t = 16)]
-    max_tokens: usize,
+    #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u32).range(0..=1_000_000))]
+    max_tokens: u32,
     /// Cast the weights: bf16, f16 or f32 [default: as stored; bf16 for synthetic models]
     #[arg(long)]
     dtype: Option<Dtype>,
@@ -52,6 +53,10 @@ pub enum CheckError {
     EmptyPrompt,
     #[error("--prompt-ids: {id} is not in the model's vocabulary of {vocab}")]
     OutOfVocabulary { id: u32, vocab: i32 },
+    #[error(
+        "the model computes {bad} scores of {all} that are not finite: damaged weights, or too large for their type"
+    )]
+    NotFinite { bad: usize, all: usize },
     #[error("MLX refused: {0}")]
     Mlx(#[from] mlx_rs::error::Exception),
 }
@@ -79,6 +84,7 @@ pub struct CheckedModel {
 
 /// Loads the model and generates. `clock` is monotonic, in nanoseconds.
 pub fn check(args: &CheckArgs, clock: &dyn Fn() -> u64) -> Result<Checked, CheckError> {
+    system::allow_many_files();
     let places = Places::from_env();
     let folder = source::resolve(&source::parse(&args.model)?, args.dtype, &places)?;
     let loaded = load::load(
@@ -107,7 +113,12 @@ pub fn check(args: &CheckArgs, clock: &dyn Fn() -> u64) -> Result<Checked, Check
     {
         return Err(CheckError::OutOfVocabulary { id, vocab });
     }
-    let (greedy_ids, logits) = generate::greedy(model, &prompt_ids, args.max_tokens)?;
+    let (greedy_ids, logits) = generate::greedy(model, &prompt_ids, args.max_tokens as usize)?;
+    let bad = logits.iter().filter(|score| !score.is_finite()).count();
+    if bad > 0 {
+        let all = logits.len();
+        return Err(CheckError::NotFinite { bad, all });
+    }
     let text = match &loaded.tokenizer {
         Some(tokenizer) => Some(tokenizer.decode(&greedy_ids)?),
         None => None,

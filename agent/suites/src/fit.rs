@@ -8,9 +8,10 @@ use domain::model::{Dtype, ModelRef, ModelSource};
 use domain::suite::Case;
 use serde_json::Value;
 
+use crate::load::header::{Content, Header};
 use crate::load::{LoadError, ModelFolder};
-use crate::models::cache;
 use crate::models::config::{Config, ConfigError};
+use crate::models::{cache, rope};
 use crate::suites::{self, Demand};
 
 /// Why a case is not measured with a model.
@@ -51,39 +52,40 @@ impl Outline {
             return None;
         };
         let weight_bytes = architecture.weight_bytes(dtype.bytes());
-        Self::read(&Config::from_map(keys), weight_bytes, Some(dtype)).ok()
+        Self::read(&Config::from_map(keys), weight_bytes, dtype.bytes()).ok()
     }
 
-    /// Of a model's files, by their sizes.
+    /// Of a model's files, by their headers: a configuration may tell another type than they have.
     pub fn of_files(folder: &ModelFolder, dtype: Option<Dtype>) -> Result<Self, LoadError> {
         let text = fs::read_to_string(&folder.config).map_err(LoadError::io(&folder.config))?;
-        let mut file_bytes = 0;
+        let mut stored = Content::default();
         for file in &folder.weights {
-            file_bytes += fs::metadata(file).map_err(LoadError::io(file))?.len();
+            let content = Header::read(file)?.content;
+            stored.bytes += content.bytes;
+            stored.float_values += content.float_values;
+            stored.word_bytes += content.word_bytes;
+            stored.widest_float = stored.widest_float.max(content.widest_float);
         }
+        let (weight_bytes, bytes_per_value) = match dtype.map(Dtype::bytes) {
+            None => (stored.bytes, stored.widest_float),
+            // Packed weights stay packed whatever the rest is cast to.
+            Some(width) => (stored.word_bytes + stored.float_values * width, width),
+        };
         Config::parse(&text)
-            .and_then(|config| Self::read(&config, file_bytes, dtype))
+            .and_then(|config| Self::read(&config, weight_bytes, bytes_per_value))
             .map_err(|source| LoadError::Config {
                 folder: folder.path.clone(),
                 source,
             })
     }
 
-    fn read(config: &Config, file_bytes: u64, dtype: Option<Dtype>) -> Result<Self, ConfigError> {
+    fn read(config: &Config, weight_bytes: u64, bytes_per_value: u64) -> Result<Self, ConfigError> {
         let required = |key| config.required_size(key).map(|size| size as u64);
         let optional = |key| config.size(key).map(|size| size.map(|size| size as u64));
         let (hidden, heads) = (required("hidden_size")?, required("num_attention_heads")?);
-        // Packed weights stay packed whatever the rest is cast to.
-        let is_packed = config.get("quantization").is_some();
-        let stored = stored_dtype(config)?.unwrap_or(Dtype::Bf16);
-        let wanted = dtype.unwrap_or(stored);
         Ok(Self {
-            weight_bytes: if is_packed {
-                file_bytes
-            } else {
-                file_bytes / stored.bytes() * wanted.bytes()
-            },
-            bytes_per_value: wanted.bytes(),
+            weight_bytes,
+            bytes_per_value,
             hidden,
             layers: required("num_hidden_layers")?,
             intermediate: required("intermediate_size")?,
@@ -91,7 +93,7 @@ impl Outline {
             kv_heads: optional("num_key_value_heads")?.unwrap_or(heads),
             head_dim: optional("head_dim")?.unwrap_or(hidden / heads),
             vocab: required("vocab_size")?,
-            max_positions: optional("max_position_embeddings")?,
+            max_positions: rope::positions_reached(config)?,
         })
     }
 
@@ -153,16 +155,6 @@ impl Outline {
         };
         (step_tokens * per_token + scores + 2 * self.vocab) * self.bytes_per_value
     }
-}
-
-fn stored_dtype(config: &Config) -> Result<Option<Dtype>, ConfigError> {
-    let name = config.stored_dtype()?;
-    Ok(match name.map(|name| name.trim_start_matches("torch.")) {
-        Some("bfloat16") => Some(Dtype::Bf16),
-        Some("float16") => Some(Dtype::F16),
-        Some("float32") => Some(Dtype::F32),
-        _ => None,
-    })
 }
 
 #[cfg(test)]
@@ -238,23 +230,28 @@ mod tests {
     }
 
     #[test]
-    fn files_are_outlined_by_their_size_and_the_type_they_are_cast_to() {
+    fn files_are_outlined_by_their_headers_and_the_type_they_are_cast_to() {
         let folder = tempfile::tempdir().unwrap();
-        let weights = folder.path().join("model.safetensors");
-        fs::write(&weights, vec![0; 1000]).unwrap();
+        // 500 values of 16 bits and ten packed words, whatever config.json says of the type.
+        let header = serde_json::json!({
+            "plain": {"dtype": "F16", "shape": [500], "data_offsets": [0, 1000]},
+            "packed": {"dtype": "U32", "shape": [10], "data_offsets": [1000, 1040]},
+        })
+        .to_string();
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.extend([0; 1040]);
+        fs::write(folder.path().join("model.safetensors"), bytes).unwrap();
         let config = folder.path().join("config.json");
         let keys = domain::catalogue::find("nano-llama")
             .unwrap()
-            .config_json("bfloat16");
+            .config_json("float32");
         fs::write(&config, keys.to_string()).unwrap();
         let files = ModelFolder::open(folder.path()).unwrap();
-        assert_eq!(Outline::of_files(&files, None).unwrap().weight_bytes, 1000);
-        assert_eq!(
-            Outline::of_files(&files, Some(Dtype::F32))
-                .unwrap()
-                .weight_bytes,
-            2000
-        );
+        let outline = |dtype| Outline::of_files(&files, dtype).unwrap();
+        let sizes = |outline: Outline| (outline.weight_bytes, outline.bytes_per_value);
+        assert_eq!(sizes(outline(None)), (1040, 2));
+        assert_eq!(sizes(outline(Some(Dtype::F32))), (2040, 4));
         fs::write(&config, "{}").unwrap();
         assert!(
             Outline::of_files(&files, None)

@@ -70,6 +70,9 @@ pub struct Observation {
     pub work: u64,
     pub token_times: Vec<Duration>,
     pub samples: Vec<Sample>,
+    /// What happens once in a process, such as a first prompt: told with the first measured
+    /// iteration, whichever iteration saw it.
+    pub of_launch: Vec<Sample>,
     pub reasons: Vec<Reason>,
     /// Of the tokens that went in and came out; the same in every iteration of a launch.
     pub token_ids_sha256: String,
@@ -113,6 +116,8 @@ pub struct Harness<'a> {
     memory: MemoryWatch,
     emit: &'a mut Emit<'a>,
     ordinal: u32,
+    /// Of the launch as a whole, waiting for the first measured iteration.
+    of_launch: Vec<Sample>,
     /// The first iteration's tokens: greedy decoding cannot give others later.
     token_ids_sha256: Option<String>,
     /// Which mode goes first in the first round.
@@ -140,6 +145,7 @@ impl<'a> Harness<'a> {
             memory: MemoryWatch::default(),
             emit,
             ordinal: 0,
+            of_launch: Vec::new(),
             token_ids_sha256: None,
             turn: launch_seed,
         }
@@ -222,12 +228,17 @@ impl<'a> Harness<'a> {
             work,
             token_times,
             mut samples,
+            of_launch,
             mut reasons,
             token_ids_sha256,
             parts,
             weight_bytes,
         } = trial.observe(&region)?;
         samples.extend(memory.samples());
+        self.of_launch.extend(of_launch);
+        if phase == Phase::Measured {
+            samples.append(&mut self.of_launch);
+        }
         reasons.extend(memory.doubt(weight_bytes));
         reasons.extend(self.protocol_doubts(trial.shape(), phase, warm, &region));
         if !region.adds_up(parts) {

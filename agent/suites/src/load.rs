@@ -89,8 +89,7 @@ pub struct ModelFolder {
 }
 
 impl ModelFolder {
-    /// Looks for the files, as mlx-lm does: every `model*.safetensors`, whatever an index says. But an
-    /// index that names a file which is not there tells of a download that did not finish.
+    /// Looks for the files, as mlx-lm does: every `model*.safetensors`, whatever an index says.
     pub fn open(path: &Path) -> Result<Self, LoadError> {
         let mut weights = Vec::new();
         for entry in fs::read_dir(path).map_err(LoadError::io(path))? {
@@ -112,11 +111,11 @@ impl ModelFolder {
                 source: missing,
             });
         }
-        check_index(path)?;
         if weights.is_empty() {
-            return Err(LoadError::NoWeights {
+            let none = LoadError::NoWeights {
                 folder: path.to_owned(),
-            });
+            };
+            return Err(missing_shard(path).unwrap_or(none));
         }
         let tokenizer = Some(path.join("tokenizer.json")).filter(|file| file.is_file());
         Ok(Self {
@@ -129,28 +128,21 @@ impl ModelFolder {
     }
 }
 
-fn check_index(folder: &Path) -> Result<(), LoadError> {
+/// What an index says of a file that is not there: the download did not finish. It is asked only when
+/// something is missing, for a folder may hold everything beside an index of other files.
+fn missing_shard(folder: &Path) -> Option<LoadError> {
     #[derive(serde::Deserialize)]
     struct Index {
         weight_map: HashMap<String, String>,
     }
     let index = folder.join("model.safetensors.index.json");
-    let Ok(text) = fs::read(&index) else {
-        return Ok(());
-    };
-    let parsed: Index = serde_json::from_slice(&text).map_err(|error| LoadError::Io {
-        path: index.clone(),
-        source: io::Error::new(io::ErrorKind::InvalidData, error),
-    })?;
+    let parsed: Index = serde_json::from_slice(&fs::read(&index).ok()?).ok()?;
     let missing = parsed
         .weight_map
         .into_values()
         .filter(|file| !folder.join(file).is_file())
-        .min();
-    match missing {
-        None => Ok(()),
-        Some(missing) => Err(LoadError::MissingShard { index, missing }),
-    }
+        .min()?;
+    Some(LoadError::MissingShard { index, missing })
 }
 
 /// How to load.
@@ -261,12 +253,15 @@ fn load_and<T>(
     let headers = read_headers(&folder.weights)?;
     phases.header_ns = watch.lap();
 
-    let tied = config.flag("tie_word_embeddings").map_err(refuse_config)? != Some(false);
-    let tensors = open_tensors(&folder.weights, options.dtype, tied)?;
+    let tensors = open_tensors(&folder.weights, options.dtype)?;
     let kept = keep(&config, &quantization, &tensors);
     let mut weights = Weights::new(tensors, quantization);
-    let model = models::build(&config, &mut weights)
-        .map_err(|error| LoadError::build(&folder.path, error))?;
+    let model = models::build(&config, &mut weights).map_err(|error| {
+        let missing = matches!(error, BuildError::Weight(WeightError::Missing(_)))
+            .then(|| missing_shard(&folder.path));
+        let refusal = LoadError::build(&folder.path, error);
+        missing.flatten().unwrap_or(refusal)
+    })?;
     let (tally, quantisation) = (weights.tally(), weights.quantisation_label());
     let all = weights.taken().to_vec();
     weights
@@ -342,7 +337,6 @@ fn read_headers(files: &[PathBuf]) -> Result<Vec<Header>, LoadError> {
 fn open_tensors(
     files: &[PathBuf],
     dtype: Option<Dtype>,
-    tied: bool,
 ) -> Result<HashMap<String, Array>, LoadError> {
     let mut tensors = HashMap::new();
     for file in files {
@@ -351,10 +345,8 @@ fn open_tensors(
             why: error.to_string(),
         })?;
         for (name, array) in opened {
-            // Old exports carry the rotary table, and tied ones the projection a second time.
-            let redundant =
-                name.ends_with("rotary_emb.inv_freq") || (tied && name == "lm_head.weight");
-            if redundant {
+            // Old exports carry the rotary table.
+            if name.ends_with("rotary_emb.inv_freq") {
                 continue;
             }
             let array = match dtype {

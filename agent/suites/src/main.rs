@@ -35,7 +35,8 @@ fn main() -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            // Each message holds its cause already.
+            eprintln!("error: {error}");
             ExitCode::FAILURE
         }
     }

@@ -10,6 +10,7 @@ pub mod config;
 pub mod linear;
 pub mod rope;
 pub mod weights;
+pub mod window;
 
 mod llama;
 mod phi3;

@@ -19,7 +19,7 @@ use crate::harness::clock::{self, WorkerClock};
 use crate::harness::{Harness, Trial, TrialError};
 use crate::load::parts::Parts;
 use crate::load::source::Places;
-use crate::load::{Facts, Loaded, ModelFolder, Options};
+use crate::load::{Facts, LoadError, Loaded, ModelFolder, Options};
 
 /// What a case asks of the model, for the prediction whether it fits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -108,18 +108,25 @@ impl Bench<'_> {
 
     /// Loads and does nothing else.
     pub fn load_files(&self) -> Result<Loaded, TrialError> {
-        self.load_parts().map(|(loaded, _)| loaded)
+        self.load_by(crate::load::load)
     }
 
     /// The same, and what the model was built of.
     pub fn load_parts(&self) -> Result<(Loaded, Parts), TrialError> {
+        self.load_by(crate::load::load_parts)
+    }
+
+    fn load_by<T>(
+        &self,
+        load: impl FnOnce(&ModelFolder, &Options<'_>) -> Result<T, LoadError>,
+    ) -> Result<T, TrialError> {
         let Files { model, folder, .. } = self.files()?;
         let clock = clock::nanoseconds();
         let options = Options {
             dtype: model.dtype,
             clock: &clock,
         };
-        Ok(crate::load::load_parts(folder, &options)?)
+        Ok(load(folder, &options)?)
     }
 
     /// Tells what was loaded.

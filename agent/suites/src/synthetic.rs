@@ -17,6 +17,9 @@ use sha2::{Digest, Sha256};
 
 use crate::load::{LoadError, ModelFolder};
 
+/// Changes when the same architecture gets other values.
+const RECIPE: u32 = 1;
+
 #[derive(Debug, thiserror::Error)]
 pub enum SyntheticError {
     #[error("cannot write synthetic weights to {path}: {source}")]
@@ -27,37 +30,60 @@ pub enum SyntheticError {
 
 /// The folder of an architecture's weights under `cache_dir`, written first where it is not there.
 ///
-/// The folder appears whole or not at all, and two processes that write it at once write the same.
+/// The folder appears whole or not at all, and of two processes one writes and the other waits.
+/// Its name has a digest of what decides the values, so that an older recipe's are never taken for
+/// these.
 pub fn ensure(
     architecture: &Architecture,
     dtype: Dtype,
     cache_dir: &Path,
 ) -> Result<ModelFolder, SyntheticError> {
     let parent = cache_dir.join("synthetic");
-    let folder = parent.join(format!("{}-{dtype}", architecture.name));
+    let recipe = Sha256::digest(format!("{RECIPE} {architecture:?} {dtype}"));
+    let name = format!(
+        "{}-{dtype}-{}",
+        architecture.name,
+        hex::encode(&recipe[..4])
+    );
+    let folder = parent.join(&name);
     if !folder.is_dir() {
         let write = |source| SyntheticError::Write {
             path: folder.clone(),
             source,
         };
         fs::create_dir_all(&parent).map_err(write)?;
-        let unfinished = Unfinished(parent.join(format!(
-            ".{}-{dtype}.{}",
-            architecture.name,
-            std::process::id()
-        )));
-        write_model(architecture, dtype, &unfinished.0).map_err(write)?;
-        match fs::rename(&unfinished.0, &folder) {
-            Err(error) if !folder.is_dir() => return Err(write(error)),
-            // Renamed, or another process was first.
-            _ => {}
+        // Held while anything is written here, so what is unfinished was left by a process that was
+        // killed.
+        let lock = File::open(&parent).map_err(write)?;
+        lock.lock().map_err(write)?;
+        if folder.is_dir() {
+            return Ok(opened(&folder)?);
         }
+        remove_unfinished(&parent).map_err(write)?;
+        let unfinished = Unfinished(parent.join(format!("{UNFINISHED}{name}")));
+        write_model(architecture, dtype, &unfinished.0).map_err(write)?;
+        fs::rename(&unfinished.0, &folder).map_err(write)?;
     }
-    let folder = ModelFolder::open(&folder)?;
+    Ok(opened(&folder)?)
+}
+
+fn opened(folder: &Path) -> Result<ModelFolder, LoadError> {
     Ok(ModelFolder {
         synthetic: true,
-        ..folder
+        ..ModelFolder::open(folder)?
     })
+}
+
+const UNFINISHED: &str = ".unfinished-";
+
+fn remove_unfinished(parent: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            fs::remove_dir_all(entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 /// A folder that is removed unless it was renamed.

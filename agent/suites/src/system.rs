@@ -44,6 +44,23 @@ pub fn be_urgent() {
 #[cfg(not(target_os = "macos"))]
 pub fn be_urgent() {}
 
+/// Raises the limit of open files as far as the system lets us: MLX holds every shard of a model open
+/// until its tensors are read, and macOS starts with 256.
+pub fn allow_many_files() {
+    const WANTED: libc::rlim_t = 8192;
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` is a valid place for the answer and then the question; a refusal changes nothing.
+    unsafe {
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) == 0 && limit.rlim_cur < WANTED {
+            limit.rlim_cur = WANTED.min(limit.rlim_max);
+            libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+        }
+    }
+}
+
 /// A monotonic clock that counts the time that the machine sleeps, unlike `Instant`.
 pub fn continuous_now() -> Duration {
     #[cfg(target_os = "macos")]

@@ -33,11 +33,15 @@ impl Tokenizer {
     /// Added tokens may lie beyond the model's vocabulary (fine-tunes add padding that never
     /// occurs); an ordinary token may not.
     pub fn load(path: &Path, vocab: usize) -> Result<Self, TokenizerError> {
-        let inner =
-            tokenizers::Tokenizer::from_file(path).map_err(|error| TokenizerError::Parse {
-                path: path.to_owned(),
-                why: error.to_string(),
-            })?;
+        let refuse = |error: tokenizers::Error| TokenizerError::Parse {
+            path: path.to_owned(),
+            why: error.to_string(),
+        };
+        let mut inner = tokenizers::Tokenizer::from_file(path).map_err(refuse)?;
+        // Left over from training in many files; transformers switches both off, and a prompt that
+        // is cut or filled up is another prompt.
+        inner.with_truncation(None).map_err(refuse)?;
+        inner.with_padding(None);
         let tokens = inner.get_vocab_size(false);
         if tokens > vocab {
             return Err(TokenizerError::TooLarge {
@@ -49,12 +53,19 @@ impl Tokenizer {
         Ok(Self { inner, vocab })
     }
 
-    /// Ids of the text, with the special tokens that the model expects round it.
+    /// Ids of the text, with the special tokens that the model expects round it, unless the text
+    /// begins with the first of them, as one from a chat template does.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let encoding = self
-            .inner
-            .encode(text, true)
-            .map_err(|error| TokenizerError::Encode(error.to_string()))?;
+        let encode = |with_special| {
+            self.inner
+                .encode(text, with_special)
+                .map_err(|error| TokenizerError::Encode(error.to_string()))
+        };
+        let (plain, special) = (encode(false)?, encode(true)?);
+        let begins_twice = special.len() > plain.len()
+            && !plain.is_empty()
+            && special.get_ids()[..2] == [plain.get_ids()[0]; 2];
+        let encoding = if begins_twice { plain } else { special };
         let ids = encoding.get_ids();
         match ids.iter().find(|&&id| id as usize >= self.vocab) {
             Some(&id) => Err(TokenizerError::OutOfVocabulary {

@@ -147,6 +147,7 @@ pub fn run() -> Exit {
     }
 
     system::be_urgent();
+    system::allow_many_files();
     let out = RefCell::new(&mut frames);
     let send = |frame| out.borrow_mut().send(frame);
     let launched = catch_unwind(AssertUnwindSafe(|| launch(&request, clock, &send)))

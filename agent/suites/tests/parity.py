@@ -105,6 +105,27 @@ def cases():
     for name, scaling in scalings.items():
         changed = config("llama", True, rope_scaling=scaling, max_position_embeddings=128)
         yield f"llama-{name}-f32", changed, "f32", {"prompt": 150}
+    more = {
+        "mrope": {"type": "mrope", "mrope_section": [4, 8, 8]},
+        "proportional": {"rope_type": "proportional", "factor": 1.5, "partial_rotary_factor": 0.5},
+        # As some writers leave the older key behind.
+        "null-type": {"type": None, **llama3},
+    }
+    for name, scaling in more.items():
+        yield f"llama-{name}-f32", config("llama", True, rope_scaling=scaling), "f32", {"prompt": 90}
+    sliding = dict(
+        num_hidden_layers=3, sliding_window=24,
+        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+    )
+    # Shorter than the window, longer, and one that leaves it while it is decoded.
+    for prompt in (9, 20, 100):
+        yield f"llama-sliding-{prompt}-f32", config("llama", True, **sliding), "f32", {"prompt": prompt}
+    yield "llama-sliding-bf16", config("llama", False, **sliding), "bf16", {"prompt": 100}
+    nothing_slides = dict(use_sliding_window=True, max_window_layers=2, sliding_window=16)
+    yield "qwen2-nothing-slides-f32", config("qwen2", True, **nothing_slides), "f32", {"prompt": 60}
+    untold = config("phi3", False)
+    del untold["tie_word_embeddings"]
+    yield "phi3-defaults-f32", untold, "f32", {}
     yield "qwen2-yarn-bf16", config("qwen2", True, rope_scaling=scalings["yarn"]), "bf16", {"prompt": 150}
     # Phi-4-mini rotates a part of each head, Phi-3.5 all of it.
     for name, share, precision in (("whole", 1.0, "f32"), ("part", 0.75, "f32"), ("part", 0.75, "bf16")):

@@ -374,16 +374,23 @@ async fn a_crash_costs_a_launch_and_the_third_one_parks_the_job() {
 }
 
 #[tokio::test]
-async fn a_model_at_fault_fails_the_job_at_once_with_the_workers_words() {
+async fn a_model_at_fault_ends_the_job_at_once_and_a_case_that_does_not_fit_only_itself() {
     let dir = tempfile::tempdir().unwrap();
     let mut coordinator = Coordinator::start().await;
     let agent = Agent::start(dir.path(), &coordinator);
-    for (behaviour, outcome, words) in [
-        ("model-fault", "failed", "config.json lacks `hidden_size`"),
+    for (behaviour, outcome, words, launches) in [
+        (
+            "model-fault",
+            "failed",
+            "config.json lacks `hidden_size`",
+            1,
+        ),
         (
             "skipped",
             "skipped",
             "would not fit, needs 16.1 GB, has 8 GB",
+            // Each case is asked once.
+            2,
         ),
     ] {
         coordinator.ready().await;
@@ -391,7 +398,7 @@ async fn a_model_at_fault_fails_the_job_at_once_with_the_workers_words() {
         coordinator.grant(&grant).await;
         let ended = coordinator.job_finished(grant.lease_id).await;
         assert_eq!(ended, (outcome.into(), words.into()));
-        assert_eq!(started(&coordinator.records(grant.lease_id)), 1);
+        assert_eq!(started(&coordinator.records(grant.lease_id)), launches);
     }
     agent.kill().await;
 }

@@ -63,16 +63,29 @@ pub fn expand(plan: &Plan, candidates: &[Candidate]) -> Expansion {
             continue;
         }
         for (model, suite, cases) in plan.pairs() {
-            let longest = cases.iter().map(Case::context_tokens).max().unwrap_or(0);
-            expansion.jobs.push(PlannedJob {
+            let misfit = |case: &Case| does_not_fit(model?, case.context_tokens(), inventory);
+            let (fitting, others): (Vec<Case>, Vec<Case>) = cases
+                .iter()
+                .cloned()
+                .partition(|case| misfit(case).is_none());
+            let job = |cases: Vec<Case>, skipped| PlannedJob {
                 machine_id: *machine_id,
                 machine_name: name.clone(),
                 suite,
                 model: model.cloned(),
-                cases: cases.to_vec(),
                 launches_total: plan.protocol.launches * cases.len() as u32,
-                skipped: model.and_then(|model| does_not_fit(model, longest, inventory)),
-            });
+                cases,
+                skipped,
+            };
+            // Those that do not fit are a job of their own, so that the row with the reason says
+            // which they are.
+            let reason = others.iter().filter_map(misfit).next_back();
+            expansion.jobs.extend(
+                [(fitting, None), (others, reason)]
+                    .into_iter()
+                    .filter(|(cases, _)| !cases.is_empty())
+                    .map(|(cases, skipped)| job(cases, skipped)),
+            );
         }
     }
     expansion
@@ -141,6 +154,26 @@ mod tests {
         );
         assert_eq!(expansion.jobs.len(), 4);
         assert_eq!(expansion.jobs[0].machine_name, "large", "by name");
+    }
+
+    #[test]
+    fn only_the_cases_that_do_not_fit_are_skipped() {
+        let mut plan = plan("depths = [0, 131072]");
+        plan.models.truncate(1);
+        let expansion = expand(&plan, &[candidate("medium", 32)]);
+        let decode: Vec<_> = expansion
+            .jobs
+            .iter()
+            .filter(|job| job.suite == Suite::Decode)
+            .map(|job| (job.cases[0].key(), job.cases.len(), job.skipped.is_some()))
+            .collect();
+        assert_eq!(
+            decode,
+            [
+                ("new=128,depth=0".to_owned(), 1, false),
+                ("new=128,depth=131072".to_owned(), 1, true)
+            ]
+        );
     }
 
     #[test]

@@ -42,6 +42,20 @@ pub enum HeaderError {
 pub struct Header {
     pub tensors: Vec<String>,
     pub file_bytes: u64,
+    pub content: Content,
+}
+
+/// What the tensors amount to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// Of all tensors, as stored.
+    pub bytes: u64,
+    /// Floating-point values of any width, which a cast changes.
+    pub float_values: u64,
+    /// Bytes of packed words, which it does not.
+    pub word_bytes: u64,
+    /// The widest of the floating-point values, in bytes.
+    pub widest_float: u64,
 }
 
 impl Header {
@@ -97,9 +111,12 @@ impl Header {
             });
         }
         let mut tensors = Vec::new();
+        let mut content = Content::default();
         for (name, info) in metadata.tensors() {
-            match info.dtype {
-                Dtype::BF16 | Dtype::F16 | Dtype::F32 | Dtype::U32 => tensors.push(name),
+            let values = info.shape.iter().product::<usize>() as u64;
+            let width = match info.dtype {
+                Dtype::BF16 | Dtype::F16 => 2,
+                Dtype::F32 | Dtype::U32 => 4,
                 dtype => {
                     return Err(HeaderError::Dtype {
                         path: path.to_owned(),
@@ -107,12 +124,21 @@ impl Header {
                         dtype,
                     });
                 }
+            };
+            content.bytes += values * width;
+            if info.dtype == Dtype::U32 {
+                content.word_bytes += values * width;
+            } else {
+                content.float_values += values;
+                content.widest_float = content.widest_float.max(width);
             }
+            tensors.push(name);
         }
         tensors.sort();
         Ok(Self {
             tensors,
             file_bytes,
+            content,
         })
     }
 }

@@ -104,12 +104,36 @@ impl Config {
             .transpose()
     }
 
-    /// The type that weights were stored in, by its torch name; transformers 5 calls the key `dtype`.
-    pub fn stored_dtype(&self) -> Result<Option<&str>, ConfigError> {
-        match self.text("dtype")? {
-            Some(dtype) => Ok(Some(dtype)),
-            None => self.text("torch_dtype"),
+    /// For each layer, whether it sees a window of positions rather than all: `layer_types`.
+    pub fn sliding_layers(&self) -> Result<Vec<bool>, ConfigError> {
+        let layers = self.required_size("num_hidden_layers")? as usize;
+        let Some(kinds) = self.get("layer_types") else {
+            return Ok(vec![false; layers]);
+        };
+        let list = kinds
+            .as_array()
+            .ok_or_else(|| invalid("layer_types", "a list of strings", kinds))?;
+        if list.len() != layers {
+            return Err(ConfigError::Invalid {
+                key: "layer_types".to_owned(),
+                expected: format!("a list of {layers}, one for each of num_hidden_layers"),
+                found: format!("{}", list.len()),
+            });
         }
+        let slides = |kind: &Value| match kind.as_str() {
+            Some("full_attention") => Ok(false),
+            Some("sliding_attention") => Ok(true),
+            _ => Err(unsupported("layer_types", format!("{kind} layers"))),
+        };
+        list.iter().map(slides).collect()
+    }
+
+    /// Refuses layers that slide, of an architecture whose layers never do.
+    pub fn refuse_sliding_layers(&self) -> Result<(), ConfigError> {
+        if self.sliding_layers()?.contains(&true) {
+            return Err(unsupported("layer_types", "\"sliding_attention\" layers"));
+        }
+        Ok(())
     }
 
     /// Refuses what would compute something else than these models do.
@@ -122,20 +146,14 @@ impl Config {
                 format!("activation `{activation}`"),
             ));
         }
-        if self.flag("use_sliding_window")? == Some(true) {
+        // Only the layers from `max_window_layers` on would slide.
+        if self.flag("use_sliding_window")? == Some(true)
+            && self.size("max_window_layers")? < self.size("num_hidden_layers")?
+        {
             return Err(unsupported(
                 "use_sliding_window",
                 "sliding-window attention",
             ));
-        }
-        if let Some(kinds) = self.get("layer_types") {
-            let full = |value: &Value| value.as_str() == Some("full_attention");
-            let kinds = kinds
-                .as_array()
-                .ok_or_else(|| invalid("layer_types", "a list of strings", kinds))?;
-            if let Some(other) = kinds.iter().find(|kind| !full(kind)) {
-                return Err(unsupported("layer_types", format!("{other} layers")));
-            }
         }
         if self.get("model_file").is_some() {
             return Err(unsupported("model_file", "a model of its own in Python"));

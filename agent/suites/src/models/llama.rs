@@ -1,4 +1,6 @@
-//! Llama: Llama 2 and 3.x, TinyLlama, Mistral and what else calls itself so.
+//! Llama: Llama 2 and 3.x, TinyLlama, Mistral and what else calls itself so. A `sliding_window` is
+//! applied to the layers that `layer_types` says slide, and to no others, as in mlx-lm: early
+//! Mistrals, which slide everywhere and do not say it so, attend to everything there and here.
 
 use mlx_rs::Array;
 use mlx_rs::error::Exception;
@@ -7,14 +9,17 @@ use super::config::{Config, ConfigError, read_dims};
 use super::linear::{Embedding, Linear, project};
 use super::rope::{Rope, RopeArgs};
 use super::weights::Weights;
+use super::window::{self, Sight, Window};
 use super::{BuildError, CausalLm, Dims, KvCache};
-use crate::device::ops::{self, Fused, Mask};
+use crate::device::ops::{self, Fused};
 
 pub struct Args {
     dims: Dims,
     rope: RopeArgs,
     attention_bias: bool,
     mlp_bias: bool,
+    /// Of each layer; None: it sees every position.
+    windows: Vec<Option<Window>>,
 }
 
 impl Args {
@@ -27,6 +32,7 @@ impl Args {
             rope: RopeArgs::read(config, Some(10_000.0))?,
             attention_bias: config.flag("attention_bias")?.unwrap_or(false),
             mlp_bias: config.flag("mlp_bias")?.unwrap_or(false),
+            windows: window::of_layers(&config.sliding_layers()?, config)?,
         })
     }
 }
@@ -70,6 +76,7 @@ impl Attention {
         &self,
         x: &Array,
         [batch, length]: [i32; 2],
+        sight: &Sight,
         cache: &mut KvCache,
     ) -> Result<Array, Exception> {
         let offset = cache.len();
@@ -79,14 +86,13 @@ impl Attention {
         let values = by_head(&self.v.forward(x)?, self.kv_heads)?;
         let queries = self.rope.forward(&queries, offset, length)?;
         let keys = self.rope.forward(&keys, offset, length)?;
-        let (keys, values) = cache.append(&keys, &values, length)?;
-        let mask = Mask::for_queries(length);
+        let (keys, values) = sight.of(cache.append(&keys, &values, length)?)?;
         let out = ops::attention(
             &queries,
             &keys,
             &values,
             self.scale,
-            mask,
+            sight.mask(),
             Fused::WhereAvailable,
         )?;
         self.o.forward(&ops::join_heads(
@@ -145,9 +151,15 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Array, shape: [i32; 2], cache: &mut KvCache) -> Result<Array, Exception> {
+    fn forward(
+        &self,
+        x: &Array,
+        shape: [i32; 2],
+        sight: &Sight,
+        cache: &mut KvCache,
+    ) -> Result<Array, Exception> {
         let normed = ops::rms_norm(x, &self.attention_norm, self.eps)?;
-        let x = ops::add(x, &self.attention.forward(&normed, shape, cache)?)?;
+        let x = ops::add(x, &self.attention.forward(&normed, shape, sight, cache)?)?;
         let normed = ops::rms_norm(&x, &self.mlp_norm, self.eps)?;
         ops::add(&x, &self.mlp.forward(&normed)?)
     }
@@ -159,6 +171,7 @@ pub struct Model {
     norm: Array,
     /// None: tied to the embedding.
     head: Option<Linear>,
+    windows: Vec<Option<Window>>,
     dims: Dims,
 }
 
@@ -177,11 +190,8 @@ impl Model {
                 .map(|layer| Block::new(&args, &format!("model.layers.{layer}"), weights))
                 .collect::<Result<_, _>>()?,
             norm: weights.tensor("model.norm.weight", &[hidden])?,
-            head: if tied {
-                None
-            } else {
-                Some(weights.linear("lm_head", hidden, vocab, false)?)
-            },
+            head: weights.head(tied, hidden, vocab)?,
+            windows: args.windows,
             dims: args.dims,
         })
     }
@@ -195,8 +205,9 @@ impl CausalLm for Model {
     fn hidden(&self, ids: &Array, cache: &mut [KvCache]) -> Result<Array, Exception> {
         let shape = [ids.dim(0), ids.dim(1)];
         let mut x = self.embedding.lookup(ids)?;
-        for (block, cache) in self.blocks.iter().zip(cache) {
-            x = block.forward(&x, shape, cache)?;
+        let sights = window::Sights::new(&self.windows, cache, shape[1])?;
+        for ((block, cache), window) in self.blocks.iter().zip(cache).zip(&self.windows) {
+            x = block.forward(&x, shape, sights.of(*window), cache)?;
         }
         ops::rms_norm(&x, &self.norm, self.dims.rms_norm_eps)
     }

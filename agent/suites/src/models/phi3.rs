@@ -18,6 +18,7 @@ pub struct Args {
 
 impl Args {
     pub fn read(config: &Config) -> Result<Self, ConfigError> {
+        config.refuse_sliding_layers()?;
         let heads = config.required_size("num_attention_heads")?;
         let kv_heads = config.size("num_key_value_heads")?.unwrap_or(heads);
         let tied = config.flag("tie_word_embeddings")?.unwrap_or(false);
@@ -178,11 +179,7 @@ impl Model {
                 .map(|layer| Block::new(&args, &format!("model.layers.{layer}"), weights))
                 .collect::<Result<_, _>>()?,
             norm: weights.tensor("model.norm.weight", &[hidden])?,
-            head: if tied {
-                None
-            } else {
-                Some(weights.linear("lm_head", hidden, vocab, false)?)
-            },
+            head: weights.head(tied, hidden, vocab)?,
             dims: args.dims,
         })
     }

@@ -17,6 +17,7 @@ pub struct Args {
 
 impl Args {
     pub fn read(config: &Config) -> Result<Self, ConfigError> {
+        config.refuse_sliding_layers()?;
         let kv_heads = config.required_size("num_key_value_heads")?;
         let head_dim = config.required_size("head_dim")?;
         let tied = config
@@ -194,11 +195,7 @@ impl Model {
                 .map(|layer| Block::new(&args, &format!("model.layers.{layer}"), weights))
                 .collect::<Result<_, _>>()?,
             norm: weights.tensor("model.norm.weight", &[hidden])?,
-            head: if tied {
-                None
-            } else {
-                Some(weights.linear("lm_head", hidden, vocab, false)?)
-            },
+            head: weights.head(tied, hidden, vocab)?,
             dims: args.dims,
         })
     }

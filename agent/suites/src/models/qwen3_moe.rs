@@ -194,11 +194,7 @@ impl Model {
                 .map(|layer| Block::new(&args, layer, weights))
                 .collect::<Result<_, _>>()?,
             norm: weights.tensor("model.norm.weight", &[hidden])?,
-            head: if tied {
-                None
-            } else {
-                Some(weights.linear("lm_head", hidden, vocab, false)?)
-            },
+            head: weights.head(tied, hidden, vocab)?,
             dims: args.dense.dims,
         })
     }

@@ -36,6 +36,12 @@ pub enum Scaling {
         factors: Vec<f32>,
         gain: f64,
     },
+    /// The first pairs of each head rotate, their wavelengths multiplied by the factor; the others
+    /// stand still.
+    Proportional {
+        factor: f64,
+        share: f64,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -85,9 +91,12 @@ impl RopeArgs {
             None => ("rope_parameters", nested),
         };
         let table = table.map(|entries| Table { key, entries });
-        let share = match config.positive(PARTIAL)? {
-            Some(share) => Some(share),
-            None => table.map_or(Ok(None), |table| table.number(PARTIAL))?,
+        let scaling = table.map_or(Ok(Scaling::None), |table| read_scaling(table, config))?;
+        let share = match (config.positive(PARTIAL)?, &scaling) {
+            (Some(share), _) => Some(share),
+            // There it says which part moves, not which part is rotated at all.
+            (None, Scaling::Proportional { .. }) => None,
+            (None, _) => table.map_or(Ok(None), |table| table.number(PARTIAL))?,
         };
         Ok(Self {
             theta: theta
@@ -95,7 +104,7 @@ impl RopeArgs {
                 .ok_or(ConfigError::Missing("rope_theta"))?,
             traditional: config.flag("rope_traditional")?.unwrap_or(false),
             share: share.unwrap_or(1.0),
-            scaling: table.map_or(Ok(Scaling::None), |table| read_scaling(table, config))?,
+            scaling,
         })
     }
 }
@@ -147,12 +156,11 @@ impl Table<'_> {
 
 fn read_scaling(table: Table<'_>, config: &Config) -> Result<Scaling, ConfigError> {
     let max_positions = config.size("max_position_embeddings")?;
-    let named = table
-        .entries
-        .get("type")
-        .or_else(|| table.entries.get("rope_type"));
-    let kind = match named {
-        None | Some(Value::Null) => "default",
+    // Either key may be there and empty beside the other.
+    let is_said = |value: &&Value| !value.is_null() && value.as_str() != Some("");
+    let of = |key| table.entries.get(key).filter(is_said);
+    let kind = match of("type").or_else(|| of("rope_type")) {
+        None => "default",
         Some(Value::String(kind)) => kind,
         Some(other) => {
             return Err(invalid(
@@ -179,7 +187,19 @@ fn read_scaling(table: Table<'_>, config: &Config) -> Result<Scaling, ConfigErro
                 .number("original_max_position_embeddings")?
                 .unwrap_or(8192.0),
         },
-        "yarn" => Scaling::Yarn(Yarn {
+        "proportional" => Scaling::Proportional {
+            factor: table.number("factor")?.unwrap_or(1.0),
+            share: table.number(PARTIAL)?.unwrap_or(1.0),
+        },
+        // Of text, all three of its sections hold the same position.
+        "mrope" => {
+            let sections = table.entries.get("mrope_section").and_then(Value::as_array);
+            if sections.is_none_or(|sections| sections.len() != 3) {
+                return Err(table.missing("mrope_section", "a list of three numbers"));
+            }
+            Scaling::None
+        }
+        "yarn" | "deepseek_yarn" | "telechat3-yarn" => Scaling::Yarn(Yarn {
             factor: table.factor()?,
             original: table
                 .number("original_max_position_embeddings")?
@@ -203,11 +223,35 @@ fn read_scaling(table: Table<'_>, config: &Config) -> Result<Scaling, ConfigErro
             return Err(unsupported(
                 &format!("{}.rope_type", table.key),
                 format!(
-                    "RoPE scaling `{other}` (known: default, linear, dynamic, llama3, yarn, longrope)"
+                    "RoPE scaling `{other}` (known: default, linear, dynamic, llama3, yarn, \
+                     longrope, proportional, mrope)"
                 ),
             ));
         }
     })
+}
+
+/// How many positions the configuration says the model can take: `max_position_embeddings`, or more
+/// where its scaling stretches what the model was trained with.
+pub fn positions_reached(config: &Config) -> Result<Option<u64>, ConfigError> {
+    let told = config
+        .size("max_position_embeddings")?
+        .map(|told| told as u64);
+    let scaling = RopeArgs::read_partial(config, Some(10_000.0))?.scaling;
+    let stretched = match scaling {
+        Scaling::Yarn(yarn) => (yarn.factor * yarn.original) as u64,
+        Scaling::Dynamic {
+            factor,
+            max_positions,
+        } => (factor * f64::from(max_positions)) as u64,
+        // Their own limit is that of the stretched positions already.
+        Scaling::None
+        | Scaling::Linear { .. }
+        | Scaling::Llama3 { .. }
+        | Scaling::Long { .. }
+        | Scaling::Proportional { .. } => 0,
+    };
+    Ok(told.map(|told| told.max(stretched)))
 }
 
 /// `√(1 + ln(growth) / ln(original))`, the growth being that of the positions trained for.
@@ -300,6 +344,15 @@ impl Rope {
                     gain: gain_array(gain, dims, head_dim),
                 }
             }
+            &Scaling::Proportional { factor, share } => Kind::Wavelengths {
+                freqs: array(&proportional_freqs(
+                    &powers(theta, dims)?,
+                    dims,
+                    factor,
+                    share,
+                )?),
+                gain: None,
+            },
             Scaling::Long { factors, gain } => {
                 let powers = powers(theta, dims)?;
                 if factors.len() != powers.len() {
@@ -416,6 +469,31 @@ fn yarn_freqs(powers: &[f32], theta: f64, dims: i32, yarn: &Yarn) -> Vec<f32> {
         (stretched * freq) / (stretched * keep + freq * (1.0 - keep))
     };
     powers.iter().enumerate().map(stretch).collect()
+}
+
+/// An infinite wavelength stands still.
+fn proportional_freqs(
+    powers: &[f32],
+    dims: i32,
+    factor: f64,
+    share: f64,
+) -> Result<Vec<f32>, ConfigError> {
+    let moving = (f64::from(dims) * share) as usize;
+    if moving > dims as usize || !moving.is_multiple_of(2) {
+        return Err(ConfigError::Invalid {
+            key: format!("rope_scaling.{PARTIAL}"),
+            expected: format!("an even part of head_dim ({dims})"),
+            found: share.to_string(),
+        });
+    }
+    let of = |(pair, &power): (usize, &f32)| {
+        if pair < moving / 2 {
+            factor as f32 * power
+        } else {
+            f32::INFINITY
+        }
+    };
+    Ok(powers.iter().enumerate().map(of).collect())
 }
 
 fn yarn_gain(yarn: &Yarn) -> f64 {

@@ -145,6 +145,8 @@ const ROUTER: Packing = Packing {
     bits: 8,
 };
 
+const HEAD: &str = "lm_head.weight";
+
 /// How many leftover tensors a message lists.
 const NAMES_SHOWN: usize = 5;
 
@@ -261,6 +263,21 @@ impl Weights {
             Matrix::Plain(weight) => Linear::plain(&weight, bias)?,
             Matrix::Packed(weight) => Linear::Quantized { weight, bias },
         })
+    }
+
+    /// The output projection: `lm_head`, or None of a tied model, whose files may hold it a second
+    /// time.
+    pub fn head(
+        &mut self,
+        tied: bool,
+        hidden: i32,
+        vocab: i32,
+    ) -> Result<Option<Linear>, BuildError> {
+        if tied {
+            self.tensors.remove(HEAD);
+            return Ok(None);
+        }
+        self.linear("lm_head", hidden, vocab, false).map(Some)
     }
 
     /// One projection from `width` to `height` values of each of the experts below `path`, of which

@@ -154,9 +154,10 @@ impl Trial for Decode<'_> {
         let tps = rate(intervals, first_to_last);
         match self.mode {
             Mode::Pipelined => {
-                seen.sample(Metric::DecodeTps, tps);
-                seen.sample(Metric::DecodeTpsMlxlm, rate(intervals + 1, first_to_last));
-                if case.depth > 0 {
+                if case.depth == 0 {
+                    seen.sample(Metric::DecodeTps, tps);
+                    seen.sample(Metric::DecodeTpsMlxlm, rate(intervals + 1, first_to_last));
+                } else {
                     seen.sample(Metric::DecodeTpsAtDepth, tps);
                 }
                 let built: Vec<Duration> = region.steps(Mark::Built).collect();

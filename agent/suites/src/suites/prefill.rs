@@ -6,7 +6,7 @@ use std::time::Duration;
 use domain::metric::Metric;
 use domain::reason::Reason;
 use domain::suite::prefill::Case;
-use domain::worker::Finished;
+use domain::worker::{Finished, Sample};
 
 use super::{Bench, Demand, Ready, tokens};
 use crate::generate::{self, Decoder};
@@ -117,14 +117,18 @@ impl Trial for Prefill<'_> {
             ..Observation::default()
         };
         seen.sample(Metric::PrefillMs, ms(filling));
-        seen.sample(Metric::PrefillTps, tps);
-        seen.sample(Metric::PrefillTpsMlxlm, rate(prompt_tokens, ttft));
-        seen.sample(Metric::TtftMs, ms(ttft));
-        if depth > 0 {
+        if depth == 0 {
+            seen.sample(Metric::PrefillTps, tps);
+            seen.sample(Metric::PrefillTpsMlxlm, rate(prompt_tokens, ttft));
+        } else {
             seen.sample(Metric::PrefillTpsAtDepth, tps);
         }
+        seen.sample(Metric::TtftMs, ms(ttft));
         if std::mem::take(&mut self.is_first) {
-            seen.sample(Metric::TtftColdMs, ms(ttft));
+            seen.of_launch.push(Sample {
+                metric: Metric::TtftColdMs,
+                value: ms(ttft),
+            });
         }
         seen.sample(Metric::MemWeightsBytes, self.ready.active_bytes as f64);
         seen.sample(Metric::KvBytes, allocated_bytes(&self.cache) as f64);

@@ -232,7 +232,7 @@ fn packed_weights_without_their_settings_are_refused() {
 #[test]
 fn configurations_that_ask_for_something_else_are_refused_by_key() {
     type Edit = fn(&mut Value);
-    let cases: [(Edit, &str); 18] = [
+    let cases: [(Edit, &str); 21] = [
         (
             |c| c["model_type"] = json!("mamba"),
             "model_type `mamba` is not supported; those that",
@@ -262,14 +262,32 @@ fn configurations_that_ask_for_something_else_are_refused_by_key() {
             |c| c["hidden_act"] = json!("gelu"),
             "activation `gelu`, which is not supported",
         ),
-        (|c| c["use_sliding_window"] = json!(true), "sliding-window"),
+        (
+            |c| {
+                c["use_sliding_window"] = json!(true);
+                c["max_window_layers"] = json!(1);
+            },
+            "sliding-window",
+        ),
         (
             |c| c["layer_types"] = json!(["sliding_attention"]),
-            "layer_types",
+            "`layer_types` must be a list of 2",
+        ),
+        (
+            |c| c["layer_types"] = json!(["full_attention", "linear_attention"]),
+            "\"linear_attention\" layers",
+        ),
+        (
+            |c| c["layer_types"] = json!(["full_attention", "sliding_attention"]),
+            "\"sliding_attention\" layers",
         ),
         (
             |c| c["rope_scaling"] = json!({"type": "mrope"}),
-            "RoPE scaling `mrope`",
+            "`rope_scaling.mrope_section` must be",
+        ),
+        (
+            |c| c["rope_scaling"] = json!({"type": "spiral"}),
+            "RoPE scaling `spiral`",
         ),
         (
             |c| c["rope_scaling"] = json!({"type": "longrope"}),
@@ -329,6 +347,34 @@ fn a_shard_that_did_not_arrive_is_named() {
         said.contains("is in both") && said.contains(again),
         "{said}"
     );
+}
+
+#[test]
+fn an_index_of_other_files_is_no_matter_where_nothing_is_missing() {
+    let folder = copy(PLAIN);
+    let index = r#"{"weight_map": {"model.norm.weight": "model-00001-of-00002.safetensors"}}"#;
+    fs::write(folder.path().join("model.safetensors.index.json"), index).unwrap();
+    load(folder.path()).unwrap();
+}
+
+#[test]
+fn a_tokenizer_neither_cuts_nor_fills_a_prompt() {
+    let folder = copy(PLAIN);
+    let file = folder.path().join("tokenizer.json");
+    let text = "Pack my box with five dozen liquor jugs.";
+    let before = load(folder.path()).unwrap().tokenizer.unwrap();
+    let mut saved: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+    saved["truncation"] = json!({
+        "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0
+    });
+    saved["padding"] = json!({
+        "strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null,
+        "pad_id": 0, "pad_type_id": 0, "pad_token": "<|end|>"
+    });
+    fs::write(&file, saved.to_string()).unwrap();
+    let after = load(folder.path()).unwrap().tokenizer.unwrap();
+    assert_eq!(after.encode(text).unwrap(), before.encode(text).unwrap());
+    assert!(after.encode(text).unwrap().len() > 4);
 }
 
 #[test]

@@ -136,14 +136,16 @@ fn to_f32(array: &mlx_rs::Array) -> Vec<f32> {
 
 #[test]
 fn cached_decode_equals_a_full_forward() {
-    // With a cache that grows, odd sizes, scaled positions and packed weights.
+    // Odd sizes, scaled positions, windows, packed weights; each outgrows its first buffers.
     let names = [
-        "llama-grow-f32",
-        "llama-llama3-untied-f32",
-        "phi3-longrope-part-f32",
-        "qwen2-odd-f32",
-        "qwen3-untied-f32",
-        "qwen3_moe-untied-f32",
+        "llama-llama3-untied",
+        "llama-sliding-100",
+        "phi3-longrope-part",
+        "phi3-tied",
+        "qwen2-odd",
+        "qwen2-untied",
+        "qwen3-untied",
+        "qwen3_moe-untied",
     ];
     for case in names.into_iter().flat_map(cases) {
         let loaded = load(&case.folder).unwrap();
@@ -159,7 +161,12 @@ fn cached_decode_equals_a_full_forward() {
         let full = full_forward(loaded.model.as_ref(), &ids);
         let cached = cached_forward(loaded.model.as_ref(), &ids);
         let apart = difference(&cached, &full);
-        assert!(apart < 1e-4, "{}: {apart}", case.name);
+        let allowed = tolerance(&case);
+        assert!(
+            apart <= allowed,
+            "{}: {apart}, allowed {allowed}",
+            case.name
+        );
     }
 }
 

@@ -186,8 +186,10 @@ fn decode_at_depth_has_a_name_of_its_own_and_keeps_its_cache() {
         .iter()
         .filter(|it| it.mode == "pipelined")
     {
-        let tps = sample(iteration, Metric::DecodeTps);
-        assert_close(sample(iteration, Metric::DecodeTpsAtDepth), tps);
+        let times = &iteration.token_times;
+        let seconds = (times[7] - times[0]).as_secs_f64();
+        assert_close(sample(iteration, Metric::DecodeTpsAtDepth), 7.0 / seconds);
+        assert!(!has(iteration, Metric::DecodeTps), "that is from nothing");
         assert!(
             sample(iteration, Metric::KvBytes) >= 308.0 * launch.model().kv_bytes_per_token as f64
         );
@@ -223,8 +225,16 @@ fn prefill_repeats_short_work_and_divides_by_what_it_did() {
             (ttft_ms / whole_ms - 1.0).abs() < 1e-6,
             "{ttft_ms} {whole_ms}"
         );
-        assert_eq!(has(iteration, Metric::TtftColdMs), iteration.ordinal == 0);
     }
+    let cold: Vec<u32> = iterations
+        .iter()
+        .filter(|iteration| has(iteration, Metric::TtftColdMs))
+        .map(|iteration| iteration.ordinal)
+        .collect();
+    let first_measured = iterations
+        .iter()
+        .find(|iteration| iteration.phase == Phase::Measured);
+    assert_eq!(cold, [first_measured.unwrap().ordinal]);
     assert_eq!(iterations[0].work, 48, "the first pass is alone");
     let longest = request.protocol.min_region;
     let measured = iterations.iter().filter(|it| it.phase == Phase::Measured);
@@ -303,7 +313,9 @@ fn load_tells_its_phases_and_where_the_pages_were() {
                 sample(iteration, Metric::LoadGbps),
                 iteration.work as f64 / 1e9 / weights_s,
             );
-            assert!(sample(iteration, Metric::FirstEvalMs) > 0.0);
+            // Once: later loads of the process find their kernels compiled.
+            let is_first = iteration.ordinal == 0;
+            assert_eq!(has(iteration, Metric::FirstEvalMs), is_first);
             assert!(sample(iteration, Metric::CacheResidencyAfter) > 0.99);
         }
     }
