@@ -192,6 +192,22 @@ mod tests {
     }
 
     #[test]
+    fn lists_that_would_multiply_without_end_are_refused_before_they_do() {
+        let many: Vec<String> = (2..20_000).map(|n| n.to_string()).collect();
+        let many = many.join(", ");
+        let text = format!(
+            "name = \"p\"\n[[model]]\nsource = \"synthetic:nano-llama\"\n\
+             [suite.prefill]\nprompt_tokens = [{many}]\ndepths = [{many}]\n"
+        );
+        let problems = Plan::parse(&text).unwrap_err();
+        assert_eq!(
+            problems[0].message,
+            "`prompt_tokens` has 19998 entries; at most 64"
+        );
+        assert_eq!(problems[0].line_column(&text), (5, 17));
+    }
+
+    #[test]
     fn a_model_may_keep_to_some_suites() {
         let text = format!("{GOOD}\n[suite.load]");
         let plan = Plan::parse(&text).unwrap();

@@ -252,6 +252,12 @@ fn check_dtypes(
 }
 
 fn check_headline(names: &Span<Vec<Span<String>>>, problems: &mut Vec<Problem>) -> Vec<Metric> {
+    if names.get_ref().is_empty() {
+        problems.push(
+            Problem::at(names.span(), "`headline` is empty")
+                .with_help("leave the key out for the suites' own"),
+        );
+    }
     let mut checked = Vec::new();
     for name in names.get_ref() {
         let word = name.get_ref();
@@ -293,18 +299,34 @@ impl ProtocolFile {
                 })
             })
         };
+        let named = self.launch_timeout.as_ref().map(Span::span);
+        let launch_timeout = time(
+            self.launch_timeout,
+            "launch_timeout",
+            default.launch_timeout,
+        );
+        let (min_region, warmup_max, gate_timeout) = (
+            time(self.min_region, "min_region", default.min_region),
+            time(self.warmup_max, "warmup_max", default.warmup_max),
+            time(self.gate_timeout, "gate_timeout", default.gate_timeout),
+        );
+        if launch_timeout < Duration::from_secs(1) {
+            problems.push(
+                Problem::at(
+                    named.unwrap_or_default(),
+                    "`launch_timeout` is under a second",
+                )
+                .with_help("every launch would be ended before it measures"),
+            );
+        }
         Protocol {
             launches,
             iterations,
             warmup_max_iterations,
-            min_region: time(self.min_region, "min_region", default.min_region),
-            warmup_max: time(self.warmup_max, "warmup_max", default.warmup_max),
-            launch_timeout: time(
-                self.launch_timeout,
-                "launch_timeout",
-                default.launch_timeout,
-            ),
-            gate_timeout: time(self.gate_timeout, "gate_timeout", default.gate_timeout),
+            min_region,
+            warmup_max,
+            launch_timeout,
+            gate_timeout,
             seed: self.seed.unwrap_or(default.seed),
         }
     }

@@ -6,6 +6,9 @@ use std::ops::{Range, RangeInclusive};
 
 use super::Span;
 
+/// More points of one parameter than anyone reads, and few enough that two lists multiply to thousands.
+const MAX_ITEMS: usize = 64;
+
 /// One refusal, with its place in the plan's text (bytes).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -61,42 +64,62 @@ impl Problem {
         }
     }
 
-    /// A list that is empty or says a thing twice.
-    pub fn check_list<T: Eq + Hash>(list: &Span<Vec<T>>, key: &str, problems: &mut Vec<Self>) {
+    /// The items of a list that is neither empty nor too long and says nothing twice. A list too long
+    /// comes back empty, since lists multiply into cases.
+    pub fn check_list<'a, T: Eq + Hash>(
+        list: &'a Span<Vec<T>>,
+        key: &str,
+        problems: &mut Vec<Self>,
+    ) -> &'a [T] {
         let items = list.get_ref();
         if items.is_empty() {
             problems.push(
                 Self::at(list.span(), format!("`{key}` is empty"))
                     .with_help("leave the key out for its default"),
             );
+        } else if items.len() > MAX_ITEMS {
+            problems.push(
+                Self::at(
+                    list.span(),
+                    format!("`{key}` has {} entries; at most {MAX_ITEMS}", items.len()),
+                )
+                .with_help("spread them over several plans"),
+            );
+            return &[];
         } else if items.iter().collect::<HashSet<_>>().len() < items.len() {
             problems.push(Self::at(
                 list.span(),
                 format!("`{key}` says the same thing twice"),
             ));
         }
+        items
     }
 
-    pub fn check_each(
-        list: &Span<Vec<u64>>,
+    /// The same for numbers within bounds.
+    pub fn check_numbers<'a>(
+        list: &'a Span<Vec<u64>>,
         allowed: RangeInclusive<u64>,
         key: &str,
         problems: &mut Vec<Self>,
-    ) {
-        if let Some(value) = list.get_ref().iter().find(|value| !allowed.contains(value)) {
+    ) -> &'a [u64] {
+        let items = Self::check_list(list, key, problems);
+        if let Some(value) = items.iter().find(|value| !allowed.contains(value)) {
             problems.push(out_of_range(list.span(), key, *value, &allowed));
         }
+        items
     }
 
+    /// The number, which lies within bounds.
     pub fn check_one(
         value: &Span<u64>,
         allowed: RangeInclusive<u64>,
         key: &str,
         problems: &mut Vec<Self>,
-    ) {
+    ) -> u64 {
         if !allowed.contains(value.get_ref()) {
             problems.push(out_of_range(value.span(), key, *value.get_ref(), &allowed));
         }
+        *value.get_ref()
     }
 
     /// Line and column of the problem's start, both from 1, columns in characters.

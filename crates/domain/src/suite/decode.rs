@@ -37,13 +37,11 @@ pub struct Case {
 
 impl Params {
     pub fn cases(&self, problems: &mut Vec<Problem>) -> Vec<Case> {
-        Problem::check_list(&self.new_tokens, "new_tokens", problems);
-        Problem::check_each(&self.new_tokens, 2..=131_072, "new_tokens", problems);
-        Problem::check_list(&self.depths, "depths", problems);
-        Problem::check_each(&self.depths, 0..=1_048_576, "depths", problems);
+        let counts = Problem::check_numbers(&self.new_tokens, 2..=131_072, "new_tokens", problems);
+        let depths = Problem::check_numbers(&self.depths, 0..=1_048_576, "depths", problems);
         let mut cases = Vec::new();
-        for &depth in self.depths.get_ref() {
-            for &new_tokens in self.new_tokens.get_ref() {
+        for &depth in depths {
+            for &new_tokens in counts {
                 cases.push(Case { new_tokens, depth });
             }
         }

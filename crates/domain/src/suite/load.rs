@@ -41,9 +41,7 @@ pub struct Case {
 
 impl Params {
     pub fn cases(&self, problems: &mut Vec<Problem>) -> Vec<Case> {
-        Problem::check_list(&self.regimes, "regimes", problems);
-        self.regimes
-            .get_ref()
+        Problem::check_list(&self.regimes, "regimes", problems)
             .iter()
             .map(|&regime| Case { regime })
             .collect()

@@ -48,20 +48,14 @@ pub struct Case {
 
 impl Params {
     pub fn cases(&self, problems: &mut Vec<Problem>) -> Vec<Case> {
-        Problem::check_list(&self.prompt_tokens, "prompt_tokens", problems);
-        Problem::check_each(
-            &self.prompt_tokens,
-            2..=1_048_576,
-            "prompt_tokens",
-            problems,
-        );
-        Problem::check_list(&self.depths, "depths", problems);
-        Problem::check_each(&self.depths, 0..=1_048_576, "depths", problems);
-        Problem::check_one(&self.chunk, 1..=65_536, "chunk", problems);
-        let chunk = *self.chunk.get_ref();
+        let lengths = 2..=1_048_576;
+        let prompts =
+            Problem::check_numbers(&self.prompt_tokens, lengths, "prompt_tokens", problems);
+        let depths = Problem::check_numbers(&self.depths, 0..=1_048_576, "depths", problems);
+        let chunk = Problem::check_one(&self.chunk, 1..=65_536, "chunk", problems);
         let mut cases = Vec::new();
-        for &depth in self.depths.get_ref() {
-            for &prompt_tokens in self.prompt_tokens.get_ref() {
+        for &depth in depths {
+            for &prompt_tokens in prompts {
                 cases.push(Case {
                     prompt_tokens,
                     depth,

@@ -59,18 +59,24 @@ pub struct Case {
 
 impl Params {
     pub fn cases(&self, problems: &mut Vec<Problem>) -> Vec<Case> {
-        check_known(&self.bits, &BITS, "bits", problems);
-        check_known(&self.group_sizes, &GROUP_SIZES, "group_sizes", problems);
-        Problem::check_one(&self.prompt_tokens, 2..=131_072, "prompt_tokens", problems);
-        Problem::check_one(&self.new_tokens, 2..=131_072, "new_tokens", problems);
+        let bits = check_known(&self.bits, &BITS, "bits", problems);
+        let groups = check_known(&self.group_sizes, &GROUP_SIZES, "group_sizes", problems);
+        let lengths = 2..=131_072;
+        let prompt_tokens = Problem::check_one(
+            &self.prompt_tokens,
+            lengths.clone(),
+            "prompt_tokens",
+            problems,
+        );
+        let new_tokens = Problem::check_one(&self.new_tokens, lengths, "new_tokens", problems);
         let mut cases = Vec::new();
-        for &bits in self.bits.get_ref() {
-            for &group_size in self.group_sizes.get_ref() {
+        for &bits in bits {
+            for &group_size in groups {
                 cases.push(Case {
                     bits,
                     group_size,
-                    prompt_tokens: *self.prompt_tokens.get_ref(),
-                    new_tokens: *self.new_tokens.get_ref(),
+                    prompt_tokens,
+                    new_tokens,
                 });
             }
         }
@@ -78,9 +84,14 @@ impl Params {
     }
 }
 
-fn check_known(list: &Span<Vec<u64>>, known: &[u64], key: &str, problems: &mut Vec<Problem>) {
-    Problem::check_list(list, key, problems);
-    if let Some(value) = list.get_ref().iter().find(|value| !known.contains(value)) {
+fn check_known<'a>(
+    list: &'a Span<Vec<u64>>,
+    known: &[u64],
+    key: &str,
+    problems: &mut Vec<Problem>,
+) -> &'a [u64] {
+    let items = Problem::check_list(list, key, problems);
+    if let Some(value) = items.iter().find(|value| !known.contains(value)) {
         let known: Vec<String> = known.iter().map(u64::to_string).collect();
         problems.push(
             Problem::at(
@@ -90,6 +101,7 @@ fn check_known(list: &Span<Vec<u64>>, known: &[u64], key: &str, problems: &mut V
             .with_help(format!("one of {}", known.join(", "))),
         );
     }
+    items
 }
 
 impl Case {
