@@ -19,6 +19,7 @@ use domain::ids::LaunchId;
 use domain::job::{FAILURES_TO_PARK, JobOutcome, LaunchOutcome};
 use domain::lease::Grant;
 use domain::machine::Inventory;
+use domain::model::ModelIdentity;
 use domain::reason::Reason;
 use domain::record::{
     Environment, JobFinished, LaunchFinished, LaunchModel, LaunchStarted, Record,
@@ -405,29 +406,37 @@ impl Listener for Scribe<'_> {
     }
 
     async fn frame(&mut self, frame: Frame) {
-        let launch_id = self.launch_id;
-        let record = match frame {
-            Frame::Started(started) => {
-                self.started = Some(started);
-                return;
+        match frame {
+            Frame::Started(started) => self.started = Some(started),
+            Frame::Model(model) => self.tell_conditions(Some(model)).await,
+            Frame::Iteration(iteration) => {
+                // A suite about the machine itself loads no model.
+                if self.started.is_some() {
+                    self.tell_conditions(None).await;
+                }
+                let launch_id = self.launch_id;
+                let record = Record::Iteration {
+                    launch_id,
+                    iteration,
+                };
+                self.recorder.record(record).await;
             }
-            Frame::Model(model) => Record::LaunchModel(LaunchModel {
-                launch_id,
-                model,
-                environment: self.environment(),
-            }),
-            Frame::Iteration(iteration) => Record::Iteration {
-                launch_id,
-                iteration,
-            },
             // The launch's end is written when the process has ended.
-            Frame::Finished(_) | Frame::Failed(_) => return,
-        };
-        self.recorder.record(record).await;
+            Frame::Finished(_) | Frame::Failed(_) => {}
+        }
     }
 }
 
 impl Scribe<'_> {
+    async fn tell_conditions(&mut self, model: Option<ModelIdentity>) {
+        let conditions = LaunchModel {
+            launch_id: self.launch_id,
+            model,
+            environment: self.environment(),
+        };
+        self.recorder.record(Record::LaunchModel(conditions)).await;
+    }
+
     fn environment(&mut self) -> Environment {
         let inventory = &self.bench.inventory;
         let readout = self.sampler.latest().unwrap_or_default();

@@ -288,7 +288,7 @@ impl From<Record> for wire::Record {
                 environment,
             }) => WireRecord::Model(wire::LaunchModel {
                 launch_id: launch_id.to_string(),
-                model: Some(model.into()),
+                model: model.map(Into::into),
                 environment: Some(environment.into()),
             }),
             Record::Iteration {
@@ -325,7 +325,7 @@ impl TryFrom<wire::Record> for Record {
                 environment,
             }) => Self::LaunchModel(LaunchModel {
                 launch_id: parse(&launch_id, "launch_model.launch_id")?,
-                model: need(model, "launch_model.model")?.try_into()?,
+                model: model.map(TryInto::try_into).transpose()?,
                 environment: need(environment, "launch_model.environment")?.try_into()?,
             }),
             WireRecord::Iteration(wire::LaunchIteration {

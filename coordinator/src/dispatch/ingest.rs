@@ -261,7 +261,10 @@ async fn insert_conditions(
         .cloned()
         .zip(models.iter().map(|(_, told)| &told.environment))
         .collect();
-    let identities: Vec<_> = models.iter().map(|(_, told)| &told.model).collect();
+    let identities: Vec<_> = models
+        .iter()
+        .filter_map(|(_, told)| told.model.as_ref())
+        .collect();
     launch::put_models(&mut **tx, &identities).await?;
     launch::put_environments(&mut **tx, &environments).await?;
     let conditions: Vec<Conditions<'_>> = models
@@ -270,7 +273,7 @@ async fn insert_conditions(
         .map(|((lease_id, told), environment_id)| Conditions {
             lease_id: *lease_id,
             launch_id: told.launch_id,
-            model: &told.model,
+            model: told.model.as_ref(),
             environment_id,
             boot_id: &told.environment.boot_id,
         })

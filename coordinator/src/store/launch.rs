@@ -163,7 +163,8 @@ pub async fn put_environments(
 pub struct Conditions<'a> {
     pub lease_id: LeaseId,
     pub launch_id: LaunchId,
-    pub model: &'a ModelIdentity,
+    /// None for a suite about the machine itself.
+    pub model: Option<&'a ModelIdentity>,
     pub environment_id: &'a str,
     pub boot_id: &'a str,
 }
@@ -178,18 +179,22 @@ pub async fn set_conditions(
     let text = |value: fn(&Conditions<'_>) -> String| -> Vec<String> {
         conditions.iter().map(value).collect()
     };
+    let of_model = |value: fn(&ModelIdentity) -> String| -> Vec<Option<String>> {
+        conditions.iter().map(|c| c.model.map(value)).collect()
+    };
     let done = sqlx::query!(
         "update fleet.launch
          set model_id = model.model_id, environment_id = c.environment_id, boot_id = c.boot_id
          from unnest($1::uuid[], $2::uuid[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[])
               as c (lease_id, launch_id, digest, dtype, label, environment_id, boot_id)
-         join fleet.model on model.digest = c.digest and model.dtype = c.dtype and model.label = c.label
+         left join fleet.model
+             on model.digest = c.digest and model.dtype = c.dtype and model.label = c.label
          where launch.launch_id = c.launch_id and launch.lease_id = c.lease_id",
         &leases,
         &launches,
-        &text(|c| c.model.digest.clone()),
-        &text(|c| c.model.dtype.to_string()),
-        &text(|c| c.model.label.clone()),
+        &of_model(|m| m.digest.clone()) as &[Option<String>],
+        &of_model(|m| m.dtype.to_string()) as &[Option<String>],
+        &of_model(|m| m.label.clone()) as &[Option<String>],
         &text(|c| c.environment_id.to_owned()),
         &text(|c| c.boot_id.to_owned())
     )

@@ -56,7 +56,8 @@ pub struct LaunchStarted {
 #[derive(Clone, Debug, PartialEq)]
 pub struct LaunchModel {
     pub launch_id: LaunchId,
-    pub model: ModelIdentity,
+    /// None for a suite about the machine itself.
+    pub model: Option<ModelIdentity>,
     pub environment: Environment,
 }
 

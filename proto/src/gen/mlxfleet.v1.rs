@@ -472,6 +472,7 @@ pub struct LaunchStarted {
 pub struct LaunchModel {
     #[prost(string, tag = "1")]
     pub launch_id: ::prost::alloc::string::String,
+    /// absent for a suite about the machine itself
     #[prost(message, optional, tag = "2")]
     pub model: ::core::option::Option<ModelIdentity>,
     #[prost(message, optional, tag = "3")]

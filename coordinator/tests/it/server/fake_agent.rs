@@ -285,7 +285,7 @@ impl Launch {
     fn conditions(&self) -> Record {
         Record::LaunchModel(LaunchModel {
             launch_id: self.launch_id,
-            model: ModelIdentity {
+            model: Some(ModelIdentity {
                 digest: "0f".repeat(32),
                 model_type: "llama".to_owned(),
                 label: "nano-llama".to_owned(),
@@ -298,7 +298,7 @@ impl Launch {
                 kv_bytes_per_token: 16,
                 synthetic: true,
                 config_json: "{}".to_owned(),
-            },
+            }),
             environment: Environment {
                 worker: Started {
                     mlx_version: "0.32.2".to_owned(),
