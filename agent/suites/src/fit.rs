@@ -26,6 +26,18 @@ pub enum Misfit {
     Context { positions: u64, max_positions: u64 },
 }
 
+/// The same for a suite about the machine itself. A limit of 0 is none.
+pub fn check_machine(case: &Case, limit_bytes: u64) -> Result<(), Misfit> {
+    let needs_bytes = suites::demand(case).bytes;
+    if limit_bytes > 0 && needs_bytes > limit_bytes {
+        return Err(Misfit::Memory {
+            needs_bytes,
+            has_bytes: limit_bytes,
+        });
+    }
+    Ok(())
+}
+
 /// What a prediction is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outline {
@@ -127,9 +139,11 @@ impl Outline {
         let Demand {
             step_tokens,
             extra_weights_percent,
-            ..
+            bytes,
+            positions: _,
         } = suites::demand(case);
-        self.weight_bytes
+        bytes
+            + self.weight_bytes
             + self.weight_bytes * extra_weights_percent / 100
             + self.kv_bytes(context)
             + self.activation_bytes(step_tokens, context, fused_attention)

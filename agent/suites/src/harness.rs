@@ -14,6 +14,7 @@ pub mod clock;
 pub mod memory;
 pub mod steady;
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use domain::metric::Metric;
@@ -30,6 +31,10 @@ use steady::Recent;
 /// No region repeats its work more often: the marks are kept in memory.
 const MAX_PASSES: u32 = 10_000;
 
+/// Gate G8: how much longer twice the work may take.
+const DOUBLED: RangeInclusive<f64> = 1.8..=2.2;
+const DOUBLING_TRIES: u32 = 3;
+
 /// What a trial's timed region is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shape {
@@ -39,6 +44,15 @@ pub enum Shape {
     Whole,
     /// Something that happens once, of whatever length, and must not be warmed up.
     Event,
+    /// One pass of minutes, that warms itself up and is measured once in a launch.
+    Long,
+}
+
+impl Shape {
+    /// Whether warm-up passes come before the measured ones.
+    fn warms_up(self) -> bool {
+        matches!(self, Self::Repeatable | Self::Whole)
+    }
 }
 
 /// One way of working that a case measures: its untimed preparation, its timed pass, its meaning.
@@ -58,6 +72,11 @@ pub trait Trial {
     /// Timed: one pass. Returns when the device has finished; neither allocates on its own account
     /// nor prints.
     fn run(&mut self, watch: &mut Watch) -> Result<(), TrialError>;
+
+    /// Makes each pass twice the work, or the usual again; false where a pass cannot be doubled.
+    fn double(&mut self, _is_double: bool) -> Result<bool, TrialError> {
+        Ok(false)
+    }
 
     /// Untimed: what the region has shown.
     fn observe(&mut self, region: &Region) -> Result<Observation, TrialError>;
@@ -129,6 +148,8 @@ struct Warm {
     passes: u32,
     steady: bool,
     iterations: u32,
+    /// How much longer doubled work took, where the trial can double it.
+    doubled: Option<f64>,
 }
 
 impl<'a> Harness<'a> {
@@ -155,9 +176,13 @@ impl<'a> Harness<'a> {
     pub fn measure<T: Trial>(mut self, trials: &mut [T]) -> Result<Finished, TrialError> {
         let mut warm = Vec::with_capacity(trials.len());
         for trial in trials.iter_mut() {
-            warm.push(self.warm_up(trial)?);
+            let mut ready = self.warm_up(trial)?;
+            self.check_doubling(trial, &mut ready)?;
+            warm.push(ready);
         }
-        for round in 0..u64::from(self.protocol.iterations) {
+        let is_long = trials.iter().any(|trial| trial.shape() == Shape::Long);
+        let rounds = if is_long { 1 } else { self.protocol.iterations };
+        for round in 0..u64::from(rounds) {
             for position in 0..trials.len() as u64 {
                 let index =
                     ((self.turn ^ round).wrapping_add(position) % trials.len() as u64) as usize;
@@ -175,8 +200,9 @@ impl<'a> Harness<'a> {
             passes: 1,
             steady: true,
             iterations: 0,
+            doubled: None,
         };
-        if trial.shape() == Shape::Event {
+        if !trial.shape().warms_up() {
             return Ok(warm);
         }
         let Protocol {
@@ -204,6 +230,37 @@ impl<'a> Harness<'a> {
                 return Ok(warm);
             }
         }
+    }
+
+    /// Gate G8: twice the work takes twice the time, or something was not computed at all. A machine
+    /// that does other work may miss it by accident, so the nearest of some tries counts.
+    fn check_doubling<T: Trial>(
+        &mut self,
+        trial: &mut T,
+        warm: &mut Warm,
+    ) -> Result<(), TrialError> {
+        for _ in 0..DOUBLING_TRIES {
+            if !trial.double(true)? {
+                return Ok(());
+            }
+            let double = self.iterate(trial, Phase::Warmup, warm)?.per_pass();
+            trial.double(false)?;
+            let single = self.iterate(trial, Phase::Warmup, warm)?.per_pass();
+            warm.iterations += 2;
+            let ratio = double.as_secs_f64() / single.as_secs_f64().max(1e-9);
+            let is_nearer = |seen: f64| (ratio - 2.0).abs() < (seen - 2.0).abs();
+            if warm.doubled.is_none_or(is_nearer) {
+                warm.doubled = Some(ratio);
+            }
+            if warm.doubled.is_some_and(|ratio| DOUBLED.contains(&ratio)) {
+                break;
+            }
+        }
+        self.of_launch.extend(warm.doubled.map(|value| Sample {
+            metric: Metric::DoubledRatio,
+            value,
+        }));
+        Ok(())
     }
 
     /// One pass of the whole circle: prepare, time, observe, send.
@@ -282,8 +339,13 @@ impl<'a> Harness<'a> {
         if phase == Phase::Measured && !warm.steady {
             doubts.push(Reason::NotSteady);
         }
-        let timed_once = shape == Shape::Event;
-        if phase == Phase::Measured && !timed_once && region.duration < self.protocol.min_region {
+        if warm.doubled.is_some_and(|ratio| !DOUBLED.contains(&ratio)) {
+            doubts.push(Reason::NotLazySafe);
+        }
+        if phase == Phase::Measured
+            && shape.warms_up()
+            && region.duration < self.protocol.min_region
+        {
             doubts.push(Reason::RegionShort);
         }
         doubts

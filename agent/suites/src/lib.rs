@@ -26,6 +26,7 @@
 pub mod device;
 pub mod models;
 
+pub mod chat;
 pub mod generate;
 pub mod load;
 pub mod synthetic;

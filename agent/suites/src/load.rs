@@ -17,6 +17,7 @@ use std::{fs, io};
 use domain::model::Dtype;
 use mlx_rs::Array;
 
+use crate::chat::ChatError;
 use crate::device::{self, ops};
 use crate::models::weights::Quantization;
 use crate::models::{self, BuildError, CausalLm, Config, ConfigError, WeightError, Weights};
@@ -52,6 +53,8 @@ pub enum LoadError {
     },
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
+    #[error(transparent)]
+    Chat(#[from] ChatError),
     #[error("{path}: MLX cannot read it: {why}")]
     Unreadable { path: PathBuf, why: String },
     #[error("MLX refused while loading: {0}")]
@@ -364,7 +367,7 @@ fn is_float(dtype: mlx_rs::Dtype) -> bool {
     matches!(dtype, Bfloat16 | Float16 | Float32)
 }
 
-fn mlx_dtype(dtype: Dtype) -> mlx_rs::Dtype {
+pub(crate) fn mlx_dtype(dtype: Dtype) -> mlx_rs::Dtype {
     match dtype {
         Dtype::Bf16 => mlx_rs::Dtype::Bfloat16,
         Dtype::F16 => mlx_rs::Dtype::Float16,

@@ -2,24 +2,35 @@
 //!
 //! To add one: a file here with its [`Trial`]s, its lines in this registry, a case in a plan.
 
+pub mod attention;
+pub mod batch;
 pub mod decode;
+pub mod generate;
 pub mod load;
+pub mod memory;
 pub mod prefill;
 pub mod quantization;
+pub mod roofline;
+pub mod sustained;
 pub mod tokens;
 
 use std::io;
 
-use domain::model::{ModelIdentity, ModelRef};
+use domain::model::{Dtype, ModelIdentity, ModelRef};
 use domain::suite::Case;
 use domain::worker::{Finished, Frame, Request};
+use mlx_rs::Array;
 
-use crate::device;
+use crate::device::{self, ops};
 use crate::harness::clock::{self, WorkerClock};
 use crate::harness::{Harness, Trial, TrialError};
+use crate::load::mlx_dtype;
 use crate::load::parts::Parts;
 use crate::load::source::Places;
 use crate::load::{Facts, LoadError, Loaded, ModelFolder, Options};
+
+/// Of arrays whose values matter to nobody.
+const RANDOM_SEED: u64 = 42;
 
 /// What a case asks of the model, for the prediction whether it fits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -31,6 +42,8 @@ pub struct Demand {
     pub step_tokens: u64,
     /// What the suite keeps that grows with the weights, in hundredths of their bytes.
     pub extra_weights_percent: u64,
+    /// What it keeps besides, whatever the model.
+    pub bytes: u64,
 }
 
 macro_rules! suites {
@@ -51,10 +64,16 @@ macro_rules! suites {
 }
 
 suites! {
+    Roofline roofline;
     Load load;
     Prefill prefill;
     Decode decode;
+    Generate generate;
+    Memory memory;
+    Attention attention;
+    Batch batch;
     Quantization quantization;
+    Sustained sustained;
 }
 
 /// What a suite has to work with.
@@ -174,6 +193,15 @@ impl Bench<'_> {
         } = self.request;
         Harness::new(*protocol, *launch_seed, self.clock, &mut emit).measure(trials)
     }
+}
+
+/// Seeded values of this deviation, evaluated.
+fn random_array(shape: &[i32], dtype: Dtype, deviation: f32) -> Result<Array, TrialError> {
+    let key = mlx_rs::random::key(RANDOM_SEED)?;
+    let values = mlx_rs::random::normal::<f32>(shape, None, deviation, &key)?;
+    let array = ops::as_dtype(&values, mlx_dtype(dtype))?;
+    array.eval()?;
+    Ok(array)
 }
 
 impl Ready {

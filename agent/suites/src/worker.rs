@@ -19,7 +19,7 @@ use domain::worker::{Failed, FailureKind, Finished, Frame, Request};
 
 use crate::device;
 use crate::environment;
-use crate::fit::{Misfit, Outline};
+use crate::fit::{self, Misfit, Outline};
 use crate::frames::{self, Frames};
 use crate::harness::TrialError;
 use crate::harness::clock::WorkerClock;
@@ -120,6 +120,7 @@ fn kind_of_load(error: &LoadError) -> FailureKind {
         | LoadError::Config { .. }
         | LoadError::Weight { .. }
         | LoadError::Tokenizer(_)
+        | LoadError::Chat(_)
         | LoadError::Unreadable { .. } => FailureKind::Model,
     }
 }
@@ -197,6 +198,7 @@ fn launch(
         send,
     };
     let Some(model) = &request.model else {
+        fit::check_machine(&request.case, request.memory_limit_bytes)?;
         return Ok(suites::measure(&bench)?);
     };
     // Before synthetic weights are written, for they may be larger than the disk too.

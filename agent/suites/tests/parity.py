@@ -126,6 +126,7 @@ def cases():
     untold = config("phi3", False)
     del untold["tie_word_embeddings"]
     yield "phi3-defaults-f32", untold, "f32", {}
+    yield "llama-chat-f32", config("llama", True), "f32", {"chat": True}
     yield "qwen2-yarn-bf16", config("qwen2", True, rope_scaling=scalings["yarn"]), "bf16", {"prompt": 150}
     # Phi-4-mini rotates a part of each head, Phi-3.5 all of it.
     for name, share, precision in (("whole", 1.0, "f32"), ("part", 0.75, "f32"), ("part", 0.75, "bf16")):
@@ -178,6 +179,51 @@ def tokenizer():
     )
     made.train_from_iterator([TEXT] * 4, trainer)
     return made
+
+
+# With what templates in the wild use: methods of Python, filters, functions, blocks cut of their lines.
+CHAT = """{{- bos_token }}
+{%- if messages[0]['role'] == 'system' %}
+    {%- set system = messages[0]['content'].strip() %}
+{%- else %}
+    {%- set system = "Today is a day. Be brief." %}
+{%- endif %}
+<|system|>
+{{ system }}
+{%- for message in messages %}
+    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}
+        {{- raise_exception("roles must alternate") }}
+    {%- endif %}
+    {% if message.role == 'user' %}
+    <|user|>
+    {% endif %}
+    {{- message.content.split('</think>')[-1].lstrip('\\n') | trim }}{{ eos_token }}
+{% endfor %}
+{%- if add_generation_prompt is defined and add_generation_prompt %}
+<|assistant|> {{ {"thinking": false} | tojson }}
+{% endif %}"""
+
+
+def chat(folder):
+    """A chat template, and what transformers makes of the suite's questions."""
+    from transformers import PreTrainedTokenizerFast
+
+    source = (Path(__file__).parent.parent / "src/suites/generate.rs").read_text()
+    questions = source.split("QUESTIONS: [&str; 4] = [")[1].split("];")[0]
+    questions = [line.strip()[1:-2] for line in questions.strip().splitlines()]
+    words = PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"), bos_token="<|end|>", eos_token="<|end|>",
+    )
+    words.chat_template = CHAT
+    rendered = [
+        words.apply_chat_template(
+            [{"role": "user", "content": question}], tokenize=False, add_generation_prompt=True,
+        )
+        for question in questions
+    ]
+    settings = {"bos_token": {"content": "<|end|>"}, "eos_token": "<|end|>", "chat_template": CHAT}
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "chat.json").write_text(json.dumps(rendered))
 
 
 def random_model(settings, precision):
@@ -331,6 +377,8 @@ def main(out):
             result["prompt_text"] = prompt_text
         if how.get("nested"):
             nest_rope(folder)
+        if how.get("chat"):
+            chat(folder)
         result["packed"] = [packed(folder, prompt, *packing) for packing in PACKED.get(name, [])]
         if how.get("split_experts"):
             split_experts(folder)

@@ -15,6 +15,11 @@ pub use problem::Problem;
 /// A value and where in the plan's text it stands (bytes).
 pub use toml::Spanned as Span;
 
+/// A default: a value that stands nowhere in the plan's text.
+pub fn unwritten<T>(value: T) -> Span<T> {
+    Span::new(0..0, value)
+}
+
 /// Longest plan that is read, in bytes.
 pub const MAX_PLAN_BYTES: usize = 256 * 1024;
 

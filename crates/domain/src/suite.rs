@@ -4,10 +4,16 @@
 //! To add a suite: a file here, its lines in this registry, and its measuring side in
 //! `agent/suites/src/suites/`.
 
+pub mod attention;
+pub mod batch;
 pub mod decode;
+pub mod generate;
 pub mod load;
+pub mod memory;
 pub mod prefill;
 pub mod quantization;
+pub mod roofline;
+pub mod sustained;
 
 use serde::{Deserialize, Serialize};
 
@@ -104,10 +110,16 @@ macro_rules! suites {
 }
 
 suites! {
+    Roofline roofline "roofline";
     Load load "load";
     Prefill prefill "prefill";
     Decode decode "decode";
+    Generate generate "generate";
+    Memory memory "memory";
+    Attention attention "attention";
+    Batch batch "batch";
     Quantization quantization "quantization";
+    Sustained sustained "sustained";
 }
 
 impl std::fmt::Display for Suite {

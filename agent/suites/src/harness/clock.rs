@@ -38,6 +38,8 @@ pub enum Mark {
     Built,
     /// It is handed to the device.
     Submitted,
+    /// The device has computed it.
+    Done,
     /// A token's id is known to the host.
     Token,
 }
@@ -70,6 +72,11 @@ impl Watch {
             "more marks than announced"
         );
         self.marks.push((what, self.origin.elapsed()));
+    }
+
+    /// Since the region began.
+    pub fn elapsed(&self) -> Duration {
+        self.origin.elapsed()
     }
 
     /// Lets the device finish and stops.

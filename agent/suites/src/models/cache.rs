@@ -105,6 +105,14 @@ impl KvCache {
             .flat_map(|buffers| [&buffers.keys, &buffers.values])
     }
 
+    /// What the positions held take, without what is allocated ahead.
+    pub fn used_bytes(&self) -> u64 {
+        self.buffers.as_ref().map_or(0, |buffers| {
+            let capacity = buffers.shape[2] as u64;
+            self.allocated_bytes() / capacity * self.len as u64
+        })
+    }
+
     /// Allocated, which is more than used: capacity is a multiple of [`STEP`] beyond the last growth.
     pub fn allocated_bytes(&self) -> u64 {
         self.arrays().map(|array| array.nbytes() as u64).sum()

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use domain::expand::{Candidate, expand};
 use domain::ids::MachineId;
 use domain::machine::Inventory;
+use domain::metric::Metric;
 use domain::model::ModelRef;
 use domain::plan::Plan;
 use domain::suite::Suite;
@@ -81,6 +82,14 @@ fn the_page_about_plans_is_true() {
 }
 
 #[test]
+fn the_page_about_measurement_explains_every_metric() {
+    let page = include_str!("../../../../docs/measurement.md");
+    for metric in Metric::ALL {
+        assert!(page.contains(&format!("`{metric}`")), "{metric}");
+    }
+}
+
+#[test]
 fn no_case_asks_for_more_positions_than_its_model_has() {
     for (_, plan) in plans() {
         for (model, _, cases) in plan.pairs() {
@@ -111,8 +120,8 @@ fn a_quick_look_runs_on_anything_and_is_small() {
     assert!(expansion.jobs.iter().all(|job| job.skipped.is_none()));
     let launches: u32 = expansion.jobs.iter().map(|job| job.launches_total).sum();
     assert!(
-        launches / 2 <= 100,
-        "each launch costs a second: {launches}"
+        launches / 2 <= 120,
+        "each launch costs a second or more: {launches}"
     );
 }
 

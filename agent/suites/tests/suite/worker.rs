@@ -1,7 +1,9 @@
 //! The worker as the agent runs it: a real process, synthetic models, frames on its pipes.
 
+mod machine;
 mod process;
 mod quantization;
+mod serving;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

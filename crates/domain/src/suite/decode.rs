@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metric::Metric;
-use crate::plan::{Problem, Span};
+use crate::plan::{Problem, Span, unwritten};
 use crate::suite::Subject;
 
 pub const SUBJECT: Subject = Subject::Model;
@@ -22,11 +22,11 @@ pub struct Params {
 }
 
 fn default_new() -> Span<Vec<u64>> {
-    Span::new(0..0, vec![128])
+    unwritten(vec![128])
 }
 
 fn default_depths() -> Span<Vec<u64>> {
-    Span::new(0..0, vec![0])
+    unwritten(vec![0])
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

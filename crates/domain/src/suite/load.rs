@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metric::Metric;
-use crate::plan::{Problem, Span};
+use crate::plan::{Problem, Span, unwritten};
 use crate::suite::Subject;
 
 pub const SUBJECT: Subject = Subject::Model;
@@ -31,7 +31,7 @@ pub struct Params {
 }
 
 fn both() -> Span<Vec<Regime>> {
-    Span::new(0..0, vec![Regime::Cold, Regime::Warm])
+    unwritten(vec![Regime::Cold, Regime::Warm])
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

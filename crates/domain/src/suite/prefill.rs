@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metric::Metric;
-use crate::plan::{Problem, Span};
+use crate::plan::{Problem, Span, unwritten};
 use crate::suite::Subject;
 
 pub const SUBJECT: Subject = Subject::Model;
@@ -28,15 +28,15 @@ pub struct Params {
 }
 
 fn default_prompts() -> Span<Vec<u64>> {
-    Span::new(0..0, vec![512, 2048])
+    unwritten(vec![512, 2048])
 }
 
 fn default_depths() -> Span<Vec<u64>> {
-    Span::new(0..0, vec![0])
+    unwritten(vec![0])
 }
 
 fn default_chunk() -> Span<u64> {
-    Span::new(0..0, 2048)
+    unwritten(2048)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

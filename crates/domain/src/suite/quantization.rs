@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::metric::Metric;
-use crate::plan::{Problem, Span};
+use crate::plan::{Problem, Span, unwritten};
 use crate::suite::Subject;
 
 pub const SUBJECT: Subject = Subject::Model;
@@ -34,19 +34,19 @@ pub struct Params {
 }
 
 fn default_bits() -> Span<Vec<u64>> {
-    Span::new(0..0, vec![8, 4])
+    unwritten(vec![8, 4])
 }
 
 fn default_groups() -> Span<Vec<u64>> {
-    Span::new(0..0, vec![64, 32])
+    unwritten(vec![64, 32])
 }
 
 fn default_prompt() -> Span<u64> {
-    Span::new(0..0, 512)
+    unwritten(512)
 }
 
 fn default_new() -> Span<u64> {
-    Span::new(0..0, 128)
+    unwritten(128)
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,0 +1,227 @@
+//! `batch`: several sequences of equal length at once and one alone, in turn (A B B A), from prompt to
+//! last token. One step serves all sequences, so that the weights are read once for all of them.
+
+use std::time::Duration;
+
+use domain::metric::Metric;
+use domain::reason::Reason;
+use domain::suite::batch::Case;
+use domain::worker::Finished;
+use mlx_rs::Array;
+use mlx_rs::error::{Exception, Result as MlxResult};
+
+use super::{Bench, Demand, Ready, tokens};
+use crate::device::{self, ops};
+use crate::generate;
+use crate::harness::clock::{Mark, Region, Watch, ms, rate};
+use crate::harness::{Observation, Shape, Trial, TrialError};
+use crate::models::{CausalLm, KvCache, cache};
+
+/// Turns of one pass: two of the batch, two of one sequence.
+const TURNS: usize = 4;
+
+pub fn demand(case: &Case) -> Demand {
+    Demand {
+        positions: case.prompt_tokens + case.new_tokens,
+        step_tokens: case.batch_size * case.prompt_tokens.min(generate::PREFILL_CHUNK as u64),
+        ..Demand::default()
+    }
+}
+
+pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
+    let ready = bench.load()?;
+    let vocab = ready.loaded.model.dims().vocab as u32;
+    let (batch, length) = (case.batch_size as usize, case.prompt_tokens as usize);
+    let trial = Batch {
+        // Each sequence has a prompt of its own, the first that of the one alone.
+        prompts: tokens::random(bench.request.protocol.seed, batch * length, vocab),
+        order: if bench.request.launch_seed.is_multiple_of(2) {
+            [1, batch, batch, 1]
+        } else {
+            [batch, 1, 1, batch]
+        },
+        ids: Vec::new(),
+        ready: &ready,
+        case,
+    };
+    bench.measure(&mut [trial])
+}
+
+struct Batch<'a> {
+    ready: &'a Ready,
+    case: &'a Case,
+    /// Row after row.
+    prompts: Vec<u32>,
+    /// How many sequences each turn has.
+    order: [usize; TURNS],
+    /// Of all turns: a step's ids of every sequence, step after step.
+    ids: Vec<u32>,
+}
+
+/// Greedy decoding of several sequences in step.
+struct Steps<'a> {
+    model: &'a dyn CausalLm,
+    cache: Vec<KvCache>,
+    /// `[batch, 1]`
+    newest: Array,
+}
+
+impl<'a> Steps<'a> {
+    /// Reads the prompts (`[batch, length]`) but for their last tokens, and waits for it.
+    fn fill(model: &'a dyn CausalLm, prompts: &[u32], batch: usize) -> MlxResult<Self> {
+        let (rows, length) = (batch as i32, (prompts.len() / batch) as i32);
+        let ids = Array::from_slice(prompts, &[rows, length]);
+        let mut cache = model.new_cache();
+        let mut from = 0;
+        while from < length - 1 {
+            let to = (from + generate::PREFILL_CHUNK as i32).min(length - 1);
+            let part = ops::slice(&ids, &[0, from], &[rows, to])?;
+            model.hidden(&part, &mut cache)?;
+            cache::eval(&cache)?;
+            device::clear_cache()?;
+            from = to;
+        }
+        Ok(Self {
+            model,
+            cache,
+            newest: ops::slice(&ids, &[0, length - 1], &[rows, length])?,
+        })
+    }
+
+    /// Hands the next step to the device without waiting.
+    fn submit(&mut self) -> MlxResult<Array> {
+        let hidden = self.model.hidden(&self.newest, &mut self.cache)?;
+        self.newest = ops::argmax_last(&self.model.logits(&hidden)?)?;
+        mlx_rs::transforms::async_eval([&self.newest])?;
+        Ok(self.newest.clone())
+    }
+}
+
+impl Batch<'_> {
+    fn turn(&self, batch: usize, ids: &mut Vec<u32>, watch: &mut Watch) -> Result<(), TrialError> {
+        let prompts = &self.prompts[..batch * self.case.prompt_tokens as usize];
+        let mut steps = Steps::fill(self.ready.loaded.model.as_ref(), prompts, batch)?;
+        watch.mark(Mark::Filled);
+        let mut pending = steps.submit()?;
+        for remaining in (0..self.case.new_tokens).rev() {
+            let next = if remaining > 0 {
+                Some(steps.submit()?)
+            } else {
+                None
+            };
+            let step = pending
+                .to_vec_exact::<u32>()
+                .map_err(|error| Exception::custom(error.to_string()))?;
+            watch.mark(Mark::Token);
+            ids.extend(step);
+            let Some(next) = next else { break };
+            pending = next;
+        }
+        Ok(())
+    }
+
+    /// Of the turns with so many sequences: time to fill their caches, to their first tokens, and from
+    /// the first to the last.
+    fn times(&self, batch: usize, region: &Region) -> [Duration; 3] {
+        let filling: Vec<Duration> = region.steps(Mark::Filled).collect();
+        let firsts: Vec<Duration> = region.steps(Mark::Token).collect();
+        let tokens: Vec<Duration> = region.times(Mark::Token).collect();
+        let steps = self.case.new_tokens as usize;
+        let mut times = [Duration::ZERO; 3];
+        for place in (0..TURNS).filter(|place| self.order[*place] == batch) {
+            let (first, last) = (place * steps, (place + 1) * steps - 1);
+            times[0] += filling[place];
+            times[1] += filling[place] + firsts[first];
+            times[2] += tokens[last].saturating_sub(tokens[first]);
+        }
+        times
+    }
+
+    /// The first sequence's ids in each turn: alone or among others, it is the same sequence.
+    fn first_sequence(&self) -> Vec<Vec<u32>> {
+        let steps = self.case.new_tokens as usize;
+        let mut rest = self.ids.as_slice();
+        let mut turns = Vec::new();
+        for batch in self.order {
+            let (turn, after) = rest.split_at((batch * steps).min(rest.len()));
+            turns.push(turn.iter().step_by(batch).copied().collect());
+            rest = after;
+        }
+        turns
+    }
+}
+
+impl Trial for Batch<'_> {
+    fn mode(&self) -> &'static str {
+        "equal_lengths"
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Whole
+    }
+
+    fn marks_per_pass(&self) -> usize {
+        TURNS * (1 + self.case.new_tokens as usize)
+    }
+
+    fn prepare(&mut self, _passes: u32) -> Result<(), TrialError> {
+        self.ids.clear();
+        let sequences: usize = self.order.iter().sum();
+        self.ids.reserve(sequences * self.case.new_tokens as usize);
+        Ok(())
+    }
+
+    fn run(&mut self, watch: &mut Watch) -> Result<(), TrialError> {
+        let mut ids = std::mem::take(&mut self.ids);
+        for batch in self.order {
+            self.turn(batch, &mut ids, watch)?;
+        }
+        self.ids = ids;
+        Ok(())
+    }
+
+    fn observe(&mut self, region: &Region) -> Result<Observation, TrialError> {
+        let Case {
+            batch_size,
+            prompt_tokens,
+            new_tokens,
+        } = *self.case;
+        let [filling, to_first, decoding] = self.times(batch_size as usize, region);
+        let [_, _, alone] = self.times(1, region);
+        // Two turns of each.
+        let decode_tps = rate(2 * batch_size * (new_tokens - 1), decoding);
+        let speedup = decode_tps / rate(2 * (new_tokens - 1), alone);
+        let turns = self.first_sequence();
+        let mut seen = Observation {
+            work: self.ids.len() as u64,
+            token_times: region.times(Mark::Token).collect(),
+            token_ids_sha256: tokens::sha256(&self.prompts, &turns[0]),
+            weight_bytes: self.ready.loaded.facts.weight_bytes,
+            ..Observation::default()
+        };
+        for (metric, value) in [
+            (Metric::BatchDecodeTps, decode_tps),
+            (Metric::BatchStreamTps, decode_tps / batch_size as f64),
+            (Metric::BatchSpeedup, speedup),
+            (Metric::BatchEfficiency, speedup / batch_size as f64),
+            (
+                Metric::BatchPrefillTps,
+                rate(2 * batch_size * (prompt_tokens - 1), filling),
+            ),
+            (Metric::BatchTtftMs, ms(to_first / 2)),
+            (Metric::MemWeightsBytes, self.ready.active_bytes as f64),
+        ] {
+            seen.sample(metric, value);
+        }
+        let sequences: usize = self.order.iter().sum();
+        if self.ids.len() != sequences * new_tokens as usize {
+            seen.reasons.push(Reason::TokensMissing);
+        }
+        // Turns of the same size compute the same; others round otherwise and may part.
+        let same = |a: usize, b: usize| turns[a] == turns[b];
+        if !same(0, 3) || !same(1, 2) {
+            seen.reasons.push(Reason::Incorrect);
+        }
+        Ok(seen)
+    }
+}

@@ -1,0 +1,157 @@
+//! `roofline`: what the machine can do at the most, as far as MLX gets it there. Each pass is a chain
+//! of the same operation, so that none can be left out and dispatch is spread over several.
+
+use domain::metric::Metric;
+use domain::model::Dtype;
+use domain::suite::roofline::Case;
+use domain::worker::Finished;
+use mlx_rs::Array;
+
+use super::{Bench, Demand, random_array};
+use crate::device::{self, ops};
+use crate::harness::clock::{Region, Watch};
+use crate::harness::{Observation, Shape, Trial, TrialError};
+
+/// Operations of one pass.
+const CHAIN: u32 = 4;
+
+pub fn demand(case: &Case) -> Demand {
+    let bytes = match case {
+        // The array that is kept, what is made of it, and what is being made.
+        Case::Stream { megabytes } => 4 * megabytes * 1_000_000,
+        Case::Gemm { size, dtype } => 4 * size * size * dtype.bytes(),
+        Case::Dispatch => 0,
+    };
+    Demand {
+        bytes,
+        ..Demand::default()
+    }
+}
+
+pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
+    match case {
+        Case::Stream { megabytes } => {
+            let values = (megabytes * 1_000_000 / 4) as i32;
+            let x = random_array(&[values], Dtype::F32, 1.0)?;
+            let bytes = f64::from(values) * 4.0;
+            bench.measure(&mut [
+                Ceiling {
+                    work: Work::Scale { x: x.clone() },
+                    name: "scale",
+                    per_operation: 2.0 * bytes,
+                    chain: CHAIN,
+                },
+                Ceiling {
+                    work: Work::Add { x },
+                    name: "add",
+                    per_operation: 3.0 * bytes,
+                    chain: CHAIN,
+                },
+            ])
+        }
+        Case::Gemm { size, dtype } => {
+            let n = *size as i32;
+            // The deviation keeps products of products near one.
+            let deviation = f64::from(n).sqrt().recip() as f32;
+            bench.measure(&mut [Ceiling {
+                work: Work::Gemm {
+                    a: random_array(&[n, n], *dtype, 1.0)?,
+                    b: random_array(&[n, n], *dtype, deviation)?,
+                    dtype: *dtype,
+                },
+                name: "gemm",
+                per_operation: 2.0 * f64::from(n).powi(3),
+                chain: CHAIN,
+            }])
+        }
+        Case::Dispatch => bench.measure(&mut [Ceiling {
+            work: Work::Dispatch {
+                x: random_array(&[8], Dtype::F32, 1.0)?,
+            },
+            name: "dispatch",
+            per_operation: 1.0,
+            chain: 1,
+        }]),
+    }
+}
+
+enum Work {
+    Scale { x: Array },
+    Add { x: Array },
+    Gemm { a: Array, b: Array, dtype: Dtype },
+    Dispatch { x: Array },
+}
+
+struct Ceiling {
+    work: Work,
+    name: &'static str,
+    /// Bytes, floating-point operations or dispatches.
+    per_operation: f64,
+    chain: u32,
+}
+
+impl Trial for Ceiling {
+    fn mode(&self) -> &'static str {
+        self.name
+    }
+
+    fn shape(&self) -> Shape {
+        Shape::Repeatable
+    }
+
+    fn marks_per_pass(&self) -> usize {
+        0
+    }
+
+    fn prepare(&mut self, _passes: u32) -> Result<(), TrialError> {
+        Ok(())
+    }
+
+    fn run(&mut self, _watch: &mut Watch) -> Result<(), TrialError> {
+        let mut last = match &self.work {
+            Work::Gemm { a, .. } => a.clone(),
+            Work::Scale { x } | Work::Add { x } | Work::Dispatch { x } => x.clone(),
+        };
+        for _ in 0..self.chain {
+            last = match &self.work {
+                Work::Scale { .. } => last.negative()?,
+                Work::Add { x } | Work::Dispatch { x } => ops::add(&last, x)?,
+                Work::Gemm { b, .. } => ops::matmul(&last, b)?,
+            };
+        }
+        last.eval()?;
+        Ok(device::synchronize()?)
+    }
+
+    fn double(&mut self, is_double: bool) -> Result<bool, TrialError> {
+        if matches!(self.work, Work::Dispatch { .. }) {
+            return Ok(false);
+        }
+        self.chain = if is_double { 2 * CHAIN } else { CHAIN };
+        Ok(true)
+    }
+
+    fn observe(&mut self, region: &Region) -> Result<Observation, TrialError> {
+        let work = self.per_operation * f64::from(self.chain);
+        let seconds = region.per_pass().as_secs_f64();
+        let rate = work / seconds.max(1e-9);
+        let mut seen = Observation {
+            work: (work * f64::from(region.passes)) as u64,
+            ..Observation::default()
+        };
+        match &self.work {
+            Work::Scale { .. } => seen.sample(Metric::StreamGbps, rate / 1e9),
+            Work::Add { .. } => seen.sample(Metric::StreamAddGbps, rate / 1e9),
+            Work::Gemm { dtype, .. } => {
+                let metric = match dtype {
+                    Dtype::Bf16 => Metric::GemmTflopsBf16,
+                    Dtype::F16 => Metric::GemmTflopsF16,
+                    Dtype::F32 => Metric::GemmTflopsF32,
+                };
+                seen.sample(metric, rate / 1e12);
+            }
+            Work::Dispatch { .. } => seen.sample(Metric::DispatchUs, seconds * 1e6),
+        }
+        Ok(seen)
+    }
+}
