@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use domain::gate::{self, Ceilings};
 use domain::ids::LaunchId;
 use domain::job::{FAILURES_TO_PARK, JobOutcome, LaunchOutcome};
 use domain::lease::Grant;
@@ -24,6 +25,7 @@ use domain::reason::Reason;
 use domain::record::{
     Environment, JobFinished, LaunchFinished, LaunchModel, LaunchStarted, Record,
 };
+use domain::suite::Case;
 use domain::worker::{FailureKind, Frame, Request, Started};
 use proto::wire;
 use time::OffsetDateTime;
@@ -248,6 +250,9 @@ impl Job<'_> {
             recorder: self.recorder,
             sampler: self.sampler,
             started: None,
+            case: &slot.case,
+            model: None,
+            ceilings: Ceilings::of(&inventory.chip, inventory.gpu_cores),
         };
         let began = Instant::now();
         let stop = stopped(self.stop.clone());
@@ -398,6 +403,9 @@ struct Scribe<'a> {
     recorder: &'a Recorder,
     sampler: &'a Sampler,
     started: Option<Started>,
+    case: &'a Case,
+    model: Option<ModelIdentity>,
+    ceilings: Ceilings,
 }
 
 impl Listener for Scribe<'_> {
@@ -408,8 +416,18 @@ impl Listener for Scribe<'_> {
     async fn frame(&mut self, frame: Frame) {
         match frame {
             Frame::Started(started) => self.started = Some(started),
-            Frame::Model(model) => self.tell_conditions(Some(model)).await,
-            Frame::Iteration(iteration) => {
+            Frame::Model(model) => {
+                self.model = Some(model.clone());
+                self.tell_conditions(Some(model)).await;
+            }
+            Frame::Iteration(mut iteration) => {
+                let model = self.model.as_ref();
+                let failed = gate::judge(self.case, model, self.ceilings, &iteration.samples);
+                for reason in failed {
+                    if !iteration.reasons.contains(&reason) {
+                        iteration.reasons.push(reason);
+                    }
+                }
                 // A suite about the machine itself loads no model.
                 if self.started.is_some() {
                     self.tell_conditions(None).await;

@@ -135,8 +135,6 @@ pub struct Harness<'a> {
     memory: MemoryWatch,
     emit: &'a mut Emit<'a>,
     ordinal: u32,
-    /// Of the launch as a whole, waiting for the first measured iteration.
-    of_launch: Vec<Sample>,
     /// The first iteration's tokens: greedy decoding cannot give others later.
     token_ids_sha256: Option<String>,
     /// Which mode goes first in the first round.
@@ -150,6 +148,8 @@ struct Warm {
     iterations: u32,
     /// How much longer doubled work took, where the trial can double it.
     doubled: Option<f64>,
+    /// Told once, waiting for the first measured iteration.
+    of_launch: Vec<Sample>,
 }
 
 impl<'a> Harness<'a> {
@@ -166,7 +166,6 @@ impl<'a> Harness<'a> {
             memory: MemoryWatch::default(),
             emit,
             ordinal: 0,
-            of_launch: Vec::new(),
             token_ids_sha256: None,
             turn: launch_seed,
         }
@@ -186,7 +185,7 @@ impl<'a> Harness<'a> {
             for position in 0..trials.len() as u64 {
                 let index =
                     ((self.turn ^ round).wrapping_add(position) % trials.len() as u64) as usize;
-                self.iterate(&mut trials[index], Phase::Measured, &warm[index])?;
+                self.iterate(&mut trials[index], Phase::Measured, &mut warm[index])?;
             }
         }
         Ok(Finished {
@@ -201,6 +200,7 @@ impl<'a> Harness<'a> {
             steady: true,
             iterations: 0,
             doubled: None,
+            of_launch: Vec::new(),
         };
         if !trial.shape().warms_up() {
             return Ok(warm);
@@ -214,7 +214,7 @@ impl<'a> Harness<'a> {
         let began = self.clock.elapsed();
         let mut recent = Recent::default();
         loop {
-            let region = self.iterate(trial, Phase::Warmup, &warm)?;
+            let region = self.iterate(trial, Phase::Warmup, &mut warm)?;
             warm.iterations += 1;
             recent.push(region.per_pass());
             let short = trial.shape() == Shape::Repeatable && region.duration < min_region;
@@ -256,7 +256,7 @@ impl<'a> Harness<'a> {
                 break;
             }
         }
-        self.of_launch.extend(warm.doubled.map(|value| Sample {
+        warm.of_launch.extend(warm.doubled.map(|value| Sample {
             metric: Metric::DoubledRatio,
             value,
         }));
@@ -268,7 +268,7 @@ impl<'a> Harness<'a> {
         &mut self,
         trial: &mut T,
         phase: Phase,
-        warm: &Warm,
+        warm: &mut Warm,
     ) -> Result<Region, TrialError> {
         trial.prepare(warm.passes)?;
         let capacity = trial.marks_per_pass() * warm.passes as usize;
@@ -292,9 +292,9 @@ impl<'a> Harness<'a> {
             weight_bytes,
         } = trial.observe(&region)?;
         samples.extend(memory.samples());
-        self.of_launch.extend(of_launch);
+        warm.of_launch.extend(of_launch);
         if phase == Phase::Measured {
-            samples.append(&mut self.of_launch);
+            samples.append(&mut warm.of_launch);
         }
         reasons.extend(memory.doubt(weight_bytes));
         reasons.extend(self.protocol_doubts(trial.shape(), phase, warm, &region));

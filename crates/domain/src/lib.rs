@@ -22,3 +22,6 @@ pub mod job;
 pub mod lease;
 pub mod record;
 pub mod worker;
+
+pub mod chip;
+pub mod gate;

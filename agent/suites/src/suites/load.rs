@@ -21,9 +21,6 @@ use crate::load::Phases;
 use crate::models::CausalLm;
 use crate::residency::{self, Kernel, PageCache};
 
-/// Gate G5: no Mac's disk reads faster, in GB/s.
-const FASTEST_DISK_GBPS: f64 = 16.0;
-
 /// One token goes through after the load.
 pub fn demand(_case: &Case) -> Demand {
     Demand {
@@ -131,9 +128,6 @@ impl<C: PageCache> Trial for Load<'_, C> {
         seen.sample(Metric::LoadGbps, gbps);
         seen.reasons
             .extend(residency_doubt(self.regime, self.share_before));
-        if self.regime == Regime::Cold && gbps > FASTEST_DISK_GBPS {
-            seen.reasons.push(Reason::LoadImpossible);
-        }
         for (metric, share) in [
             (Metric::CacheResidencyBefore, self.share_before),
             (Metric::CacheResidencyAfter, share_after),

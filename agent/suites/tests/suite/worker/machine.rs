@@ -67,12 +67,15 @@ fn streams_and_products_are_rates_of_work_that_was_done() {
                 assert!((value / expected - 1.0).abs() < 1e-3, "{metric}: {value}");
             }
         }
-        let doubled = launch
-            .iterations()
-            .iter()
-            .filter(|iteration| has(iteration, Metric::DoubledRatio))
-            .count();
-        assert_eq!(doubled > 0, is_chain, "doubling is told once");
+        let iterations = launch.iterations();
+        let doubled = iterations.iter().flat_map(|iteration| &iteration.samples);
+        let doubled = doubled.filter(|sample| sample.metric == Metric::DoubledRatio);
+        let modes = if is_chain { metrics.len() } else { 0 };
+        assert_eq!(doubled.count(), modes, "told once for each mode");
+        for iteration in iterations {
+            let metrics: BTreeSet<_> = iteration.samples.iter().map(|it| it.metric).collect();
+            assert_eq!(metrics.len(), iteration.samples.len(), "{iteration:?}");
+        }
     }
 }
 
