@@ -86,9 +86,10 @@ pair as (
         and b.suite = a.suite
         and b.case_key = a.case_key
         and b.metric = a.metric
-        and b.model = a.model
-        and b.model_source is not distinct from a.model_source
-        and b.dtype is not distinct from a.dtype
+        -- Not by name: weights keep the one that they first came under. Written so that NULL, which a
+        -- suite about the machine has, equals NULL and the join can hash it.
+        and coalesce(b.model_source, '') = coalesce(a.model_source, '')
+        and coalesce(b.dtype, '') = coalesce(a.dtype, '')
         and b.machine_id <> a.machine_id
     left join condition as ca on ca.environment_id = a.environment_ids[1]
     left join condition as cb on cb.environment_id = b.environment_ids[1]

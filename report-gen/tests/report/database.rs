@@ -338,6 +338,10 @@ async fn twins_are_not_compared() {
         serde_json::json!(["model_digest", "quantisation"])
     );
     assert_eq!(packed["baseline_quantisation"], "none");
+    assert_eq!(
+        packed["model"], "q-packed",
+        "a name that they came under before"
+    );
     assert!(packed["ratio"].is_null());
     // A machine that was updated under a case, and one whose update changed nothing that matters.
     let updated = of("/d/u".into(), "decode");
