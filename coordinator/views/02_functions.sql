@@ -31,3 +31,25 @@ return case
     else 'level'
 end;
 comment on function report.sensor_unit(text) is 'The unit of a sensor''s values, from the last word of its name.';
+
+create function report.order_statistic(
+    sorted double precision[], p double precision,
+    out value double precision, out low double precision, out high double precision
+)
+language sql immutable parallel safe
+begin atomic
+    select
+        sorted[least(greatest(ceil(rank - 1e-9), 1), n)::integer],
+        sorted[least(greatest(floor(rank - spread), 1), n)::integer],
+        sorted[least(greatest(ceil(rank + spread) + 1, 1), n)::integer]
+    from (
+        select
+            cardinality(sorted) as n,
+            cardinality(sorted) * p as rank,
+            1.96 * sqrt(cardinality(sorted) * p * (1 - p)) as spread
+    ) as place
+    -- The product, not the quotient: 20 / (1 - 0.9) is a hair above 200 in binary.
+    where n * (1 - p) >= 20 - 1e-9;
+end;
+comment on function report.order_statistic(double precision[], double precision) is
+    'The p-quantile of a sorted array by nearest rank with its 95 % order-statistic interval; NULL of fewer than 20 / (1 - p) values.';

@@ -22,6 +22,8 @@ select
     metric.direction,
     coalesce(model.dtype, job.dtype) as dtype,
     model.quantisation,
+    job.model_source,
+    launch.model_id,
     model.digest as model_digest,
     iteration.mode,
     launch.position,

@@ -2,24 +2,27 @@
 -- says what differs and gives no number.
 --
 -- Every ordered pair is a row, so `where baseline = 'x'` is complete; to count pairs once, ask for
--- machine < baseline. The margin is 2 % on a log scale, the same seen from either side.
+-- machine < baseline. The margin is 2 % on a log scale, the same seen from either side. Each verdict is
+-- by its own interval, without correction for how many are asked at once; the report corrects by Holm.
 create view report.comparison as
 with
 condition as (
-    -- What P30 of docs/measurement.md wants equal, one row per run and machine; several values are
-    -- joined, so that a machine that changed under the run equals only one that changed alike.
+    -- What P30 of docs/measurement.md wants equal, one row per set of conditions that launches ran in.
     select
-        run_id,
-        machine_id,
-        string_agg(distinct os || ' ' || split_part(os_version, '.', 1), ' + ') as os_major,
-        string_agg(distinct mlx_version, ' + ') as mlx_version,
-        string_agg(distinct mlx_device, ' + ') as mlx_device,
-        string_agg(distinct agent_version, ' + ') as agent_version,
-        string_agg(distinct suite_version, ' + ') as suite_version,
-        string_agg(distinct coalesce(nax_built::text, 'unknown'), ' + ') as nax_built,
-        string_agg(distinct blas, ' + ') as blas,
-        string_agg(distinct knob.text, ' + ') as mlx_env
-    from report.environment
+        environment_id,
+        os || ' ' || split_part(os_version, '.', 1) as os_major,
+        mlx_version,
+        mlx_device,
+        agent_version,
+        suite_version,
+        nax_built,
+        blas,
+        knob.text as mlx_env,
+        row(
+            os, split_part(os_version, '.', 1), mlx_version, mlx_device, agent_version, suite_version,
+            nax_built, blas, knob.text
+        )::text as everything
+    from fleet.environment
     cross join lateral (
         -- The variables that change speed; folders and the like may differ.
         select coalesce(string_agg(key || '=' || value, ' ' order by key), '') as text
@@ -29,21 +32,39 @@ condition as (
             'MLX_SDPA_BLOCKS', 'MLX_ENABLE_TF32', 'MLX_DISABLE_COMPILE', 'MLX_METAL_GPU_ARCH'
         )
     ) as knob
-    group by run_id, machine_id
+),
+summary as not materialized (
+    select
+        *,
+        -- Asked only of the few cases that saw several environments.
+        case when cardinality(environment_ids) > 1 then (
+            select count(distinct condition.everything) > 1
+            from condition
+            where condition.environment_id = any(environment_ids)
+        ) else false end as changed
+    from report.case_summary
 ),
 pair as (
     select
         a.run_id, a.label, a.machine, b.machine as baseline, a.chip, b.chip as baseline_chip,
         a.machine_id, b.machine_id as baseline_id,
-        a.model, a.model_source, a.model_digest, a.dtype, a.quantisation,
+        a.model, a.model_source, a.model_id, a.dtype,
+        a.model_digest, b.model_digest as baseline_model_digest,
+        a.quantisation, b.quantisation as baseline_quantisation,
         a.suite, a.case_key, a.metric, a.unit, a.direction,
         a.estimate, b.estimate as baseline_estimate,
         a.launches, b.launches as baseline_launches,
         a.tainted or b.tainted as tainted,
         array_remove(array[
-            case when a.model_digest is distinct from b.model_digest then 'model_digest' end,
+            -- A suite about the machine itself has no weights to differ; another's must be known.
+            case when a.model_source is not null
+                and (a.model_digest = b.model_digest) is not true then 'model_digest' end,
             case when a.quantisation is distinct from b.quantisation then 'quantisation' end,
             case when a.simulated <> b.simulated then 'simulated' end,
+            case when ca.environment_id is null or cb.environment_id is null
+                then 'environment_unknown' end,
+            -- Numbers of one case from before and after an update are no one number.
+            case when a.changed or b.changed then 'environment_changed' end,
             case when ca.os_major is distinct from cb.os_major then 'os_major' end,
             case when ca.mlx_version is distinct from cb.mlx_version then 'mlx_version' end,
             case when ca.mlx_device is distinct from cb.mlx_device then 'mlx_device' end,
@@ -59,18 +80,19 @@ pair as (
         a.location_mean - b.location_mean as log_ratio,
         a.location_sd ^ 2 / a.launches as variance,
         b.location_sd ^ 2 / b.launches as baseline_variance
-    from report.case_summary as a
-    join report.case_summary as b
+    from summary as a
+    join summary as b
         on b.run_id = a.run_id
         and b.suite = a.suite
         and b.case_key = a.case_key
         and b.metric = a.metric
-        and b.model = a.model
-        and b.model_source = a.model_source
-        and b.dtype is not distinct from a.dtype
+        -- Not by name: weights keep the one that they first came under. Written so that NULL, which a
+        -- suite about the machine has, equals NULL and the join can hash it.
+        and coalesce(b.model_source, '') = coalesce(a.model_source, '')
+        and coalesce(b.dtype, '') = coalesce(a.dtype, '')
         and b.machine_id <> a.machine_id
-    left join condition as ca on ca.run_id = a.run_id and ca.machine_id = a.machine_id
-    left join condition as cb on cb.run_id = b.run_id and cb.machine_id = b.machine_id
+    left join condition as ca on ca.environment_id = a.environment_ids[1]
+    left join condition as cb on cb.environment_id = b.environment_ids[1]
 ),
 welch as (
     select
@@ -112,8 +134,18 @@ select
     case
         when differences <> '{}' or sign is null then null
         when half_width is null then 'inconclusive'
-        when sign * log_ratio - half_width > ln(1.02) then 'faster'
-        when sign * log_ratio + half_width < -ln(1.02) then 'slower'
+        when sign * log_ratio - half_width > ln(1.02) then
+            case
+                when unit = 'bytes' then case sign when 1 then 'larger' else 'smaller' end
+                when unit ~ '/s$' or unit in ('s', 'ms', 'µs', 'ns') then 'faster'
+                else 'better'
+            end
+        when sign * log_ratio + half_width < -ln(1.02) then
+            case
+                when unit = 'bytes' then case sign when 1 then 'smaller' else 'larger' end
+                when unit ~ '/s$' or unit in ('s', 'ms', 'µs', 'ns') then 'slower'
+                else 'worse'
+            end
         when abs(log_ratio) + half_width <= ln(1.02) then 'equivalent'
         else 'inconclusive'
     end as verdict,
@@ -125,7 +157,11 @@ select
     df,
     dtype,
     quantisation,
+    baseline_quantisation,
+    model_source,
+    model_id,
     model_digest,
+    baseline_model_digest,
     machine_id,
     baseline_id,
     label
@@ -140,8 +176,10 @@ comment on column report.comparison.baseline_estimate is 'the baseline''s estima
 comment on column report.comparison.ratio is 'machine''s value over the baseline''s (whichever way is better); NULL where differences says why';
 comment on column report.comparison.ci_low is 'lower end of the ratio''s 95 % interval; NULL with fewer than two launches on a side';
 comment on column report.comparison.ci_high is 'upper end of the ratio''s 95 % interval; NULL with fewer than two launches on a side';
-comment on column report.comparison.verdict is 'faster or slower by more than 2 %, equivalent within 2 %, or inconclusive, by the whole interval, in the direction that is better; NULL for neutral metrics and where differences is not empty';
+comment on column report.comparison.verdict is 'faster or slower by more than 2 % (smaller or larger of bytes, better or worse of what is neither rate nor time), equivalent within 2 %, or inconclusive, by the whole interval and without correction for many comparisons; NULL for neutral metrics and where differences is not empty';
 comment on column report.comparison.differences is 'what must be equal and is not (or a side''s invalid numbers): with any, there is no ratio';
+comment on column report.comparison.baseline_quantisation is 'the baseline''s quantisation';
+comment on column report.comparison.baseline_model_digest is 'SHA-256 of the baseline''s weights';
 comment on column report.comparison.df is 'Welch''s degrees of freedom';
 comment on column report.comparison.launches is 'launches of the machine';
 comment on column report.comparison.baseline_launches is 'launches of the baseline';

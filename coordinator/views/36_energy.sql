@@ -1,35 +1,43 @@
--- Energy of a launch's measured part: the trapezoid under each power sensor from the first measured
--- iteration's begin to the last one's end. No number without at least 5 s and 90 % of it covered by
--- readings no further apart than 3 s.
+-- Energy of a launch's measured iterations, one mode at a time: the trapezoid under each power sensor
+-- within each iteration and not between them. No number without at least 5 s of iterations and 90 % of
+-- them covered by readings no further apart than 3 s. Pipelined decoding is the headline; a token that
+-- was waited for costs more, so the modes are never mixed.
 create view report.energy as
-with window_of_launch as (
+with iteration as not materialized (
     select
-        run_id, label, machine_id, machine, chip, suite, model, dtype, case_key, launch_id, launch,
-        min(started_at) as began_at,
-        max(started_at + duration_ns / 1000.0 * interval '1 microsecond') as ended_at,
-        case when suite in ('prefill', 'decode') then sum(work)::bigint end as tokens
+        *,
+        started_at + duration_ns / 1000.0 * interval '1 microsecond' as stopped_at
     from report.iteration
     where counted and phase = 'measured'
+),
+region as (
+    select
+        run_id, label, machine_id, machine, chip, suite, model, model_source, model_id, model_digest,
+        dtype, quantisation, case_key, launch_id, launch, mode,
+        count(*) as iterations,
+        sum(duration_ns)::double precision / 1e9 as region_s,
+        case when suite in ('prefill', 'decode') then sum(work)::bigint end as tokens,
+        report.distinct_sorted(report.concat_agg(reasons)) as reasons
+    from iteration
     group by
-        run_id, label, machine_id, machine, chip, suite, model, dtype, case_key, launch_id, launch
+        run_id, label, machine_id, machine, chip, suite, model, model_source, model_id, model_digest,
+        dtype, quantisation, case_key, launch_id, launch, mode
 ),
 integrated as (
     select
-        span.*,
-        power.sensor,
-        extract(epoch from span.ended_at - span.began_at)::double precision as region_s,
+        span.run_id, span.launch_id, span.mode, power.sensor,
         sum(power.overlap_s) as covered_s,
         sum(power.overlap_s * power.mean_w) as measured_j,
         max(power.max_w) as max_w,
         count(*) as intervals
-    from window_of_launch as span
+    from iteration as span
     cross join lateral (
         select
             sensor,
             (value + before_value) / 2 as mean_w,
             greatest(value, before_value) as max_w,
             extract(epoch from
-                least(at, span.ended_at) - greatest(before_at, span.began_at)
+                least(at, span.stopped_at) - greatest(before_at, span.started_at)
             )::double precision as overlap_s
         from (
             select
@@ -39,22 +47,21 @@ integrated as (
             from fleet.reading
             where reading.machine_id = span.machine_id
                 and sensor in ('gpu_power_w', 'cpu_power_w', 'sys_power_w')
-                and at between span.began_at - interval '3 seconds'
-                    and span.ended_at + interval '3 seconds'
+                and at between span.started_at - interval '3 seconds'
+                    and span.stopped_at + interval '3 seconds'
             window series as (partition by sensor order by at)
         ) as step
         where at - before_at <= interval '3 seconds'
-            and at > span.began_at
-            and before_at < span.ended_at
+            and at > span.started_at
+            and before_at < span.stopped_at
     ) as power
-    group by
-        span.run_id, span.label, span.machine_id, span.machine, span.chip, span.suite, span.model,
-        span.dtype, span.case_key, span.launch_id, span.launch, span.began_at, span.ended_at,
-        span.tokens, power.sensor
+    group by span.run_id, span.launch_id, span.mode, power.sensor
 )
 select
     run_id, label, machine_id, machine, chip, suite, model, dtype, case_key, launch_id, launch,
+    mode,
     sensor,
+    iterations,
     region_s,
     covered_s / nullif(region_s, 0) as covered_ratio,
     intervals,
@@ -66,22 +73,33 @@ select
     case when sound then measured_j / covered_s * region_s / nullif(tokens, 0) end
         as energy_j_per_token,
     case
-        when region_s < 5 then 'region shorter than 5 s'
-        when not sound then 'less than 90 % of the region covered by readings'
+        when region_s < 5 then 'measured iterations shorter than 5 s together'
+        when not sound then 'less than 90 % of the iterations covered by readings'
         else ''
-    end as reason
+    end as reason,
+    not reasons && (select report.invalid_reasons()) as valid,
+    reasons && (select report.taint_reasons()) as tainted,
+    reasons,
+    quantisation,
+    model_source,
+    model_id,
+    model_digest
 from (
-    select *, region_s >= 5 and covered_s >= 0.9 * region_s as sound from integrated
+    select *, region_s >= 5 and covered_s >= 0.9 * region_s as sound
+    from region
+    -- The run stands in the key so that a condition on it reaches both sides.
+    join integrated using (run_id, launch_id, mode)
 ) as judged;
 comment on view report.energy is
-    'One row per counted launch and power sensor that could be read: energy of its measured part.';
+    'One row per counted launch, mode and power sensor that could be read: energy of its measured iterations.';
 comment on column report.energy.sensor is 'gpu_power_w, cpu_power_w or sys_power_w: what the energy includes';
-comment on column report.energy.region_s is 'from the first measured iteration''s begin to the last one''s end';
-comment on column report.energy.covered_ratio is 'share of the region between readings at most 3 s apart';
+comment on column report.energy.iterations is 'measured iterations of this mode in the launch';
+comment on column report.energy.region_s is 'the measured iterations of this mode together';
+comment on column report.energy.covered_ratio is 'share of the iterations between readings at most 3 s apart';
 comment on column report.energy.intervals is 'intervals between readings that were used';
-comment on column report.energy.mean_w is 'time-weighted mean power in the region';
-comment on column report.energy.max_w is 'highest reading in or next to the region';
-comment on column report.energy.energy_j is 'energy of the region, idle power included; NULL where reason says why';
-comment on column report.energy.tokens is 'tokens of the measured iterations; NULL where work is not tokens of one kind';
+comment on column report.energy.mean_w is 'time-weighted mean power in the iterations';
+comment on column report.energy.max_w is 'highest reading in or next to an iteration';
+comment on column report.energy.energy_j is 'energy of the iterations, idle power included; NULL where reason says why';
+comment on column report.energy.tokens is 'tokens of the iterations; NULL where work is not tokens of one kind';
 comment on column report.energy.energy_j_per_token is 'energy_j over tokens';
 comment on column report.energy.reason is 'why there is no energy; empty where there is';

@@ -22,11 +22,21 @@
     }
     return box;
   };
+  // How far a number may be trusted, by mark, shade and outline: none of them alone.
+  const words = { tainted: "doubtful conditions", invalid: "invalid" };
+  const marks = { sound: "", tainted: " †", invalid: " ✗" };
+  const shade = (state, of) => (state === "sound" ? { color: of } : {
+    color: state === "tainted" ? { type: "linear", x: 0, y: 0, x2: 0, y2: 1, colorStops: [
+      { offset: 0, color: of }, { offset: 0.35, color: of }, { offset: 0.35, color: colour("panel") },
+      { offset: 0.65, color: colour("panel") }, { offset: 0.65, color: of }, { offset: 1, color: of },
+    ] } : colour("panel"),
+    borderColor: of, borderWidth: 1.5, borderType: state === "invalid" ? "dashed" : "solid",
+  });
   const describe = (name, point, unit) => {
     const lines = [`${name ? `${name}: ` : ""}${format(point.value)} ${unit}`];
     if (point.low !== null) lines.push(`95 % interval ${format(point.low)} to ${format(point.high)}`);
     if (point.n) lines.push(point.n === 1 ? "one launch, no interval" : `n = ${point.n} launches`);
-    if (!point.sound) lines.push("doubtful: see Validity");
+    if (point.state !== "sound") lines.push(`${words[point.state]}: see Validity`);
     return lines;
   };
 
@@ -86,7 +96,7 @@
         {
           type: "bar", name: s.name, ...gaps, barMaxWidth: 22,
           data: s.points.map((p) => (p
-            ? { value: p.value, point: p, itemStyle: { opacity: p.sound ? 0.9 : 0.45, borderRadius: [0, 3, 3, 0] } }
+            ? { value: p.value, point: p, itemStyle: { ...shade(p.state, palette()[k % 8]), borderRadius: [0, 3, 3, 0] } }
             : null)),
         },
         {
@@ -99,7 +109,7 @@
             const at = (v) => { const c = api.coord([v, params.dataIndex]); return [c[0], c[1] + layout.offsetCenter]; };
             const end = at(p.high ?? p.value);
             const parts = p.low === null ? [] : whisker(api, at(p.low), end, false);
-            return { type: "group", children: [...parts, label(end[0] + 7, end[1], format(p.value) + (p.sound ? "" : " †"))] };
+            return { type: "group", children: [...parts, label(end[0] + 7, end[1], format(p.value) + marks[p.state])] };
           },
         },
       ]);
@@ -121,7 +131,7 @@
         {
           type: "line", name: s.name, symbol: "circle", symbolSize: 8, lineStyle: { width: 2 },
           itemStyle: { color: palette()[k] },
-          data: s.points.map((p) => ({ value: [p.x, p.value], point: p, itemStyle: { opacity: p.sound ? 1 : 0.45 } })),
+          data: s.points.map((p) => ({ value: [p.x, p.value], point: p, itemStyle: shade(p.state, palette()[k % 8]) })),
         },
         {
           type: "custom", name: s.name, silent: true, z: 5, tooltip: { show: false },
@@ -159,7 +169,7 @@
       const high = Math.max(1 + 2 * spec.margin, ...ends);
       const pad = (high - low) * 0.08;
       const log = low > 0 && high / low > 4;
-      const tone = { faster: "good", slower: "bad" };
+      const tone = { good: "good", bad: "bad", even: "muted" };
       return frame({
         grid: { left: 8, right: 24, top: 10, bottom: 6, containLabel: true },
         xAxis: axis({
@@ -174,7 +184,7 @@
             type: "scatter", symbolSize: 11, z: 6,
             data: spec.points.map((p, i) => ({
               value: [p.value, i], point: p,
-              itemStyle: { color: colour(tone[spec.verdicts[i]] ?? "muted") },
+              itemStyle: shade(p.state, colour(tone[spec.tones[i]])),
             })),
             markLine: {
               silent: true, symbol: "none", label: { show: false },

@@ -4,17 +4,19 @@
 mod comparison;
 mod findings;
 mod measurements;
+mod variants;
 
 use std::collections::HashMap;
 
 use time::OffsetDateTime;
 
-use crate::report::{FORMAT_VERSION, Model, Report, Variant};
-use crate::rows::{LaunchRow, ModelRow, Rows};
+use crate::report::{FORMAT_VERSION, Report};
+use crate::rows::{LaunchRow, Rows};
 use crate::stats;
 
 /// Makes the report of one run.
-pub fn analyze(rows: Rows, generated_at: OffsetDateTime) -> Report {
+pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
+    variants::mark(&mut rows);
     let Rows {
         run,
         machines,
@@ -30,7 +32,6 @@ pub fn analyze(rows: Rows, generated_at: OffsetDateTime) -> Report {
         coverage,
         metrics,
     } = rows;
-    let models: Vec<Model> = models.into_iter().map(real_model).collect();
     let samples = measurements::group_iterations(iterations);
     let measurements = measurements::measurements(launches, &samples, &models);
     let comparison = comparison::compare(
@@ -70,35 +71,4 @@ pub fn wants_iterations(launches: &[LaunchRow]) -> bool {
         *count += 1;
         *count >= stats::BOOTSTRAP_LAUNCHES
     })
-}
-
-fn real_model(row: ModelRow) -> Model {
-    let ModelRow {
-        model,
-        model_source,
-        model_digest,
-        model_type,
-        dtype,
-        quantisation,
-        parameters,
-        weight_bytes,
-        decode_bytes,
-        kv_bytes_per_token,
-        synthetic,
-    } = row;
-    Model {
-        variant: Variant {
-            model,
-            dtype: Some(dtype),
-            quantisation: Some(quantisation),
-            digest: Some(model_digest),
-        },
-        model_source,
-        model_type,
-        parameters,
-        weight_bytes,
-        decode_bytes,
-        kv_bytes_per_token,
-        synthetic,
-    }
 }

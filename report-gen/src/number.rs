@@ -95,6 +95,16 @@ pub fn with_interval(m: &Measurement) -> String {
     }
 }
 
+/// What a sentence says of doubtful conditions, with the mark that tables have; nothing where there are
+/// none.
+pub fn doubts(tainted: bool, reasons: &[String]) -> String {
+    if tainted {
+        format!(" († doubtful conditions: {})", reasons.join(", "))
+    } else {
+        String::new()
+    }
+}
+
 /// A ratio to three decimals with its interval.
 pub fn ratio_with_interval(ratio: &Ratio) -> String {
     match ratio_parts(ratio) {

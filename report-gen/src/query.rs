@@ -11,10 +11,11 @@ use sqlx::{Executor, PgConnection};
 
 use crate::analyze;
 use crate::report::{
-    Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Run, UnknownDirection,
+    Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Model, Percentile, Run,
+    UnknownDirection, Variant,
 };
-use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, ModelRow, Rows};
-use crate::stats;
+use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, Rows};
+use crate::stats::{self, Interval};
 
 /// Which run, as a user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,10 +179,27 @@ async fn environments(
         .await
 }
 
-async fn models(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<ModelRow>, sqlx::Error> {
-    sqlx::query_file_as!(ModelRow, "src/query/models.sql", run_id)
+async fn models(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Model>, sqlx::Error> {
+    let found = sqlx::query_file!("src/query/models.sql", run_id)
         .fetch_all(connection)
-        .await
+        .await?;
+    let models = found.into_iter().map(|row| Model {
+        variant: Variant {
+            model: row.model,
+            dtype: Some(row.dtype),
+            quantisation: Some(row.quantisation),
+            source: Some(row.model_source),
+            digest: Some(row.model_digest),
+            mark: None,
+        },
+        model_type: row.model_type,
+        parameters: row.parameters,
+        weight_bytes: row.weight_bytes,
+        decode_bytes: row.decode_bytes,
+        kv_bytes_per_token: row.kv_bytes_per_token,
+        synthetic: row.synthetic,
+    });
+    Ok(models.collect())
 }
 
 async fn launches(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<LaunchRow>, Error> {
@@ -195,10 +213,14 @@ async fn launches(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Lau
                 case: CaseRow {
                     machine: row.machine,
                     suite: row.suite,
-                    model: row.model,
-                    dtype: row.dtype,
-                    quantisation: row.quantisation,
-                    model_digest: row.model_digest,
+                    variant: Variant {
+                        model: row.model,
+                        dtype: row.dtype,
+                        quantisation: row.quantisation,
+                        source: row.model_source,
+                        digest: row.model_digest,
+                        mark: None,
+                    },
                     case_key: row.case_key.into(),
                 },
                 metric: row.metric,
@@ -230,10 +252,14 @@ async fn iterations(
         case: CaseRow {
             machine: row.machine,
             suite: row.suite,
-            model: row.model,
-            dtype: row.dtype,
-            quantisation: row.quantisation,
-            model_digest: row.model_digest,
+            variant: Variant {
+                model: row.model,
+                dtype: row.dtype,
+                quantisation: row.quantisation,
+                source: row.model_source,
+                digest: row.model_digest,
+                mark: None,
+            },
             case_key: row.case_key.into(),
         },
         metric: row.metric,
@@ -243,7 +269,7 @@ async fn iterations(
     Ok(rows.collect())
 }
 
-/// The machine that most can be compared with, and what keeps others from being compared with it.
+/// The machine that most can be compared with, and what it shares with each other machine.
 async fn differences(
     connection: &mut PgConnection,
     run_id: Uuid,
@@ -256,7 +282,9 @@ async fn differences(
     let rows = found.into_iter().map(|row| DifferenceRow {
         machine: row.machine,
         suite: row.suite,
-        model: row.model,
+        model_source: row.model_source,
+        model_digest: row.model_digest,
+        baseline_digest: row.baseline_model_digest,
         dtype: row.dtype,
         case_key: row.case_key.into(),
         metric: row.metric,
@@ -269,18 +297,75 @@ async fn latencies(
     connection: &mut PgConnection,
     run_id: Uuid,
 ) -> Result<Vec<Latency>, sqlx::Error> {
-    sqlx::query_file_as!(Latency, "src/query/latencies.sql", run_id)
+    let found = sqlx::query_file!("src/query/latencies.sql", run_id)
         .fetch_all(connection)
-        .await
+        .await?;
+    let latencies = found.into_iter().map(|row| Latency {
+        machine: row.machine,
+        variant: Variant {
+            model: row.model,
+            dtype: row.dtype,
+            quantisation: row.quantisation,
+            source: row.model_source,
+            digest: row.model_digest,
+            mark: None,
+        },
+        case_key: row.case_key.into(),
+        gaps: row.gaps,
+        p50_ms: percentile(row.p50_ms, row.p50_low_ms, row.p50_high_ms),
+        p90_ms: percentile(row.p90_ms, row.p90_low_ms, row.p90_high_ms),
+        p95_ms: percentile(row.p95_ms, row.p95_low_ms, row.p95_high_ms),
+        p99_ms: percentile(row.p99_ms, row.p99_low_ms, row.p99_high_ms),
+        max_ms: row.max_ms,
+        valid: row.valid,
+        tainted: row.tainted,
+        reasons: row.reasons,
+    });
+    Ok(latencies.collect())
+}
+
+fn percentile(value: Option<f64>, low: Option<f64>, high: Option<f64>) -> Option<Percentile> {
+    Some(Percentile {
+        value: value?,
+        interval: Interval {
+            low: low?,
+            high: high?,
+        },
+    })
 }
 
 async fn energies(
     connection: &mut PgConnection,
     run_id: Uuid,
 ) -> Result<Vec<EnergyRow>, sqlx::Error> {
-    sqlx::query_file_as!(EnergyRow, "src/query/energies.sql", run_id)
+    let found = sqlx::query_file!("src/query/energies.sql", run_id)
         .fetch_all(connection)
-        .await
+        .await?;
+    let energies = found.into_iter().map(|row| EnergyRow {
+        case: CaseRow {
+            machine: row.machine,
+            suite: row.suite,
+            variant: Variant {
+                model: row.model,
+                dtype: row.dtype,
+                quantisation: row.quantisation,
+                source: row.model_source,
+                digest: row.model_digest,
+                mark: None,
+            },
+            case_key: row.case_key.into(),
+        },
+        mode: row.mode,
+        launch: row.launch,
+        sensor: row.sensor,
+        mean_w: row.mean_w,
+        energy_j_per_token: row.energy_j_per_token,
+        reason: row.reason,
+        valid: row.valid,
+        tainted: row.tainted,
+        reasons: row.reasons,
+    });
+    Ok(energies.collect())
 }
 
 async fn validity(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Doubt>, sqlx::Error> {

@@ -9,10 +9,11 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::stats::{Estimate, Ratio, Verdict};
+use crate::number;
+use crate::stats::{Estimate, Interval, Ratio, Verdict};
 
 /// Version of the JSON's shape; it grows when a reader of the old shape would be misled.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
 
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
@@ -108,7 +109,6 @@ pub struct Environment {
 #[derive(Clone, Debug, Serialize)]
 pub struct Model {
     pub variant: Variant,
-    pub model_source: String,
     pub model_type: String,
     pub parameters: i64,
     pub weight_bytes: i64,
@@ -117,17 +117,30 @@ pub struct Model {
     pub synthetic: bool,
 }
 
-/// A model in one precision.
+/// A model in one precision. What makes two of them one is the content, not the name.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Variant {
     pub model: String,
     pub dtype: Option<String>,
     /// `none`, or such as `affine 4-bit g64`; None where no launch got as far as to know.
     pub quantisation: Option<String>,
+    /// Where the plan takes it from; None for a suite about the machine itself.
+    pub source: Option<String>,
     pub digest: Option<String>,
+    /// What tells it from another of the same words: its source, or the beginning of its digest. None
+    /// where the words are enough.
+    pub mark: Option<String>,
 }
 
 impl Variant {
+    /// The model's name, told from another's.
+    pub fn name(&self) -> String {
+        match &self.mark {
+            Some(mark) => format!("{} [{mark}]", self.model),
+            None => self.model.clone(),
+        }
+    }
+
     /// The precision in words: the quantisation where there is one, else the type.
     pub fn precision(&self) -> String {
         match (self.quantisation.as_deref(), &self.dtype) {
@@ -141,7 +154,7 @@ impl Variant {
 
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} ({})", self.model, self.precision())
+        write!(f, "{} ({})", self.name(), self.precision())
     }
 }
 
@@ -265,7 +278,7 @@ pub struct Measurement {
 pub struct LaunchPoint {
     pub launch: i32,
     pub median: f64,
-    /// More than 3.5 modified z-scores from the launches' median.
+    /// More than 3.5 modified z-scores from the launches' median, of enough launches to tell.
     pub outlier: bool,
 }
 
@@ -273,30 +286,43 @@ pub struct LaunchPoint {
 #[derive(Clone, Debug, Serialize)]
 pub struct Latency {
     pub machine: String,
-    pub model: String,
-    pub dtype: Option<String>,
+    pub variant: Variant,
     pub case_key: CaseKey,
     pub gaps: i32,
-    pub p50_ms: Option<f64>,
-    pub p90_ms: Option<f64>,
-    pub p95_ms: Option<f64>,
-    pub p99_ms: Option<f64>,
+    pub p50_ms: Option<Percentile>,
+    pub p90_ms: Option<Percentile>,
+    pub p95_ms: Option<Percentile>,
+    pub p99_ms: Option<Percentile>,
     pub max_ms: f64,
+    pub valid: bool,
+    pub tainted: bool,
+    pub reasons: Vec<String>,
 }
 
-/// Energy by one power sensor over the launches of a case.
+/// A percentile with its 95 % order-statistic interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Percentile {
+    pub value: f64,
+    pub interval: Interval,
+}
+
+/// Energy by one power sensor over the launches of a case, in one mode.
 #[derive(Clone, Debug, Serialize)]
 pub struct Energy {
     pub machine: String,
     pub suite: String,
-    pub model: String,
-    pub dtype: Option<String>,
+    pub variant: Variant,
     pub case_key: CaseKey,
+    /// How the suite ran the pass; `pipelined` is the headline of decoding.
+    pub mode: String,
     pub sensor: String,
     pub mean_w: Option<Estimate>,
     pub energy_j_per_token: Option<Estimate>,
     /// Why there is no number, where there is none.
     pub reason: String,
+    pub valid: bool,
+    pub tainted: bool,
+    pub reasons: Vec<String>,
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
@@ -307,19 +333,40 @@ pub struct Comparison {
     pub pairs: Vec<Pair>,
 }
 
-/// Geometric mean of a metric over the cases that every machine measured.
+impl Comparison {
+    /// A score's metric in words, with its suite where several have that metric.
+    pub fn title(&self, score: &Score) -> String {
+        let title = number::metric_title(&score.metric);
+        let elsewhere = |other: &Score| other.metric == score.metric && other.suite != score.suite;
+        if self.scores.iter().any(elsewhere) {
+            format!("{title} of {}", score.suite)
+        } else {
+            title.to_owned()
+        }
+    }
+}
+
+/// A suite's metric in one number: its geometric mean over the cases that may be compared with the
+/// baseline's, or over all of them where there is no baseline.
 #[derive(Clone, Debug, Serialize)]
 pub struct Score {
     pub machine: String,
+    pub suite: String,
     pub metric: String,
     pub unit: String,
     pub direction: Direction,
     pub cases: usize,
+    /// Comparable cases that one launch leaves without a spread: not in the means.
+    pub single_launch_cases: usize,
     pub geometric_mean: Ratio,
-    /// Over the baseline's; None for the baseline itself and where nothing may be compared.
+    /// The baseline's mean over the same cases; None where there is no baseline.
+    pub baseline_mean: Option<Ratio>,
     pub ratio: Option<Ratio>,
-    pub ratio_cases: usize,
+    /// Against the margin, after Holm's correction over all pairs and scores of the report.
+    pub p_holm: Option<f64>,
     pub verdict: Option<Verdict>,
+    pub tainted: bool,
+    pub reasons: Vec<String>,
 }
 
 /// One case on a machine against the same case on the baseline.
@@ -328,18 +375,21 @@ pub struct Pair {
     pub machine: String,
     pub suite: String,
     pub variant: Variant,
+    pub baseline_variant: Variant,
     pub case_key: CaseKey,
     pub metric: String,
+    pub unit: String,
     pub direction: Direction,
     /// None where something differs that must not.
     pub ratio: Option<Ratio>,
-    /// Welch's p after Holm's correction over all pairs of the report.
+    /// Against the margin, after Holm's correction over all pairs and scores of the report.
     pub p_holm: Option<f64>,
     /// Mann-Whitney's p, uncorrected.
     pub p_rank: Option<f64>,
     pub verdict: Option<Verdict>,
     pub differences: Vec<String>,
     pub tainted: bool,
+    pub reasons: Vec<String>,
 }
 
 /// A reason code raised on one machine and suite.
@@ -436,6 +486,8 @@ mod tests {
             model: "m".into(),
             dtype: dtype.map(Into::into),
             quantisation: quantisation.map(Into::into),
+            source: None,
+            mark: None,
             digest: None,
         };
         assert_eq!(variant(Some("none"), Some("bf16")).precision(), "bf16");

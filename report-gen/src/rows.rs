@@ -2,7 +2,8 @@
 //! analysing, and easy to write by hand in a test. Rows that need no analysis are the report's own types.
 
 use crate::report::{
-    CaseKey, Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Run,
+    CaseKey, Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Model, Run,
+    Variant,
 };
 
 /// Everything that a report is made from.
@@ -11,13 +12,14 @@ pub struct Rows {
     pub run: Run,
     pub machines: Vec<Machine>,
     pub environments: Vec<Environment>,
-    pub models: Vec<ModelRow>,
+    pub models: Vec<Model>,
     pub launches: Vec<LaunchRow>,
     /// Only of cases with enough launches for a bootstrap, and of the run's headline metrics.
     pub iterations: Vec<IterationRow>,
     /// The machine that the others are judged against; None with fewer than two.
     pub baseline: Option<String>,
-    /// What keeps machines from being compared with the baseline, where something does.
+    /// Which cases the baseline has too, and what keeps them from being compared. What has no row
+    /// is not compared.
     pub differences: Vec<DifferenceRow>,
     pub latencies: Vec<Latency>,
     pub energies: Vec<EnergyRow>,
@@ -26,31 +28,12 @@ pub struct Rows {
     pub metrics: Vec<MetricFacts>,
 }
 
-/// Weights that some launch of the run loaded.
-#[derive(Clone, Debug)]
-pub struct ModelRow {
-    pub model: String,
-    pub model_source: String,
-    pub model_digest: String,
-    pub model_type: String,
-    pub dtype: String,
-    pub quantisation: String,
-    pub parameters: i64,
-    pub weight_bytes: i64,
-    pub decode_bytes: i64,
-    pub kv_bytes_per_token: i64,
-    pub synthetic: bool,
-}
-
 /// The point of a suite that a number belongs to, on one machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaseRow {
     pub machine: String,
     pub suite: String,
-    pub model: String,
-    pub dtype: Option<String>,
-    pub quantisation: Option<String>,
-    pub model_digest: Option<String>,
+    pub variant: Variant,
     pub case_key: CaseKey,
 }
 
@@ -78,11 +61,14 @@ pub struct IterationRow {
     pub value: f64,
 }
 
+/// One case on a machine and on the baseline: comparable where nothing differs.
 #[derive(Clone, Debug)]
 pub struct DifferenceRow {
     pub machine: String,
     pub suite: String,
-    pub model: String,
+    pub model_source: Option<String>,
+    pub model_digest: Option<String>,
+    pub baseline_digest: Option<String>,
     pub dtype: Option<String>,
     pub case_key: CaseKey,
     pub metric: String,
@@ -92,14 +78,14 @@ pub struct DifferenceRow {
 /// Energy of one launch by one power sensor.
 #[derive(Clone, Debug)]
 pub struct EnergyRow {
-    pub machine: String,
-    pub suite: String,
-    pub model: String,
-    pub dtype: Option<String>,
-    pub case_key: CaseKey,
+    pub case: CaseRow,
+    pub mode: String,
     pub launch: i32,
     pub sensor: String,
     pub mean_w: Option<f64>,
     pub energy_j_per_token: Option<f64>,
     pub reason: String,
+    pub valid: bool,
+    pub tainted: bool,
+    pub reasons: Vec<String>,
 }

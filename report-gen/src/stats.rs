@@ -7,18 +7,20 @@
 mod interval;
 mod location;
 
+mod blocks;
 mod bootstrap;
 mod rank;
 mod verdict;
 
+pub use blocks::{Case, mean_of_cases};
 pub use bootstrap::{RESAMPLES, SEED, bootstrap_location, bootstrap_ratio};
 pub use interval::{
-    Estimate, Interval, Method, Ratio, combine_ratios, estimate, paired_ratio, t_quantile_975,
+    Estimate, Interval, Method, Ratio, estimate, paired_ratio, quotient, t_quantile_975,
     welch_ratio,
 };
-pub use location::{Percentile, geometric_mean, mad_outliers, mean, median, percentile, sd};
+pub use location::{OUTLIER_LAUNCHES, geometric_mean, mad_outliers, mean, median, sd};
 pub use rank::{holm, mann_whitney};
-pub use verdict::{MARGIN, Verdict, verdict};
+pub use verdict::{MARGIN, Verdict, p_against_margin, verdict};
 
 /// From so many launches on, the bootstrap takes the t interval's place (P26).
 pub const BOOTSTRAP_LAUNCHES: usize = 10;

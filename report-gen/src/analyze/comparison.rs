@@ -1,23 +1,25 @@
 //! Machine against machine (P27, P30): each case against the baseline's, and geometric means over
-//! the cases that all machines share.
+//! the cases of a suite that a machine and the baseline share.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
-use super::measurements::Samples;
+use super::measurements::{Samples, distinct};
 use crate::report::{CaseKey, Comparison, Direction, Measurement, Pair, Score};
 use crate::rows::{CaseRow, DifferenceRow};
 use crate::stats::{self, Ratio, Verdict};
 
-/// Below this, after Holm's correction, a ratio other than 1 is believed.
+/// Below this, after Holm's correction, a verdict is believed.
 const SIGNIFICANT: f64 = 0.05;
+/// What is said of a pair that the database says nothing of.
+const NOT_ESTABLISHED: &str = "not_established";
 
-/// The same case on whatever machine.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+/// The same case on whatever machine, as the plan asks for it. What was loaded there may differ, and
+/// is then a difference.
+#[derive(Clone, PartialEq, Eq, Hash)]
 struct Point<'a> {
     suite: &'a str,
-    model: &'a str,
+    source: Option<&'a str>,
     dtype: Option<&'a str>,
-    quantisation: Option<&'a str>,
     case_key: &'a CaseKey,
     metric: &'a str,
 }
@@ -25,12 +27,18 @@ struct Point<'a> {
 fn point(m: &Measurement) -> Point<'_> {
     Point {
         suite: &m.suite,
-        model: &m.variant.model,
+        source: m.variant.source.as_deref(),
         dtype: m.variant.dtype.as_deref(),
-        quantisation: m.variant.quantisation.as_deref(),
         case_key: &m.case_key,
         metric: &m.metric,
     }
+}
+
+/// A pair with the measurements that it is of.
+struct Matched<'a> {
+    arm: &'a Measurement,
+    baseline: &'a Measurement,
+    pair: Pair,
 }
 
 pub fn compare(
@@ -44,11 +52,16 @@ pub fn compare(
         .iter()
         .filter(|m| m.direction != Direction::Neutral && headline.contains(&m.metric))
         .collect();
-    let pairs = match &baseline {
-        Some(baseline) => pairs(baseline, &headline, samples, differences),
+    let matched = match &baseline {
+        Some(baseline) => matched(baseline, &headline, samples, differences),
         None => Vec::new(),
     };
-    let scores = scores(baseline.as_deref(), &headline, &pairs);
+    let mut scores = match &baseline {
+        Some(_) => scores_against_baseline(&matched),
+        None => scores_alone(&headline),
+    };
+    let mut pairs: Vec<Pair> = matched.into_iter().map(|matched| matched.pair).collect();
+    correct(&mut pairs, &mut scores);
     Comparison {
         baseline,
         scores,
@@ -56,63 +69,52 @@ pub fn compare(
     }
 }
 
-fn pairs(
+fn matched<'a>(
     baseline: &str,
-    headline: &[&Measurement],
+    headline: &[&'a Measurement],
     samples: &Samples,
     differences: &[DifferenceRow],
-) -> Vec<Pair> {
-    let on_baseline: HashMap<Point<'_>, &Measurement> = headline
+) -> Vec<Matched<'a>> {
+    let mut on_baseline: HashMap<Point<'_>, Vec<&'a Measurement>> = HashMap::new();
+    for &m in headline.iter().filter(|m| m.machine == baseline) {
+        on_baseline.entry(point(m)).or_default().push(m);
+    }
+    let rows: HashMap<_, &DifferenceRow> = differences
         .iter()
-        .filter(|m| m.machine == baseline)
-        .map(|m| (point(m), *m))
-        .collect();
-    let differing: HashMap<_, &DifferenceRow> = differences
-        .iter()
-        .map(|d| {
-            (
-                (
-                    &d.machine,
-                    &d.suite,
-                    &d.model,
-                    &d.dtype,
-                    &d.case_key,
-                    &d.metric,
-                ),
-                d,
-            )
+        .map(|row| {
+            let point = Point {
+                suite: &row.suite,
+                source: row.model_source.as_deref(),
+                dtype: row.dtype.as_deref(),
+                case_key: &row.case_key,
+                metric: &row.metric,
+            };
+            let digests = (row.model_digest.as_deref(), row.baseline_digest.as_deref());
+            ((row.machine.as_str(), point, digests), row)
         })
         .collect();
-    let mut pairs: Vec<Pair> = headline
+    headline
         .iter()
         .filter(|m| m.machine != baseline)
-        .filter_map(|m| {
-            let other = on_baseline.get(&point(m))?;
-            let Measurement {
-                machine,
-                suite,
-                variant,
-                case_key,
-                metric,
-                ..
-            } = m;
-            let key = (
-                machine,
-                suite,
-                &variant.model,
-                &variant.dtype,
-                case_key,
-                metric,
+        .filter_map(|&arm| {
+            let others = on_baseline.get(&point(arm))?;
+            let same = |other: &&&Measurement| other.variant.digest == arm.variant.digest;
+            let other = others.iter().find(same).or(others.first())?;
+            let digests = (
+                arm.variant.digest.as_deref(),
+                other.variant.digest.as_deref(),
             );
-            let differences = differing
-                .get(&key)
-                .map(|row| row.differences.clone())
-                .unwrap_or_default();
-            Some(pair(m, other, samples, differences))
+            let differences = match rows.get(&(arm.machine.as_str(), point(arm), digests)) {
+                Some(row) => row.differences.clone(),
+                None => vec![NOT_ESTABLISHED.to_owned()],
+            };
+            Some(Matched {
+                arm,
+                baseline: other,
+                pair: pair(arm, other, samples, differences),
+            })
         })
-        .collect();
-    correct(&mut pairs);
-    pairs
+        .collect()
 }
 
 fn pair(
@@ -136,17 +138,24 @@ fn pair(
         machine: arm.machine.clone(),
         suite: arm.suite.clone(),
         variant: arm.variant.clone(),
+        baseline_variant: baseline.variant.clone(),
         case_key: arm.case_key.clone(),
         metric: arm.metric.clone(),
+        unit: arm.unit.clone(),
         direction: arm.direction,
         ratio,
         p_holm: None,
         p_rank: ratio.and_then(|_| stats::mann_whitney(&medians(arm), &medians(baseline))),
-        verdict: ratio
-            .map(|ratio| stats::verdict(ratio.interval, arm.direction == Direction::Higher)),
+        verdict: ratio.map(|ratio| verdict(&ratio, arm)),
         differences,
         tainted: arm.tainted || baseline.tainted,
+        reasons: distinct(arm.reasons.iter().chain(&baseline.reasons)),
     }
+}
+
+fn verdict(ratio: &Ratio, of: &Measurement) -> Verdict {
+    let higher_is_better = of.direction == Direction::Higher;
+    stats::verdict(ratio.interval, higher_is_better, &of.unit)
 }
 
 fn bootstrapped(
@@ -159,10 +168,7 @@ fn bootstrapped(
         let case = CaseRow {
             machine: m.machine.clone(),
             suite: m.suite.clone(),
-            model: m.variant.model.clone(),
-            dtype: m.variant.dtype.clone(),
-            quantisation: m.variant.quantisation.clone(),
-            model_digest: m.variant.digest.clone(),
+            variant: m.variant.clone(),
             case_key: m.case_key.clone(),
         };
         samples
@@ -180,103 +186,130 @@ fn bootstrapped(
     }
 }
 
-/// Holm over all pairs: with many of them some interval misses by chance, and a verdict that does not
-/// outlive the correction is withdrawn.
-fn correct(pairs: &mut [Pair]) {
-    let raw: Vec<(usize, f64)> = pairs
-        .iter()
-        .enumerate()
-        .filter_map(|(i, pair)| Some((i, pair.ratio?.p?)))
-        .collect();
-    let adjusted = stats::holm(&raw.iter().map(|(_, p)| *p).collect::<Vec<f64>>());
-    for ((i, _), p) in raw.into_iter().zip(adjusted) {
-        let pair = &mut pairs[i];
-        pair.p_holm = Some(p);
-        let differs = matches!(pair.verdict, Some(Verdict::Faster | Verdict::Slower));
-        if differs && p >= SIGNIFICANT {
-            pair.verdict = Some(Verdict::Inconclusive);
+/// Holm over all pairs and scores: with many of them some interval misses by chance, and a verdict
+/// that does not outlive the correction is withdrawn.
+fn correct(pairs: &mut [Pair], scores: &mut [Score]) {
+    let mut family: Vec<(f64, &mut Option<f64>, &mut Option<Verdict>)> = Vec::new();
+    let of_pairs = pairs
+        .iter_mut()
+        .map(|pair| (pair.ratio, &mut pair.p_holm, &mut pair.verdict));
+    let of_scores = scores
+        .iter_mut()
+        .map(|score| (score.ratio, &mut score.p_holm, &mut score.verdict));
+    for (ratio, p_holm, verdict) in of_pairs.chain(of_scores) {
+        if let Some(p) = ratio.and_then(|ratio| stats::p_against_margin(&ratio)) {
+            family.push((p, p_holm, verdict));
+        }
+    }
+    let adjusted = stats::holm(&family.iter().map(|(p, _, _)| *p).collect::<Vec<f64>>());
+    for ((_, p_holm, verdict), p) in family.into_iter().zip(adjusted) {
+        *p_holm = Some(p);
+        if p >= SIGNIFICANT && verdict.is_some() {
+            *verdict = Some(Verdict::Inconclusive);
         }
     }
 }
 
-fn scores(baseline: Option<&str>, headline: &[&Measurement], pairs: &[Pair]) -> Vec<Score> {
-    let mut by_metric: BTreeMap<(usize, &str), BTreeMap<&str, Vec<&Measurement>>> = BTreeMap::new();
-    for (place, m) in headline.iter().enumerate() {
-        let first = headline
-            .iter()
-            .position(|other| other.metric == m.metric)
-            .unwrap_or(place);
-        let machines = by_metric.entry((first, m.metric.as_str())).or_default();
-        machines.entry(&m.machine).or_default().push(m);
+/// Per suite and metric, in the measurements' order, what each machine has of it.
+fn grouped<T>(
+    all: impl Iterator<Item = T>,
+    of: impl Fn(&T) -> &Measurement,
+) -> Vec<BTreeMap<String, Vec<T>>> {
+    let mut places: HashMap<(String, String), usize> = HashMap::new();
+    let mut groups: Vec<BTreeMap<String, Vec<T>>> = Vec::new();
+    for item in all {
+        let m = of(&item);
+        let key = (m.suite.clone(), m.metric.clone());
+        let machine = m.machine.clone();
+        let place = *places.entry(key).or_insert(groups.len());
+        if place == groups.len() {
+            groups.push(BTreeMap::new());
+        }
+        groups[place].entry(machine).or_default().push(item);
     }
-    let mut scores = Vec::new();
-    for machines in by_metric.values() {
-        let shared = shared_points(machines.values());
-        for (machine, measured) in machines {
-            let cases: Vec<&&Measurement> = measured
-                .iter()
-                .filter(|m| shared.contains(&point(m)))
-                .collect();
-            let locations: Option<Vec<Ratio>> = cases.iter().map(|m| location(m)).collect();
-            let Some(geometric_mean) = locations.and_then(|all| stats::combine_ratios(&all)) else {
-                continue;
-            };
-            let first = cases[0];
-            let ratios: Vec<Ratio> = pairs
-                .iter()
-                .filter(|pair| pair.machine == **machine && pair.metric == first.metric)
-                .filter_map(|pair| pair.ratio)
-                .collect();
-            let ratio = stats::combine_ratios(&ratios).filter(|_| Some(*machine) != baseline);
-            scores.push(Score {
-                machine: (*machine).to_owned(),
-                metric: first.metric.clone(),
-                unit: first.unit.clone(),
-                direction: first.direction,
-                cases: cases.len(),
-                geometric_mean,
-                ratio,
-                ratio_cases: ratios.len(),
-                verdict: ratio.map(|ratio| {
-                    stats::verdict(ratio.interval, first.direction == Direction::Higher)
-                }),
+    groups
+}
+
+/// A machine's mean and the baseline's over the cases that may be compared: over others, the means
+/// would be of other work.
+fn scores_against_baseline(matched: &[Matched<'_>]) -> Vec<Score> {
+    let comparable = matched.iter().filter(|one| one.pair.ratio.is_some());
+    grouped(comparable, |one| one.arm)
+        .into_iter()
+        .flat_map(BTreeMap::into_values)
+        .filter_map(|cases| {
+            let (cases, left_out) = with_spread(cases, |one| {
+                one.pair.ratio.is_some_and(|ratio| ratio.interval.is_some())
             });
-        }
-    }
-    scores
-}
-
-/// Valid on every machine that has the metric: a mean over other cases would compare other work.
-fn shared_points<'a>(
-    machines: impl Iterator<Item = &'a Vec<&'a Measurement>>,
-) -> BTreeSet<Point<'a>> {
-    machines
-        .map(|measured| {
-            measured
-                .iter()
-                .filter(|m| m.valid)
-                .map(|m| point(m))
-                .collect::<BTreeSet<_>>()
+            let arms: Vec<&Measurement> = cases.iter().map(|one| one.arm).collect();
+            let baselines: Vec<&Measurement> = cases.iter().map(|one| one.baseline).collect();
+            let mean = mean_of(&arms)?;
+            let baseline_mean = mean_of(&baselines)?;
+            let ratio = stats::quotient(&mean, &baseline_mean);
+            Some(Score {
+                single_launch_cases: left_out,
+                baseline_mean: Some(baseline_mean),
+                ratio: Some(ratio),
+                verdict: Some(verdict(&ratio, arms[0])),
+                tainted: cases.iter().any(|one| one.pair.tainted),
+                reasons: distinct(cases.iter().flat_map(|one| &one.pair.reasons)),
+                ..score(&arms, mean)
+            })
         })
-        .reduce(|all, here| &all & &here)
-        .unwrap_or_default()
+        .collect()
 }
 
-/// A measurement as a ratio to one unit, so that geometric means of cases combine like ratios.
-fn location(m: &Measurement) -> Option<Ratio> {
-    let logs: Option<Vec<f64>> = m
-        .launches
+/// Each machine's mean over its own valid cases, where there is nothing to compare it with.
+fn scores_alone(headline: &[&Measurement]) -> Vec<Score> {
+    let valid = headline.iter().copied().filter(|m| m.valid);
+    grouped(valid, |m| m)
+        .into_iter()
+        .flat_map(BTreeMap::into_values)
+        .filter_map(|cases| {
+            let (cases, left_out) = with_spread(cases, |m| m.launches.len() > 1);
+            Some(Score {
+                single_launch_cases: left_out,
+                ..score(&cases, mean_of(&cases)?)
+            })
+        })
+        .collect()
+}
+
+/// The cases that have a spread, and how many have not: one of those would take the interval from all.
+/// All of them where none has.
+fn with_spread<T>(cases: Vec<T>, has: impl Fn(&T) -> bool) -> (Vec<T>, usize) {
+    let (known, single): (Vec<T>, Vec<T>) = cases.into_iter().partition(has);
+    if known.is_empty() {
+        (single, 0)
+    } else {
+        (known, single.len())
+    }
+}
+
+fn score(cases: &[&Measurement], geometric_mean: Ratio) -> Score {
+    let first = cases[0];
+    Score {
+        machine: first.machine.clone(),
+        suite: first.suite.clone(),
+        metric: first.metric.clone(),
+        unit: first.unit.clone(),
+        direction: first.direction,
+        cases: cases.len(),
+        single_launch_cases: 0,
+        geometric_mean,
+        baseline_mean: None,
+        ratio: None,
+        p_holm: None,
+        verdict: None,
+        tainted: cases.iter().any(|m| m.tainted),
+        reasons: distinct(cases.iter().flat_map(|m| &m.reasons)),
+    }
+}
+
+fn mean_of(cases: &[&Measurement]) -> Option<Ratio> {
+    let cases: Vec<stats::Case> = cases
         .iter()
-        .map(|l| (l.median > 0.0).then(|| l.median.ln()))
+        .map(|m| m.launches.iter().map(|l| (l.launch, l.median)).collect())
         .collect();
-    let logs = logs?;
-    let n = logs.len() as f64;
-    let sd = stats::sd(&logs);
-    Some(Ratio {
-        value: stats::mean(&logs)?.exp(),
-        interval: None,
-        p: None,
-        log_variance: sd.map(|sd| sd.powi(2) / n),
-        df: sd.map(|_| n - 1.0),
-    })
+    stats::mean_of_cases(&cases)
 }

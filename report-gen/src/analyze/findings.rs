@@ -1,5 +1,6 @@
 //! The summary's sentences. Each carries its numbers; none is written when its numbers are missing.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::number;
@@ -46,32 +47,50 @@ fn success(report: &Report) -> Finding {
     }
 }
 
-/// The best and the worst case of a headline metric, where they are different ones.
-fn extremes(report: &Report, metric: &str) -> Option<Finding> {
-    let facts = report.metric(metric)?;
-    let higher = match facts.direction {
-        Direction::Higher => true,
-        Direction::Lower => false,
-        Direction::Neutral => return None,
+/// The best and the worst case of a headline metric, where they are different ones. Within one machine:
+/// across machines a rank would compare what may not be compared, and the scores say what may.
+fn extremes(report: &Report, metric: &str) -> Vec<Finding> {
+    let Some(facts) = report.metric(metric) else {
+        return Vec::new();
     };
-    let mut ranked: Vec<&Measurement> = report
-        .measurements
-        .iter()
-        .filter(|m| m.metric == metric && m.valid)
-        .collect();
+    if facts.direction == Direction::Neutral {
+        return Vec::new();
+    }
+    let mut groups: BTreeMap<(&str, &str), Vec<&Measurement>> = BTreeMap::new();
+    let baseline = report.comparison.baseline.as_deref();
+    for m in &report.measurements {
+        if m.metric == metric && m.valid && baseline.is_none_or(|baseline| m.machine == baseline) {
+            groups.entry((&m.machine, &m.suite)).or_default().push(m);
+        }
+    }
+    groups
+        .into_values()
+        .filter_map(|measured| extremes_of(report, measured, facts.direction))
+        .collect()
+}
+
+fn extremes_of(
+    report: &Report,
+    mut ranked: Vec<&Measurement>,
+    direction: Direction,
+) -> Option<Finding> {
+    let higher = direction == Direction::Higher;
     ranked.sort_by(|a, b| a.estimate.value.total_cmp(&b.estimate.value));
     let (mut best, mut worst) = (*ranked.first()?, *ranked.last()?);
     if higher {
         std::mem::swap(&mut best, &mut worst);
     }
-    let several_machines = report.machines.len() > 1;
     let place = |m: &Measurement| {
-        let machine = if several_machines {
-            format!(" on {}", m.machine)
-        } else {
-            String::new()
-        };
-        format!("{}{machine}, {}", m.variant, m.case_key.words())
+        format!(
+            "{}, {}{}",
+            m.variant,
+            m.case_key.words(),
+            number::doubts(m.tainted, &m.reasons)
+        )
+    };
+    let machine = match report.machines.len() {
+        0 | 1 => String::new(),
+        _ => format!(" on {}", best.machine),
     };
     let (best_word, worst_word) = if higher {
         ("Highest", "lowest")
@@ -79,8 +98,8 @@ fn extremes(report: &Report, metric: &str) -> Option<Finding> {
         ("Lowest", "highest")
     };
     let mut text = format!(
-        "{best_word} {}: {}, by {}",
-        number::metric_title(metric),
+        "{best_word} {}{machine}: {}, by {}",
+        number::metric_title(&best.metric),
         number::with_interval(best),
         place(best)
     );
@@ -104,12 +123,20 @@ fn comparisons(report: &Report) -> Vec<Finding> {
         let (Some(ratio), Some(verdict)) = (score.ratio, score.verdict) else {
             continue;
         };
+        let left_out = match score.single_launch_cases {
+            0 => String::new(),
+            n => format!(
+                " ({} of one launch left out)",
+                number::counted(n as i64, "more case", "more cases")
+            ),
+        };
         findings.push(result(format!(
-            "The {} of {} is {} times that of {baseline}, over {}: {verdict}.",
-            number::metric_title(&score.metric),
+            "The {} of {} is {} times that of {baseline}, over {}{left_out}: {verdict}{}.",
+            report.comparison.title(score),
             score.machine,
             number::ratio_with_interval(&ratio),
-            number::counted(score.ratio_cases as i64, "case", "cases"),
+            number::counted(score.cases as i64, "case", "cases"),
+            number::doubts(score.tainted, &score.reasons)
         )));
     }
     findings

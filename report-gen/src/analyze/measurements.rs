@@ -1,8 +1,8 @@
 //! Launches grouped into cases, each with its estimate (P25, P26) and its outliers flagged (P28).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::report::{CaseKey, Energy, LaunchPoint, Measurement, Model, Variant};
+use crate::report::{Energy, LaunchPoint, Measurement, Model};
 use crate::rows::{CaseRow, EnergyRow, IterationRow, LaunchRow};
 use crate::stats::{self, Estimate, Method};
 
@@ -57,15 +57,19 @@ pub fn measurements(
             measurement(key.0.clone(), &launches, samples.get(&key))
         })
         .collect();
-    let size_of: HashMap<&Variant, i64> = models
+    // By content: one checkpoint may have been taken from two places.
+    let size_of: HashMap<Option<&str>, i64> = models
         .iter()
-        .map(|model| (&model.variant, model.parameters))
+        .map(|model| (model.variant.digest.as_deref(), model.parameters))
         .collect();
     // Small models before large ones, as every table wants them.
     measurements.sort_by_cached_key(|m| {
         (
             suite_order(&m.suite),
-            size_of.get(&m.variant).copied().unwrap_or(i64::MAX),
+            size_of
+                .get(&m.variant.digest.as_deref())
+                .copied()
+                .unwrap_or(i64::MAX),
             m.variant.clone(),
             m.case_key.clone(),
             m.machine.clone(),
@@ -91,31 +95,18 @@ fn measurement(
     let first = launches.first()?;
     let medians: Vec<f64> = launches.iter().map(|launch| launch.median).collect();
     let outliers = stats::mad_outliers(&medians);
-    let mut reasons: Vec<String> = launches
-        .iter()
-        .flat_map(|launch| launch.reasons.iter().cloned())
-        .collect();
-    reasons.sort();
-    reasons.dedup();
+    let reasons = distinct(launches.iter().flat_map(|launch| &launch.reasons));
     let CaseRow {
         machine,
         suite,
-        model,
-        dtype,
-        quantisation,
-        model_digest,
+        variant,
         case_key,
     } = case;
     let spread = stats::sd(&medians).zip(stats::mean(&medians));
     Some(Measurement {
         machine,
         suite,
-        variant: Variant {
-            model,
-            dtype,
-            quantisation,
-            digest: model_digest,
-        },
+        variant,
         case_key,
         metric: first.metric.clone(),
         unit: first.unit.clone(),
@@ -164,48 +155,63 @@ fn estimate(medians: &[f64], samples: Option<&Vec<Vec<f64>>>) -> Option<Estimate
     })
 }
 
-/// Power and energy over the launches of each case.
+/// Each reason once, in order.
+pub fn distinct<'a>(reasons: impl Iterator<Item = &'a String>) -> Vec<String> {
+    let distinct: BTreeSet<&String> = reasons.collect();
+    distinct.into_iter().cloned().collect()
+}
+
+/// Power and energy over the launches of each case, one mode at a time; pipelined decoding before
+/// decoding with a wait after each token.
 pub fn energies(rows: Vec<EnergyRow>) -> Vec<Energy> {
-    type Key = (String, String, String, Option<String>, CaseKey, String);
+    type Key = (CaseRow, bool, String, String);
     let mut groups: BTreeMap<Key, Vec<EnergyRow>> = BTreeMap::new();
     for row in rows {
         let key = (
-            row.machine.clone(),
-            row.suite.clone(),
-            row.model.clone(),
-            row.dtype.clone(),
-            row.case_key.clone(),
+            row.case.clone(),
+            row.mode == "per_token",
+            row.mode.clone(),
             row.sensor.clone(),
         );
         groups.entry(key).or_default().push(row);
     }
     groups
         .into_iter()
-        .map(|((machine, suite, model, dtype, case_key, sensor), rows)| {
-            let over_launches = |value: fn(&EnergyRow) -> Option<f64>| {
-                stats::estimate(&rows.iter().filter_map(value).collect::<Vec<f64>>())
-            };
-            let mean_w = over_launches(|row| row.mean_w);
-            let reason = match mean_w {
-                Some(_) => String::new(),
-                None => rows
-                    .iter()
-                    .map(|row| row.reason.as_str())
-                    .max()
-                    .unwrap_or("")
-                    .to_owned(),
-            };
-            Energy {
-                machine,
-                suite,
-                model,
-                dtype,
-                case_key,
-                sensor,
-                mean_w,
-                energy_j_per_token: over_launches(|row| row.energy_j_per_token),
-                reason,
-            }
-        })
+        .map(|((case, _, mode, sensor), rows)| energy(case, mode, sensor, &rows))
         .collect()
+}
+
+fn energy(case: CaseRow, mode: String, sensor: String, rows: &[EnergyRow]) -> Energy {
+    let over_launches = |value: fn(&EnergyRow) -> Option<f64>| {
+        stats::estimate(&rows.iter().filter_map(value).collect::<Vec<f64>>())
+    };
+    let mean_w = over_launches(|row| row.mean_w);
+    let reason = match mean_w {
+        Some(_) => "",
+        None => rows
+            .iter()
+            .map(|row| row.reason.as_str())
+            .max()
+            .unwrap_or(""),
+    };
+    let CaseRow {
+        machine,
+        suite,
+        variant,
+        case_key,
+    } = case;
+    Energy {
+        machine,
+        suite,
+        variant,
+        case_key,
+        mode,
+        sensor,
+        mean_w,
+        energy_j_per_token: over_launches(|row| row.energy_j_per_token),
+        reason: reason.to_owned(),
+        valid: rows.iter().all(|row| row.valid),
+        tainted: rows.iter().any(|row| row.tainted),
+        reasons: distinct(rows.iter().flat_map(|row| &row.reasons)),
+    }
 }

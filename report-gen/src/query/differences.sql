@@ -1,6 +1,8 @@
 -- The comparison is much work and is asked for once: the baseline is chosen among its rows.
 with pair as materialized (
-    select machine, baseline, suite, model, dtype, case_key, metric, differences
+    select
+        machine, baseline, suite, model_source, model_digest, baseline_model_digest, dtype, case_key,
+        metric, differences
     from report.comparison
     where run_id = $1 and metric = any($2)
 )
@@ -8,7 +10,9 @@ select
     machine as "machine!",
     baseline as "baseline!",
     suite as "suite!",
-    model as "model!",
+    model_source,
+    model_digest,
+    baseline_model_digest,
     dtype,
     case_key as "case_key!",
     metric as "metric!",

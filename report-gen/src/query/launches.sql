@@ -4,6 +4,7 @@ select
     model as "model!",
     dtype,
     quantisation,
+    model_source,
     model_digest,
     case_key as "case_key!",
     metric as "metric!",

@@ -27,6 +27,7 @@ fn results(report: &Report) -> Result<Vec<u8>, Error> {
         "model",
         "dtype",
         "quantisation",
+        "model_source",
         "model_digest",
         "suite",
         "case_key",
@@ -54,6 +55,7 @@ fn results(report: &Report) -> Result<Vec<u8>, Error> {
             text(&m.variant.model),
             text(m.variant.dtype.as_deref().unwrap_or("")),
             text(m.variant.quantisation.as_deref().unwrap_or("")),
+            text(m.variant.source.as_deref().unwrap_or("")),
             text(m.variant.digest.as_deref().unwrap_or("")),
             text(&m.suite),
             text(m.case_key.as_str()),
@@ -84,6 +86,10 @@ fn comparisons(report: &Report) -> Result<Vec<u8>, Error> {
         "model",
         "dtype",
         "quantisation",
+        "model_source",
+        "model_digest",
+        "baseline_quantisation",
+        "baseline_model_digest",
         "suite",
         "case_key",
         "metric",
@@ -95,6 +101,7 @@ fn comparisons(report: &Report) -> Result<Vec<u8>, Error> {
         "p_rank",
         "differences",
         "tainted",
+        "reasons",
     ])?;
     let baseline = report.comparison.baseline.as_deref().unwrap_or("");
     for pair in &report.comparison.pairs {
@@ -106,6 +113,10 @@ fn comparisons(report: &Report) -> Result<Vec<u8>, Error> {
             text(&pair.variant.model),
             text(pair.variant.dtype.as_deref().unwrap_or("")),
             text(pair.variant.quantisation.as_deref().unwrap_or("")),
+            text(pair.variant.source.as_deref().unwrap_or("")),
+            text(pair.variant.digest.as_deref().unwrap_or("")),
+            text(pair.baseline_variant.quantisation.as_deref().unwrap_or("")),
+            text(pair.baseline_variant.digest.as_deref().unwrap_or("")),
             text(&pair.suite),
             text(pair.case_key.as_str()),
             text(&pair.metric),
@@ -119,6 +130,7 @@ fn comparisons(report: &Report) -> Result<Vec<u8>, Error> {
             number(pair.p_rank),
             text(&pair.differences.join(" ")),
             pair.tainted.to_string(),
+            text(&pair.reasons.join(" ")),
         ])?;
     }
     Ok(finish(out)?)

@@ -2,7 +2,7 @@
 //! each format escapes for itself.
 
 use crate::number::{self, Scale};
-use crate::report::{Finding, Measurement};
+use crate::report::{Energy, Finding, Latency, Measurement, Pair, Score};
 use crate::stats::{Interval, Ratio, Verdict};
 
 #[derive(Clone, Debug)]
@@ -38,6 +38,34 @@ pub struct Column {
     /// Of the column's numbers; empty where they have none or the cells say it.
     pub unit: String,
     pub numeric: bool,
+}
+
+impl Table {
+    /// The doubts of its numbers, each once, in order: they are said below the table.
+    pub fn notes(&self) -> Notes<'_> {
+        let mut notes: Vec<&Doubt> = Vec::new();
+        for cell in self.rows.iter().flatten() {
+            if let Cell::Number(Number {
+                doubt: Some(doubt), ..
+            }) = cell
+                && !notes.contains(&doubt)
+            {
+                notes.push(doubt);
+            }
+        }
+        Notes(notes)
+    }
+}
+
+/// The notes below a table.
+pub struct Notes<'a>(pub Vec<&'a Doubt>);
+
+impl Notes<'_> {
+    /// The number of a doubt's note, from one.
+    pub fn number(&self, doubt: &Doubt) -> usize {
+        let place = self.0.iter().position(|note| *note == doubt);
+        place.map_or(0, |place| place + 1)
+    }
 }
 
 impl Column {
@@ -92,17 +120,17 @@ impl Cell {
     }
 
     /// A geometric mean of several cases, in the scale's unit.
-    pub fn located(mean: &Ratio, scale: &Scale) -> Self {
+    pub fn located(mean: &Ratio, scale: &Scale, doubt: Option<Doubt>) -> Self {
         let (value, interval) = scale.interval(mean.value, mean.interval);
         Self::Number(Number {
             value,
             interval,
             n: None,
-            doubt: None,
+            doubt,
         })
     }
 
-    pub fn ratio(ratio: Option<&Ratio>) -> Self {
+    pub fn ratio(ratio: Option<&Ratio>, doubt: Option<Doubt>) -> Self {
         let Some(ratio) = ratio else {
             return Self::Missing;
         };
@@ -111,7 +139,7 @@ impl Cell {
             value,
             interval,
             n: None,
-            doubt: None,
+            doubt,
         })
     }
 }
@@ -126,16 +154,17 @@ pub struct Number {
 }
 
 /// Why a number may not be what it seems, with its reason codes.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
     Invalid(String),
     Tainted(String),
 }
 
 impl Doubt {
-    pub fn of(m: &Measurement) -> Option<Self> {
-        let reasons = m.reasons.join(", ");
-        match (m.valid, m.tainted) {
+    pub fn of(doubted: &impl Doubted) -> Option<Self> {
+        let (valid, tainted, reasons) = doubted.judged();
+        let reasons = reasons.join(", ");
+        match (valid, tainted) {
             (false, _) => Some(Self::Invalid(reasons)),
             (true, true) => Some(Self::Tainted(reasons)),
             (true, false) => None,
@@ -158,12 +187,63 @@ impl Doubt {
     }
 }
 
+/// What has been judged: whether it is valid, whether it is tainted, and why.
+pub trait Doubted {
+    fn judged(&self) -> (bool, bool, &[String]);
+}
+
+impl Doubted for Measurement {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (self.valid, self.tainted, &self.reasons)
+    }
+}
+
+impl Doubted for Latency {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (self.valid, self.tainted, &self.reasons)
+    }
+}
+
+impl Doubted for Energy {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (self.valid, self.tainted, &self.reasons)
+    }
+}
+
+/// Invalid numbers are not compared, so a comparison's are valid.
+impl Doubted for Pair {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (true, self.tainted, &self.reasons)
+    }
+}
+
+impl Doubted for Score {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (true, self.tainted, &self.reasons)
+    }
+}
+
 /// A picture of numbers that a table beside it also holds.
 #[derive(Clone, Debug)]
 pub struct Chart {
     pub title: String,
     pub unit: String,
     pub plot: Plot,
+    /// How many rows or lines there are where not all are drawn.
+    pub of: Option<usize>,
+}
+
+impl Chart {
+    /// What is left out of the picture, in words.
+    pub fn left_out(&self) -> Option<String> {
+        let of = self.of?;
+        let (shown, what) = match &self.plot {
+            Plot::Bars { categories, .. } => (categories.len(), "rows"),
+            Plot::Lines { series, .. } => (series.len(), "lines"),
+            Plot::Ratios { rows, .. } => (rows.len(), "rows"),
+        };
+        Some(format!("{shown} of {of} {what} shown; the table has all"))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -196,7 +276,33 @@ pub struct Point {
     pub value: f64,
     pub interval: Option<Interval>,
     pub n: Option<usize>,
-    pub sound: bool,
+    pub state: PointState,
+}
+
+/// How far a point may be trusted; each looks different.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PointState {
+    Sound,
+    Tainted,
+    Invalid,
+}
+
+impl PointState {
+    pub fn of(doubted: &impl Doubted) -> Self {
+        match Doubt::of(doubted) {
+            None => Self::Sound,
+            Some(Doubt::Tainted(_)) => Self::Tainted,
+            Some(Doubt::Invalid(_)) => Self::Invalid,
+        }
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Sound => "sound",
+            Self::Tainted => "tainted",
+            Self::Invalid => "invalid",
+        }
+    }
 }
 
 impl Point {
@@ -208,7 +314,7 @@ impl Point {
                 high: scale.apply(interval.high),
             }),
             n: Some(m.estimate.launches),
-            sound: m.valid && !m.tainted,
+            state: PointState::of(m),
         }
     }
 }

@@ -8,6 +8,7 @@ use super::document::{Block, Cell, Chart, Number, Plot, Section};
 use super::sections;
 use super::sections::timestamp;
 use crate::report::{FindingKind, Report};
+use crate::stats::Verdict;
 
 const STYLE: &str = include_str!("../../assets/report.css");
 const SCRIPT: &str = include_str!("../../assets/report.js");
@@ -42,7 +43,7 @@ pub fn render(report: &Report) -> Result<String, askama::Error> {
     page.render()
 }
 
-/// What the template asks of a chart.
+/// What the templates ask of a chart.
 impl Chart {
     fn options(&self) -> String {
         chart::options(self)
@@ -65,13 +66,65 @@ impl Chart {
             Plot::Lines { series, .. } => format!("{} lines", series.len()),
             Plot::Ratios { rows, .. } => format!("{} ratios with their intervals", rows.len()),
         };
-        format!("{}. {drawn}; the table below has the numbers.", self.title)
+        let left_out = self.left_out().map(|of| format!(" ({of})"));
+        format!(
+            "{}. {drawn}{}; the table below has the numbers.",
+            self.title,
+            left_out.unwrap_or_default()
+        )
+    }
+}
+
+impl Verdict {
+    /// The colour of its kind. Fewer bytes for the same work are better, in every metric of bytes.
+    fn tone(self) -> &'static str {
+        match self {
+            Self::Faster | Self::Better | Self::Smaller => "good",
+            Self::Slower | Self::Worse | Self::Larger => "bad",
+            Self::Equivalent | Self::Inconclusive => "even",
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Relative luminance as WCAG 2 defines it, of a colour such as `#0072b2`.
+    fn luminance(colour: &str) -> f64 {
+        let channel = |at: usize| {
+            let value = f64::from(u8::from_str_radix(&colour[at..at + 2], 16).unwrap()) / 255.0;
+            if value <= 0.040_45 {
+                value / 12.92
+            } else {
+                ((value + 0.055) / 1.055).powf(2.4)
+            }
+        };
+        0.2126 * channel(1) + 0.7152 * channel(3) + 0.0722 * channel(5)
+    }
+
+    #[test]
+    fn what_is_drawn_stands_out_from_both_themes_backgrounds() {
+        let themes: Vec<&str> = STYLE.split("--bg:").skip(1).collect();
+        assert_eq!(themes.len(), 3, "light, dark by choice, dark by preference");
+        for theme in themes {
+            let theme = format!("--bg:{}", theme.split('}').next().unwrap());
+            let colour = |name: &str| {
+                let value = theme.split(&format!("--{name}: ")).nth(1).unwrap();
+                luminance(value.split(';').next().unwrap())
+            };
+            let drawn = [
+                "c1", "c2", "c3", "c4", "c5", "c6", "c7", "c8", "good", "bad", "muted",
+            ];
+            for name in drawn {
+                for background in ["bg", "panel"] {
+                    let (a, b) = (colour(name), colour(background));
+                    let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                    assert!(contrast >= 3.0, "{name} on {background}: {contrast:.2}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn nothing_inlined_can_end_its_own_element() {

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use super::document::{Block, Cell, Number, Table};
+use super::document::{Block, Cell, Notes, Number, Table};
 use super::sections;
 use super::sections::timestamp;
 use crate::report::{FindingKind, Report};
@@ -64,16 +64,33 @@ fn write_table(out: &mut String, table: &Table) {
         *out += if column.numeric { " ---: |" } else { " --- |" };
     }
     out.push('\n');
+    let notes = table.notes();
     for row in &table.rows {
         out.push('|');
         for cell in row {
-            _ = write!(out, " {} |", cell_text(cell));
+            _ = write!(out, " {} |", cell_text(cell, &notes));
         }
         out.push('\n');
     }
+    for (place, note) in notes.0.iter().enumerate() {
+        let gap = if place == 0 { "\n" } else { "" };
+        let (mark, words) = (note.mark(), escape(&note.words()));
+        _ = writeln!(out, "{gap}- {mark}{} {words}", superscript(place + 1));
+    }
 }
 
-fn cell_text(cell: &Cell) -> String {
+/// A note's number, raised without markup.
+fn superscript(number: usize) -> String {
+    let raised = |digit: char| match digit {
+        '1' => '¹',
+        '2' => '²',
+        '3' => '³',
+        _ => char::from_u32(u32::from('⁰') + digit.to_digit(10).unwrap_or(0)).unwrap_or(digit),
+    };
+    number.to_string().chars().map(raised).collect()
+}
+
+fn cell_text(cell: &Cell, notes: &Notes<'_>) -> String {
     match cell {
         Cell::Text(text) => escape(text),
         Cell::Code(text) => code(text),
@@ -87,7 +104,7 @@ fn cell_text(cell: &Cell) -> String {
         }) => {
             let mark = doubt
                 .as_ref()
-                .map(|doubt| format!(" {}", doubt.mark()))
+                .map(|doubt| format!(" {}{}", doubt.mark(), superscript(notes.number(doubt))))
                 .unwrap_or_default();
             let n = n.map(|n| format!("n = {n}"));
             let inside: Vec<String> = interval.iter().cloned().chain(n).collect();
@@ -100,11 +117,18 @@ fn cell_text(cell: &Cell) -> String {
     }
 }
 
-/// A name must not make a table, a link, an image or HTML.
+/// Keeps what stands on either side of it from being read as one; it has no width and breaks no line.
+const JOINER: char = '\u{2060}';
+
+/// A name must not make a table, a link, an image or HTML. Addresses become links without any markup,
+/// and some readers look for them when escapes are gone: only another character keeps them apart.
 fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
+    for (at, c) in text.char_indices() {
         match c {
+            ':' if text[at..].starts_with("://") => out.extend([c, JOINER]),
+            '@' => out.extend([c, JOINER]),
+            '.' if ends_with_www(&text[..at]) => out.extend([JOINER, c]),
             '\\' | '`' | '*' | '_' | '[' | ']' | '#' | '|' | '~' | '!' => out.extend(['\\', c]),
             '<' => out += "&lt;",
             '>' => out += "&gt;",
@@ -114,6 +138,12 @@ fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+fn ends_with_www(text: &str) -> bool {
+    let from = text.len().saturating_sub(3);
+    text.get(from..)
+        .is_some_and(|end| end.eq_ignore_ascii_case("www"))
 }
 
 /// Inside backticks nothing can be escaped but by longer fences; a pipe still ends a cell.
@@ -136,5 +166,26 @@ mod tests {
         );
         assert_eq!(code("a|b"), "a\\|b");
         assert_eq!(code("decode_tps"), "`decode_tps`");
+    }
+
+    #[test]
+    fn addresses_cannot_become_links() {
+        for (name, link) in [
+            ("www.evil.example", "www."),
+            ("WWW.evil.example", "WWW."),
+            ("https://evil.example", "://"),
+            ("hf://A/x", "://"),
+            ("a@b.example", "@b"),
+        ] {
+            let escaped = escape(name);
+            assert!(!escaped.contains(link), "{escaped}");
+            assert_eq!(escaped.replace(JOINER, ""), name);
+        }
+        assert_eq!(escape("qwen3-0.6b"), "qwen3-0.6b");
+    }
+
+    #[test]
+    fn numbers_of_notes_are_raised() {
+        assert_eq!(superscript(1023), "¹⁰²³");
     }
 }

@@ -31,7 +31,7 @@ pub fn terminal_summary(report: &Report) -> String {
     }
     rows.sort_by_key(|(machine, variant)| {
         let mut models = report.models.iter();
-        let model = models.position(|model| model.variant == **variant);
+        let model = models.position(|model| model.variant.digest == variant.digest);
         (model, *machine)
     });
     let shown: Vec<_> = COLUMNS

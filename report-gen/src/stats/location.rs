@@ -34,40 +34,16 @@ pub fn geometric_mean(values: &[f64]) -> Option<f64> {
     mean(&logs?).map(f64::exp)
 }
 
-/// A percentile with the order statistics that bound it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Percentile {
-    pub value: f64,
-    pub low: f64,
-    pub high: f64,
-    pub n: usize,
-}
-
-/// The `p`-quantile (0 < p < 1) by nearest rank with its 95 % order-statistic interval, but only of
-/// at least 20 / (1 - p) values: a 99th percentile of 200 is its maximum by another name (P24).
-pub fn percentile(values: &[f64], p: f64) -> Option<Percentile> {
-    let n = values.len();
-    // The product, not the quotient: 20 / (1 - 0.9) is a hair above 200 in binary.
-    if (n as f64) * (1.0 - p) < 20.0 - 1e-9 {
-        return None;
-    }
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let rank = n as f64 * p;
-    let spread = 1.96 * (rank * (1.0 - p)).sqrt();
-    // Ranks count from one.
-    let at = |rank: f64| sorted[(rank.max(1.0) as usize).min(n) - 1];
-    Some(Percentile {
-        value: at((rank - 1e-9).ceil()),
-        low: at((rank - spread).floor()),
-        high: at((rank + spread).ceil() + 1.0),
-        n,
-    })
-}
+/// From so many launches on, one may be called an outlier: of three values that are drawn alike, a third
+/// of the time one lies beyond the limit by chance.
+pub const OUTLIER_LAUNCHES: usize = 8;
 
 /// Which values lie more than 3.5 modified z-scores from the median (P28). They are shown, never
-/// dropped. Where more than half the values are equal there is no scale to judge by, and none is.
+/// dropped. None of a few values, nor where more than half are equal: there is no scale to judge by.
 pub fn mad_outliers(values: &[f64]) -> Vec<bool> {
+    if values.len() < OUTLIER_LAUNCHES {
+        return vec![false; values.len()];
+    }
     let Some(centre) = median(values) else {
         return Vec::new();
     };
@@ -97,31 +73,13 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_wait_for_enough_values() {
-        let values: Vec<f64> = (1..=2000).map(f64::from).collect();
-        assert_eq!(percentile(&values[..39], 0.5), None);
-        assert_eq!(percentile(&values[..40], 0.5).map(|p| p.value), Some(20.0));
-        assert_eq!(percentile(&values[..199], 0.9), None);
-        assert_eq!(
-            percentile(&values[..200], 0.9).map(|p| p.value),
-            Some(180.0)
-        );
-        assert_eq!(percentile(&values[..399], 0.95), None);
-        assert!(percentile(&values[..400], 0.95).is_some());
-        assert_eq!(percentile(&values[..1999], 0.99), None);
-        let p99 = percentile(&values, 0.99).unwrap();
-        assert_eq!(
-            (p99.low, p99.value, p99.high, p99.n),
-            (1971.0, 1980.0, 1990.0, 2000)
-        );
-    }
-
-    #[test]
     fn outliers_are_flagged_against_the_median_distance() {
-        assert_eq!(
-            mad_outliers(&[10.0, 10.1, 9.9, 10.05, 14.0]),
-            [false, false, false, false, true]
-        );
-        assert_eq!(mad_outliers(&[5.0, 5.0, 5.0, 9.0]), [false; 4]);
+        let values = [10.0, 10.1, 9.9, 10.05, 14.0, 9.95, 10.02, 9.98];
+        let flags = mad_outliers(&values);
+        assert_eq!(flags.iter().position(|flag| *flag), Some(4));
+        assert_eq!(flags.iter().filter(|flag| **flag).count(), 1);
+        assert_eq!(mad_outliers(&values[..7]), [false; 7], "too few to tell");
+        let mostly_equal = [5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 5.0, 9.0];
+        assert_eq!(mad_outliers(&mostly_equal), [false; 8]);
     }
 }

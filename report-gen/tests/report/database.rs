@@ -54,6 +54,8 @@ async fn views_and_report_equal_scipy() {
     summaries(&pool, run, &expected["summaries"]).await;
     comparisons(&pool, run, &expected["comparisons"]).await;
     regression(&pool, &expected["regression"]).await;
+    doubted_runs(&pool, &expected["hot"]).await;
+    latencies(&pool, run, &expected["latencies"]).await;
     doubts_and_gaps(&pool, run).await;
 
     let report = report_of(&pool, &run.parse().unwrap()).await.unwrap();
@@ -152,6 +154,22 @@ async fn regression(pool: &PgPool, expected: &Value) {
     assert_eq!(got[0]["earlier_runs"], 9);
 }
 
+/// A run under doubtful conditions is not judged, and one of another protocol begins its own series;
+/// neither stands between the others.
+async fn doubted_runs(pool: &PgPool, hot: &Value) {
+    let of = |condition: &str| {
+        format!("select * from report.regression where metric = 'decode_tps' and {condition}")
+    };
+    let run = hot.as_str().unwrap();
+    let hot = rows(pool, &of(&format!("run_id = '{run}'"))).await;
+    assert_eq!(hot[0]["verdict"], "tainted");
+    assert!(hot[0]["change"].as_f64().unwrap() < -0.3, "{}", hot[0]);
+    let next = rows(pool, &of(&format!("previous_run_id = '{run}'"))).await;
+    assert_eq!(next, Vec::<Value>::new());
+    let far = rows(pool, &of("abs(change) > 0.3 and verdict <> 'tainted'")).await;
+    assert_eq!(far, Vec::<Value>::new(), "the short run has no predecessor");
+}
+
 async fn doubts_and_gaps(pool: &PgPool, run: &str) {
     let of = |view: &str| format!("select * from report.{view} where run_id = '{run}'");
     let doubts = rows(pool, &of("validity")).await;
@@ -189,12 +207,49 @@ async fn doubts_and_gaps(pool: &PgPool, run: &str) {
         close(&row["energy_j"], &joules.into(), "energy");
     }
 
-    let latencies = rows(pool, &of("latency")).await;
-    assert!(
-        latencies
-            .iter()
-            .all(|row| row["p99_ms"].is_null() && !row["p95_ms"].is_null())
-    );
+    // The modes are apart, and each has only its own iterations.
+    let modes = |mode: &'static str| energy.iter().filter(move |row| row["mode"] == mode);
+    assert!(modes("pipelined").count() > 0 && modes("per_token").count() > 0);
+    let case = |row: &Value| [&row["launch_id"], &row["sensor"]].map(Value::to_string);
+    for pipelined in modes("pipelined") {
+        let synced = modes("per_token").find(|row| case(row) == case(pipelined));
+        let seconds = |row: &Value| row["region_s"].as_f64().unwrap();
+        assert!(seconds(synced.unwrap()) > 1.05 * seconds(pipelined));
+        assert_eq!(pipelined["tokens"], 128 * 4);
+    }
+    for row in &energy {
+        assert_eq!(
+            (&row["valid"], &row["tainted"]),
+            (&true.into(), &false.into())
+        );
+    }
+}
+
+async fn latencies(pool: &PgPool, run: &str, expected: &Value) {
+    let query = format!("select * from report.latency where run_id = '{run}'");
+    let got = rows(pool, &query).await;
+    let expected = expected.as_array().unwrap();
+    assert_eq!(got.len(), expected.len());
+    for want in expected {
+        let row = find(&got, want, &["machine", "model", "case_key"]);
+        assert_eq!(row["gaps"], want["gaps"]);
+        for p in ["p50", "p90", "p95", "p99"] {
+            for end in ["ms", "low_ms", "high_ms"] {
+                let column = format!("{p}_{end}");
+                match &want[&column] {
+                    Value::Null => assert!(row[&column].is_null(), "{column} of {row}"),
+                    value => close(&row[&column], value, &column),
+                }
+            }
+        }
+        let hot = want["machine"] == "air";
+        assert_eq!(
+            (&row["valid"], &row["tainted"]),
+            (&true.into(), &hot.into())
+        );
+        let reasons: &[&str] = if hot { &["thermal"] } else { &[] };
+        assert_eq!(row["reasons"], serde_json::json!(reasons));
+    }
 }
 
 fn report_equals(report: &Report, expected: &Value) {
@@ -254,6 +309,110 @@ fn report_equals(report: &Report, expected: &Value) {
     // The truth that the fixture was drawn from.
     let interval = score.ratio.unwrap().interval.unwrap();
     assert!(interval.low < 3.2 && 3.2 < interval.high, "{interval:?}");
+}
+
+/// What must not be mixed is kept apart by the views and by the report.
+#[tokio::test]
+async fn twins_are_not_compared() {
+    let database = Database::start();
+    let _owner = database.with_fleet("fleet").await;
+    let pool = database.reader("fleet").await;
+    let expected = expected();
+    let run = expected["twins"].as_str().unwrap();
+
+    let query = format!(
+        "select * from report.comparison where run_id = '{run}' and baseline = 'mini' order by model_source"
+    );
+    let got = rows(&pool, &query).await;
+    let of = |source: Value, suite: &str| -> &Value {
+        let like = serde_json::json!({ "model_source": source, "suite": suite });
+        find(&got, &like, &["model_source", "suite"])
+    };
+    assert_eq!(got.len(), 7, "each with its own twin and no other's");
+    for source in ["/a/m", "/b/m"] {
+        close(&of(source.into(), "decode")["ratio"], &3.2.into(), source);
+    }
+    let packed = of("/c/q".into(), "decode");
+    assert_eq!(
+        packed["differences"],
+        serde_json::json!(["model_digest", "quantisation"])
+    );
+    assert_eq!(packed["baseline_quantisation"], "none");
+    assert_eq!(
+        packed["model"], "q-packed",
+        "a name that they came under before"
+    );
+    assert!(packed["ratio"].is_null());
+    // A machine that was updated under a case, and one whose update changed nothing that matters.
+    let updated = of("/d/u".into(), "decode");
+    assert_eq!(
+        updated["differences"],
+        serde_json::json!(["environment_changed"])
+    );
+    assert!(updated["ratio"].is_null());
+    close(
+        &of("/d/u".into(), "prefill")["ratio"],
+        &3.2.into(),
+        "another build of the system",
+    );
+    let bytes = of("/a/m".into(), "load");
+    assert_eq!(
+        (
+            &bytes["verdict"],
+            of("/a/m".into(), "decode")["verdict"].as_str()
+        ),
+        (&"larger".into(), Some("faster"))
+    );
+    // A suite about the machine has no model, and compares all the same.
+    close(
+        &of(Value::Null, "roofline")["ratio"],
+        &3.2.into(),
+        "the machine itself",
+    );
+
+    let latencies = rows(
+        &pool,
+        &format!("select distinct model_source, gaps from report.latency where run_id = '{run}' and model = 'm'"),
+    )
+    .await;
+    assert_eq!(latencies.len(), 2);
+    assert!(
+        latencies.iter().all(|row| row["gaps"] == 196),
+        "{latencies:?}"
+    );
+
+    let report = report_of(&pool, &run.parse().unwrap()).await.unwrap();
+    let pairs = &report.comparison.pairs;
+    let pair = |source: Option<&str>, suite: &str| {
+        let found = pairs
+            .iter()
+            .find(|pair| pair.variant.source.as_deref() == source && pair.suite == suite);
+        found.unwrap_or_else(|| panic!("no pair of {source:?}"))
+    };
+    assert_eq!(pairs.len(), 7);
+    let packed = pair(Some("/c/q"), "decode");
+    assert_eq!(packed.differences, ["model_digest", "quantisation"]);
+    assert!(packed.ratio.is_none() && packed.verdict.is_none());
+    for (source, suite) in [
+        (Some("/a/m"), "decode"),
+        (Some("/b/m"), "decode"),
+        (None, "roofline"),
+    ] {
+        assert_eq!(pair(source, suite).verdict, Some(Verdict::Faster));
+    }
+    assert_eq!(
+        pair(Some("/a/m"), "decode").variant.to_string(),
+        "m [/a/m] (bf16)"
+    );
+    assert_eq!(pair(Some("/d/u"), "decode").variant.to_string(), "u (bf16)");
+    // Two of the four decoding cases may be compared.
+    let score = report
+        .comparison
+        .scores
+        .iter()
+        .find(|score| score.suite == "decode");
+    assert_eq!(score.unwrap().cases, 2);
+    pool.close().await;
 }
 
 #[tokio::test]

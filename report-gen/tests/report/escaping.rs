@@ -6,7 +6,7 @@ use time::macros::datetime;
 
 use crate::fleet;
 
-const HOSTILE: &str = "=1+1</script><script>alert(1)</script>|![x](y)\n# \"q\"";
+const HOSTILE: &str = "=1+1 www.evil.example https://evil.example a@evil.example </script><script>alert(1)</script>|![x](y)\n# \"q\"";
 
 fn hostile(format: Format) -> String {
     let mut rows = fleet::rows();
@@ -49,6 +49,9 @@ fn a_hostile_name_stays_one_cell_in_markdown() {
     let markdown = hostile(Format::Markdown);
     assert!(!markdown.contains("<script"));
     assert!(!markdown.contains("![x]"));
+    for link in ["www.", "://", "@e"] {
+        assert!(!markdown.contains(link), "{link}");
+    }
     let mut columns = None;
     for line in markdown.lines() {
         if !line.starts_with('|') {

@@ -4,9 +4,11 @@
 use report_gen::Report;
 use report_gen::analyze::analyze;
 use report_gen::report::{
-    CaseKey, Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Run,
+    CaseKey, Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Model,
+    Percentile, Run, Variant,
 };
-use report_gen::rows::{CaseRow, DifferenceRow, EnergyRow, LaunchRow, ModelRow, Rows};
+use report_gen::rows::{CaseRow, DifferenceRow, EnergyRow, LaunchRow, Rows};
+use report_gen::stats::Interval;
 use serde_json::json;
 use time::macros::datetime;
 use uuid::Uuid;
@@ -124,18 +126,10 @@ pub fn rows() -> Rows {
         iterations: Vec::new(),
         baseline: Some("mini".into()),
         differences: differences(),
-        latencies: vec![Latency {
-            machine: "mini".into(),
-            model: MODELS[0].0.into(),
-            dtype: Some("bf16".into()),
-            case_key: CaseKey::from("new=128,depth=0".to_owned()),
-            gaps: 508,
-            p50_ms: Some(11.4),
-            p90_ms: Some(11.9),
-            p95_ms: Some(12.2),
-            p99_ms: None,
-            max_ms: 14.75,
-        }],
+        latencies: vec![
+            latency("mini", 1.0, &[]),
+            latency("studio", 3.2, &["thermal"]),
+        ],
         energies: energies(),
         validity: vec![Doubt {
             machine: "studio".into(),
@@ -223,14 +217,47 @@ fn environment(machine: &str) -> Environment {
     }
 }
 
-fn model(name: &str, quantisation: &str, parameters: i64) -> ModelRow {
-    ModelRow {
+fn latency(machine: &str, speed: f64, reasons: &[&str]) -> Latency {
+    let percentile = |value: f64, low: f64, high: f64| {
+        Some(Percentile {
+            value: value / speed,
+            interval: Interval {
+                low: low / speed,
+                high: high / speed,
+            },
+        })
+    };
+    Latency {
+        machine: machine.into(),
+        variant: variant(MODELS[0].0, MODELS[0].1),
+        case_key: CaseKey::from("new=128,depth=0".to_owned()),
+        gaps: 508,
+        p50_ms: percentile(11.4, 11.3, 11.5),
+        p90_ms: percentile(11.9, 11.8, 12.05),
+        p95_ms: percentile(12.2, 12.0, 12.6),
+        p99_ms: None,
+        max_ms: 14.75 / speed,
+        valid: true,
+        tainted: !reasons.is_empty(),
+        reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+    }
+}
+
+pub fn variant(name: &str, quantisation: &str) -> Variant {
+    Variant {
         model: name.into(),
-        model_source: format!("synthetic:{name}"),
-        model_digest: digest(name),
+        dtype: Some("bf16".into()),
+        quantisation: Some(quantisation.into()),
+        source: Some(format!("synthetic:{name}")),
+        digest: Some(digest(name)),
+        mark: None,
+    }
+}
+
+fn model(name: &str, quantisation: &str, parameters: i64) -> Model {
+    Model {
+        variant: variant(name, quantisation),
         model_type: "llama".into(),
-        dtype: "bf16".into(),
-        quantisation: quantisation.into(),
         parameters,
         weight_bytes: if quantisation == "none" {
             2_200_096_768
@@ -255,10 +282,7 @@ fn case(machine: &str, model: usize, suite: &str, key: &str) -> CaseRow {
     CaseRow {
         machine: machine.into(),
         suite: suite.into(),
-        model: MODELS[model].0.into(),
-        dtype: Some("bf16".into()),
-        quantisation: Some(MODELS[model].1.into()),
-        model_digest: Some(digest(MODELS[model].0)),
+        variant: variant(MODELS[model].0, MODELS[model].1),
         case_key: CaseKey::from(key.to_owned()),
     }
 }
@@ -313,39 +337,45 @@ fn launches() -> Vec<LaunchRow> {
 
 fn differences() -> Vec<DifferenceRow> {
     let mut rows = Vec::new();
-    for (model, ..) in MODELS {
-        for (metric, _, _, suite, key, _) in METRICS {
-            rows.push(DifferenceRow {
-                machine: "air".into(),
-                suite: suite.into(),
-                model: model.into(),
-                dtype: Some("bf16".into()),
-                case_key: CaseKey::from(key.to_owned()),
-                metric: metric.into(),
-                differences: vec!["os_major".into()],
-            });
+    for (machine, differences) in [("air", vec!["os_major".to_owned()]), ("studio", Vec::new())] {
+        for (model, ..) in MODELS {
+            for (metric, _, _, suite, key, _) in METRICS {
+                rows.push(DifferenceRow {
+                    machine: machine.into(),
+                    suite: suite.into(),
+                    model_source: Some(format!("synthetic:{model}")),
+                    model_digest: Some(digest(model)),
+                    baseline_digest: Some(digest(model)),
+                    dtype: Some("bf16".into()),
+                    case_key: CaseKey::from(key.to_owned()),
+                    metric: metric.into(),
+                    differences: differences.clone(),
+                });
+            }
         }
     }
     rows
 }
 
 fn energies() -> Vec<EnergyRow> {
-    let row = |launch: i32, sensor: &str, watts: f64| EnergyRow {
-        machine: "mini".into(),
-        suite: "decode".into(),
-        model: MODELS[0].0.into(),
-        dtype: Some("bf16".into()),
-        case_key: CaseKey::from("new=128,depth=0".to_owned()),
+    let row = |launch: i32, mode: &str, watts: f64, tps: f64| EnergyRow {
+        case: case("mini", 0, "decode", "new=128,depth=0"),
+        mode: mode.into(),
         launch,
-        sensor: sensor.into(),
+        sensor: "gpu_power_w".into(),
         mean_w: Some(watts),
-        energy_j_per_token: Some(watts / 98.0),
+        energy_j_per_token: Some(watts / tps),
         reason: String::new(),
+        valid: true,
+        tainted: false,
+        reasons: Vec::new(),
     };
     vec![
-        row(0, "gpu_power_w", 12.1),
-        row(1, "gpu_power_w", 12.4),
-        row(2, "gpu_power_w", 12.2),
+        row(0, "per_token", 10.1, 87.7),
+        row(0, "pipelined", 12.1, 98.0),
+        row(1, "per_token", 10.2, 87.7),
+        row(1, "pipelined", 12.4, 98.0),
+        row(2, "pipelined", 12.2, 98.0),
     ]
 }
 

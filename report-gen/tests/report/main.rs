@@ -4,6 +4,7 @@
 mod fleet;
 mod postgres;
 
+mod comparing;
 mod cookbook;
 mod database;
 mod escaping;

@@ -92,13 +92,49 @@ fn pooling_iterations_would_hold_half_the_time() {
     assert!((0.42..=0.66).contains(&share), "{share}");
 }
 
+/// Six cases whose launches share their block's heat, on two equal machines: the mean of the cases.
+/// `launches` per case.
+fn coverage_of_means(launches: [i32; 6]) -> f64 {
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    let mut machine = || {
+        let blocks: Vec<f64> = (0..20).map(|_| 0.008 * normal(&mut random)).collect();
+        let cases: Vec<stats::Case> = launches
+            .iter()
+            .map(|n| {
+                let value = |launch: i32| {
+                    let own = 0.003 * normal(&mut random);
+                    (launch, (blocks[launch as usize] + own).exp())
+                };
+                (0..*n).map(value).collect()
+            })
+            .collect();
+        stats::mean_of_cases(&cases).unwrap()
+    };
+    let held = (0..TRIALS).filter(|_| {
+        let (a, b) = (machine(), machine());
+        let Interval { low, high } = stats::quotient(&a, &b).interval.unwrap();
+        low <= 1.0 && 1.0 <= high
+    });
+    held.count() as f64 / TRIALS as f64
+}
+
+#[test]
+fn a_mean_of_cases_that_share_their_blocks_holds_what_it_promises() {
+    let equal = coverage_of_means([5; 6]);
+    assert!((0.93..=0.985).contains(&equal), "{equal}");
+    let one_short = coverage_of_means([5, 5, 5, 5, 5, 4]);
+    assert!((0.92..=0.99).contains(&one_short), "{one_short}");
+    let very_unequal = coverage_of_means([10, 10, 10, 10, 10, 3]);
+    assert!(very_unequal >= 0.93, "{very_unequal}");
+}
+
 #[test]
 fn equal_arms_are_hardly_ever_told_apart() {
     let mut random = ChaCha8Rng::seed_from_u64(SEED);
     let different = (0..TRIALS).filter(|_| {
         let interval = welch(&arm(&mut random, 5, 5), &arm(&mut random, 5, 5));
         matches!(
-            stats::verdict(Some(interval), true),
+            stats::verdict(Some(interval), true, "tok/s"),
             stats::Verdict::Faster | stats::Verdict::Slower
         )
     });

@@ -17,7 +17,7 @@ fn section(suite: &str, case: &str, metrics: &[Row<'_>], title: &str) -> Option<
     let pattern: Vec<LaunchRow> = rows
         .launches
         .iter()
-        .filter(|row| row.metric == "load_warm_ms" && row.case.model == "tinyllama-1.1b")
+        .filter(|row| row.metric == "load_warm_ms" && row.case.variant.model == "tinyllama-1.1b")
         .cloned()
         .collect();
     for (metric, unit, direction, value) in metrics {

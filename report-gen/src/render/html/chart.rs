@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::render::document::{Chart, Plot, Point, Series};
+use crate::stats::Verdict;
 
 const ROW_PX: usize = 26;
 const FRAME_PX: usize = 96;
@@ -29,9 +30,13 @@ pub fn options(chart: &Chart) -> String {
                 .iter()
                 .map(|(_, _, verdict)| verdict.map(|v| v.to_string()).unwrap_or_default())
                 .collect();
+            let tones: Vec<&str> = rows
+                .iter()
+                .map(|(_, _, verdict)| verdict.map_or("even", Verdict::tone))
+                .collect();
             json!({
                 "kind": "ratios", "unit": chart.unit, "categories": labels, "points": points,
-                "verdicts": verdicts, "margin": margin,
+                "verdicts": verdicts, "tones": tones, "margin": margin,
             })
         }
     };
@@ -79,7 +84,7 @@ fn value(point: &Point) -> Value {
         "low": point.interval.map(|interval| interval.low),
         "high": point.interval.map(|interval| interval.high),
         "n": point.n,
-        "sound": point.sound,
+        "state": point.state.as_str(),
     })
 }
 
@@ -96,6 +101,7 @@ mod tests {
                 categories: vec!["</script><script>alert(1)".into()],
                 series: vec![],
             },
+            of: None,
         };
         let options = options(&chart);
         assert!(!options.contains('<'), "{options}");

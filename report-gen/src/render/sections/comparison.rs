@@ -1,27 +1,30 @@
-//! Machines against each other: geometric means over the cases they share, then case by case.
+//! Machines against each other: geometric means over the cases that may be compared, then case by case.
 
 use crate::number;
-use crate::render::document::{Block, Cell, Chart, Column, Plot, Point, Section, Table};
-use crate::report::{Pair, Report, Score};
+use crate::render::document::{
+    Block, Cell, Chart, Column, Doubt, Plot, Point, PointState, Section, Table,
+};
+use crate::report::{Comparison, Pair, Report, Score};
 use crate::stats::MARGIN;
 
 pub fn section(report: &Report) -> Section {
     let mut blocks = Vec::new();
     if report.comparison.scores.is_empty() {
         blocks.push(Block::Note(
-            "There is no geometric mean: no headline metric was measured validly on every machine \
-             that ran it."
+            "There is no geometric mean: no headline metric has cases that may be compared, or none \
+             was measured validly."
                 .to_owned(),
         ));
     } else {
-        blocks.push(Block::Table(scores(&report.comparison.scores)));
+        blocks.push(Block::Table(scores(&report.comparison)));
+        blocks.extend(left_out(&report.comparison.scores));
     }
     match &report.comparison.baseline {
         None => blocks.push(Block::Note(
             "A comparison needs two machines with counted launches; this run has fewer.".to_owned(),
         )),
         Some(baseline) => {
-            blocks.extend(chart(baseline, &report.comparison.scores));
+            blocks.extend(chart(baseline, &report.comparison));
             blocks.push(Block::Heading("Case by case".to_owned()));
             blocks.push(if report.comparison.pairs.is_empty() {
                 Block::Note(format!(
@@ -40,41 +43,94 @@ pub fn section(report: &Report) -> Section {
     }
 }
 
-fn scores(scores: &[Score]) -> Table {
-    let rows = scores
-        .iter()
-        .map(|score| {
-            let scale = number::Scale::fitting(&score.unit, [score.geometric_mean.value]);
-            vec![
-                Cell::Text(number::metric_title(&score.metric).to_owned()),
-                Cell::Text(score.machine.clone()),
-                Cell::located(&score.geometric_mean, &scale),
-                Cell::Text(scale.unit),
-                Cell::plain(score.cases.to_string()),
-                Cell::ratio(score.ratio.as_ref()),
-                score.verdict.map_or(Cell::Missing, Cell::Verdict),
-            ]
-        })
-        .collect();
-    Table {
-        caption: "Geometric means over the cases that every machine measured validly, with 95 % \
-                  intervals over launches"
-            .to_owned(),
-        columns: vec![
-            Column::text("Metric"),
-            Column::text("Machine"),
-            Column::number("Geometric mean", ""),
-            Column::text("Unit"),
-            Column::number("Cases", ""),
-            Column::number("Ratio to baseline", ""),
+fn scores(comparison: &Comparison) -> Table {
+    let baseline = comparison.baseline.as_deref();
+    let mut columns = vec![
+        Column::text("Metric"),
+        Column::text("Machine"),
+        Column::number("Geometric mean", ""),
+    ];
+    columns.extend(baseline.map(|baseline| Column::number(&format!("Of {baseline}"), "")));
+    columns.extend([Column::text("Unit"), Column::number("Cases", "")]);
+    if baseline.is_some() {
+        columns.extend([
+            Column::number("Ratio", ""),
             Column::text("Verdict"),
-        ],
+            Column::number("p (margin, Holm)", ""),
+        ]);
+    }
+    let rows = comparison
+        .scores
+        .iter()
+        .map(|score| score_row(comparison, score))
+        .collect();
+    let caption = match baseline {
+        Some(baseline) => format!(
+            "Geometric means over the cases that a machine and {baseline} have in common and that may \
+             be compared, with 95 % intervals over blocks of launches"
+        ),
+        None => {
+            "Geometric means over each machine's valid cases, with 95 % intervals over blocks of \
+                 launches"
+                .to_owned()
+        }
+    };
+    Table {
+        caption,
+        columns,
         rows,
     }
 }
 
-fn chart(baseline: &str, scores: &[Score]) -> Option<Block> {
-    let rows: Vec<_> = scores
+fn score_row(comparison: &Comparison, score: &Score) -> Vec<Cell> {
+    let means = [Some(score.geometric_mean), score.baseline_mean];
+    let largest = means.into_iter().flatten().map(|mean| mean.value);
+    let scale = number::Scale::fitting(&score.unit, largest);
+    let doubt = Doubt::of(score);
+    let cases = match score.single_launch_cases {
+        0 => score.cases.to_string(),
+        n => format!("{} of {}", score.cases, score.cases + n),
+    };
+    let mut row = vec![
+        Cell::Text(comparison.title(score)),
+        Cell::Text(score.machine.clone()),
+        Cell::located(&score.geometric_mean, &scale, doubt.clone()),
+    ];
+    row.extend(
+        score
+            .baseline_mean
+            .map(|mean| Cell::located(&mean, &scale, None)),
+    );
+    row.extend([Cell::Text(scale.unit), Cell::plain(cases)]);
+    if comparison.baseline.is_some() {
+        row.extend([
+            Cell::ratio(score.ratio.as_ref(), doubt),
+            score.verdict.map_or(Cell::Missing, Cell::Verdict),
+            p_value(score.p_holm),
+        ]);
+    }
+    row
+}
+
+fn p_value(p: Option<f64>) -> Cell {
+    p.map_or(Cell::Missing, |p| Cell::plain(number::p_value(p)))
+}
+
+/// Cases that one launch leaves without a spread are not in the means.
+fn left_out(scores: &[Score]) -> Option<Block> {
+    let any = scores.iter().any(|score| score.single_launch_cases > 0);
+    any.then(|| {
+        Block::Note(
+            "Where the table counts cases as n of m, the others rest on one launch: they have no \
+             spread and are left out of the means."
+                .to_owned(),
+        )
+    })
+}
+
+fn chart(baseline: &str, comparison: &Comparison) -> Option<Block> {
+    let rows: Vec<_> = comparison
+        .scores
         .iter()
         .filter_map(|score| {
             let ratio = score.ratio?;
@@ -82,9 +138,9 @@ fn chart(baseline: &str, scores: &[Score]) -> Option<Block> {
                 value: ratio.value,
                 interval: ratio.interval,
                 n: None,
-                sound: true,
+                state: PointState::of(score),
             };
-            let title = number::metric_title(&score.metric);
+            let title = comparison.title(score);
             Some((format!("{}\n{title}", score.machine), point, score.verdict))
         })
         .collect();
@@ -96,6 +152,7 @@ fn chart(baseline: &str, scores: &[Score]) -> Option<Block> {
                 rows,
                 margin: MARGIN,
             },
+            of: None,
         })
     })
 }
@@ -104,13 +161,12 @@ fn pairs(baseline: &str, pairs: &[Pair]) -> Table {
     let rows = pairs
         .iter()
         .map(|pair| {
-            let p = |p: Option<f64>| p.map_or(Cell::Missing, |p| Cell::plain(number::p_value(p)));
             vec![
                 Cell::Text(pair.machine.clone()),
                 Cell::Text(number::metric_title(&pair.metric).to_owned()),
                 Cell::Text(pair.variant.to_string()),
                 Cell::Text(pair.case_key.words()),
-                Cell::ratio(pair.ratio.as_ref()),
+                Cell::ratio(pair.ratio.as_ref(), Doubt::of(pair)),
                 match (pair.verdict, pair.differences.is_empty()) {
                     (Some(verdict), _) => Cell::Verdict(verdict),
                     (None, true) => Cell::Missing,
@@ -118,14 +174,15 @@ fn pairs(baseline: &str, pairs: &[Pair]) -> Table {
                         Cell::Text(format!("not comparable: {}", pair.differences.join(", ")))
                     }
                 },
-                p(pair.p_holm),
-                p(pair.p_rank),
+                p_value(pair.p_holm),
+                p_value(pair.p_rank),
             ]
         })
         .collect();
     Table {
         caption: format!(
-            "Each case's value over that of {baseline}; faster and slower mean by more than 2 %"
+            "Each case's value over that of {baseline}; a verdict other than equivalent or \
+             inconclusive means by more than 2 %"
         ),
         columns: vec![
             Column::text("Machine"),
@@ -134,7 +191,7 @@ fn pairs(baseline: &str, pairs: &[Pair]) -> Table {
             Column::text("Case"),
             Column::number("Ratio", ""),
             Column::text("Verdict"),
-            Column::number("p (Welch, Holm)", ""),
+            Column::number("p (margin, Holm)", ""),
             Column::number("p (Mann-Whitney)", ""),
         ],
         rows,

@@ -2,8 +2,9 @@
 
 use super::tables;
 use crate::number::Scale;
-use crate::render::document::{Block, Cell, Column, Section, Table};
-use crate::report::{Energy, Latency, Measurement, Report, Variant};
+use crate::render::document::{Block, Cell, Column, Doubt, Number, Section, Table};
+use crate::report::{Energy, Latency, Measurement, Percentile, Report};
+use crate::stats::Estimate;
 
 const PREFILL: [(&str, &str); 6] = [
     ("prefill_tps", "Prefill"),
@@ -132,42 +133,18 @@ fn latency(report: &Report) -> Block {
     }
     let largest = report.latencies.iter().map(|latency| latency.max_ms);
     let scale = Scale::fitting("ms", largest);
-    let percentile =
-        |value: Option<f64>| value.map_or(Cell::Missing, |value| Cell::plain(scale.value(value)));
     let rows = report
         .latencies
         .iter()
-        .map(|latency| {
-            let Latency {
-                machine,
-                case_key,
-                gaps,
-                p50_ms,
-                p90_ms,
-                p95_ms,
-                p99_ms,
-                max_ms,
-                ..
-            } = latency;
-            vec![
-                Cell::Text(machine.clone()),
-                Cell::Text(variant(&latency.model, latency.dtype.as_deref())),
-                Cell::Text(case_key.words()),
-                percentile(*p50_ms),
-                percentile(*p90_ms),
-                percentile(*p95_ms),
-                percentile(*p99_ms),
-                percentile(Some(*max_ms)),
-                Cell::plain(gaps.to_string()),
-            ]
-        })
+        .map(|latency| latency_row(latency, &scale))
         .collect();
     let unit = scale.unit.as_str();
     Block::Table(Table {
-        caption: "Time between tokens with a wait after each; a percentile p needs 20 / (1 − p) \
-                  of them and is left out below (tokens of one launch are not independent: \
-                  indicative)"
-            .to_owned(),
+        caption:
+            "Time between tokens with a wait after each, with 95 % intervals by order statistics; \
+                  a percentile p needs 20 / (1 − p) of them and is left out below (tokens of one \
+                  launch are not independent: indicative)"
+                .to_owned(),
         columns: vec![
             Column::text("Machine"),
             Column::text("Model"),
@@ -181,6 +158,35 @@ fn latency(report: &Report) -> Block {
         ],
         rows,
     })
+}
+
+fn latency_row(latency: &Latency, scale: &Scale) -> Vec<Cell> {
+    let doubted = |value: String, interval: Option<String>| {
+        Cell::Number(Number {
+            value,
+            interval,
+            n: None,
+            doubt: Doubt::of(latency),
+        })
+    };
+    let percentile = |percentile: Option<Percentile>| match percentile {
+        Some(Percentile { value, interval }) => {
+            let (value, interval) = scale.interval(value, Some(interval));
+            doubted(value, interval)
+        }
+        None => Cell::Missing,
+    };
+    vec![
+        Cell::Text(latency.machine.clone()),
+        Cell::Text(latency.variant.to_string()),
+        Cell::Text(latency.case_key.words()),
+        percentile(latency.p50_ms),
+        percentile(latency.p90_ms),
+        percentile(latency.p95_ms),
+        percentile(latency.p99_ms),
+        doubted(scale.value(latency.max_ms), None),
+        Cell::plain(latency.gaps.to_string()),
+    ]
 }
 
 fn energy(report: &Report) -> Block {
@@ -203,23 +209,24 @@ fn energy(report: &Report) -> Block {
     let rows = measured
         .iter()
         .map(|e| {
-            let number = |estimate: &Option<crate::stats::Estimate>| match estimate {
+            let number = |estimate: &Option<Estimate>| match estimate {
                 None => Cell::Missing,
                 Some(estimate) => {
                     let (value, interval) = Scale::fitting("", []).estimate(estimate);
-                    Cell::Number(crate::render::document::Number {
+                    Cell::Number(Number {
                         value,
                         interval,
                         n: Some(estimate.launches),
-                        doubt: None,
+                        doubt: Doubt::of(*e),
                     })
                 }
             };
             vec![
                 Cell::Text(e.machine.clone()),
                 Cell::Text(e.suite.clone()),
-                Cell::Text(variant(&e.model, e.dtype.as_deref())),
+                Cell::Text(e.variant.to_string()),
                 Cell::Text(e.case_key.words()),
+                Cell::Text(mode_words(&e.mode).to_owned()),
                 Cell::Text(sensor_words(&e.sensor).to_owned()),
                 number(&e.mean_w),
                 number(&e.energy_j_per_token),
@@ -227,18 +234,29 @@ fn energy(report: &Report) -> Block {
         })
         .collect();
     Block::Table(Table {
-        caption: "Power and energy of the measured iterations, idle power included".to_owned(),
+        caption:
+            "Power and energy of the measured iterations, idle power included; pipelined is the \
+                  headline of decoding"
+                .to_owned(),
         columns: vec![
             Column::text("Machine"),
             Column::text("Suite"),
             Column::text("Model"),
             Column::text("Case"),
+            Column::text("Mode"),
             Column::text("Of"),
             Column::number("Mean power", "W"),
             Column::number("Energy", "J/tok"),
         ],
         rows,
     })
+}
+
+fn mode_words(mode: &str) -> &str {
+    match mode {
+        "per_token" => "waiting each token",
+        other => other,
+    }
 }
 
 fn sensor_words(sensor: &str) -> &str {
@@ -248,14 +266,4 @@ fn sensor_words(sensor: &str) -> &str {
         "sys_power_w" => "whole system",
         other => other,
     }
-}
-
-fn variant(model: &str, dtype: Option<&str>) -> String {
-    let variant = Variant {
-        model: model.to_owned(),
-        dtype: dtype.map(str::to_owned),
-        quantisation: None,
-        digest: None,
-    };
-    variant.to_string()
 }

@@ -84,18 +84,28 @@ fn rules() -> Vec<String> {
             stats::SEED
         ),
         format!(
-            "A comparison is the ratio of two estimates with Welch's interval on logs. Faster, \
-             slower and equivalent are said only when the whole interval lies beyond or within a \
-             margin of {:.0} %, and faster and slower only when Welch's p stays below 0.05 after \
-             Holm's correction over all pairs of this report; anything else is inconclusive.",
+            "A comparison is the ratio of two estimates with Welch's interval on logs. A verdict (faster \
+             or slower of rates and times, smaller or larger of bytes, better or worse of the rest, \
+             or equivalent) is given only when the whole interval lies beyond or within a margin of \
+             {:.0} %, and p against that margin (one-sided beyond it, two one-sided tests within it) \
+             stays below 0.05 after Holm's correction over all cases and means of this report; \
+             anything else is inconclusive.",
             stats::MARGIN * 100.0
         ),
+        "A geometric mean over cases has its interval over blocks: the launches of one ordinal, which \
+         share the machine's heat and clocks, are averaged over the cases first. Where the cases have \
+         too few ordinals in common, it is as wide as if all cases moved together."
+            .to_owned(),
         "Machines are compared only where weights, quantisation, MLX, worker, agent, device, \
-         matrix kernels, BLAS, MLX variables and the system's major version are equal."
+         matrix kernels, BLAS, MLX variables and the system's major version are equal, and stayed equal \
+         through the case."
             .to_owned(),
-        "Nothing is dropped: outliers (modified z-score above 3.5) and doubtful results stay in, \
-         marked. Invalid results enter no comparison and no geometric mean."
-            .to_owned(),
+        format!(
+            "Nothing is dropped: outliers (modified z-score above 3.5, of at least {} launches) and \
+             doubtful results stay in, marked. Invalid results enter no comparison and no geometric \
+             mean.",
+            stats::OUTLIER_LAUNCHES
+        ),
         "1 GB is 1,000,000,000 bytes.".to_owned(),
     ]
 }

@@ -79,7 +79,7 @@ fn models(report: &Report) -> Table {
         .iter()
         .map(|m| {
             vec![
-                Cell::Text(m.variant.model.clone()),
+                Cell::Text(m.variant.name()),
                 Cell::Text(m.model_type.clone()),
                 Cell::Text(m.variant.precision()),
                 Cell::plain(number::parameters(m.parameters)),

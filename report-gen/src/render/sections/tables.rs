@@ -62,7 +62,7 @@ pub fn measured(
         rows.into_iter()
             .map(|key| {
                 let mut row = vec![
-                    Cell::Text(key.variant.model.clone()),
+                    Cell::Text(key.variant.name()),
                     Cell::Text(key.variant.precision()),
                 ];
                 if several_cases {
@@ -110,7 +110,7 @@ pub fn bars(report: &Report, measurements: &[&Measurement], title: &str) -> Char
             categories.push(label);
         }
     }
-    categories.truncate(MOST_CATEGORIES);
+    let of = cut(&mut categories, MOST_CATEGORIES);
     let scale = scale_of(measurements);
     let series = report
         .machines
@@ -136,6 +136,7 @@ pub fn bars(report: &Report, measurements: &[&Measurement], title: &str) -> Char
         title: title.to_owned(),
         unit: scale.unit,
         plot: Plot::Bars { categories, series },
+        of,
     }
 }
 
@@ -180,7 +181,7 @@ pub fn lines(
     for series in &mut series {
         series.points.sort_by(|a, b| a.0.total_cmp(&b.0));
     }
-    series.truncate(MOST_LINES);
+    let of = cut(&mut series, MOST_LINES);
     Some(Chart {
         title: title.to_owned(),
         unit: scale.unit,
@@ -188,7 +189,15 @@ pub fn lines(
             x_title: x_title.to_owned(),
             series,
         },
+        of,
     })
+}
+
+/// Keeps as many as can be told apart; how many there were, where that is fewer.
+fn cut<T>(all: &mut Vec<T>, most: usize) -> Option<usize> {
+    let of = all.len();
+    all.truncate(most);
+    (of > most).then_some(of)
 }
 
 fn scale_of(measurements: &[&Measurement]) -> Scale {

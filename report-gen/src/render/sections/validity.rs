@@ -3,6 +3,7 @@
 use crate::number;
 use crate::render::document::{Block, Cell, Column, Section, Table};
 use crate::report::Report;
+use crate::stats::OUTLIER_LAUNCHES;
 
 pub fn section(report: &Report) -> Section {
     let mut blocks = vec![Block::Text(verdict(report))];
@@ -66,7 +67,7 @@ fn doubts(report: &Report) -> Table {
 }
 
 /// Launches far from the others of their case, for the metrics that the plan puts first.
-fn outliers(report: &Report) -> Option<Block> {
+fn outliers(report: &Report) -> Vec<Block> {
     let lines: Vec<String> = report
         .measurements
         .iter()
@@ -93,7 +94,11 @@ fn outliers(report: &Report) -> Option<Block> {
         })
         .collect();
     if lines.is_empty() {
-        return None;
+        return Vec::new();
     }
-    Some(Block::List(lines))
+    let caption = format!(
+        "Outliers: launches more than 3.5 modified z-scores from the median of their case, where it has at \
+         least {OUTLIER_LAUNCHES}. They are in every estimate."
+    );
+    vec![Block::Text(caption), Block::List(lines)]
 }
