@@ -9,6 +9,7 @@ mod location;
 
 mod blocks;
 mod bootstrap;
+mod line;
 mod rank;
 mod verdict;
 
@@ -18,6 +19,7 @@ pub use interval::{
     Estimate, Interval, Method, Ratio, estimate, paired_ratio, quotient, t_quantile_975,
     welch_ratio,
 };
+pub use line::Line;
 pub use location::{OUTLIER_LAUNCHES, geometric_mean, mad_outliers, mean, median, sd};
 pub use rank::{holm, mann_whitney};
 pub use verdict::{MARGIN, Verdict, p_against_margin, verdict};

@@ -1,14 +1,20 @@
 //! The sections, in the order of the report. To add one: a file here and a line in [`all`].
 
+mod answers;
+mod attention;
+mod batch;
+mod ceilings;
 mod comparison;
 mod coverage;
 mod environment;
 mod inference;
 mod matrix;
+mod memory;
 mod methodology;
 mod models;
 mod quantization;
 mod summary;
+mod sustained;
 mod validity;
 
 mod tables;
@@ -25,7 +31,16 @@ pub fn all(report: &Report) -> Vec<Section> {
         models::section(report),
         inference::section(report),
     ];
-    sections.extend(quantization::section(report));
+    let of_suites = [
+        answers::section(report),
+        memory::section(report),
+        attention::section(report),
+        batch::section(report),
+        quantization::section(report),
+        sustained::section(report),
+        ceilings::section(report),
+    ];
+    sections.extend(of_suites.into_iter().flatten());
     sections.extend([
         comparison::section(report),
         validity::section(report),

@@ -13,6 +13,28 @@ type Row<'a> = (&'a str, &'a str, Direction, f64);
 /// The fleet's report with launches of one more suite, as Markdown's section of that title; None
 /// where there is no such section.
 fn section(suite: &str, case: &str, metrics: &[Row<'_>], title: &str) -> Option<String> {
+    section_of_cases(suite, &[(case, metrics)], title)
+}
+
+fn section_of_cases(suite: &str, cases: &[(&str, &[Row<'_>])], title: &str) -> Option<String> {
+    written(suite, cases, title, |_| {})
+}
+
+/// The same for a suite that has no model.
+fn section_of_machine(suite: &str, case: &str, metrics: &[Row<'_>], title: &str) -> Option<String> {
+    written(suite, &[(case, metrics)], title, |row| {
+        row.case.variant.source = None;
+        row.case.variant.digest = None;
+        "(machine)".clone_into(&mut row.case.variant.model);
+    })
+}
+
+fn written(
+    suite: &str,
+    cases: &[(&str, &[Row<'_>])],
+    title: &str,
+    edit: impl Fn(&mut LaunchRow),
+) -> Option<String> {
     let mut rows = fleet::rows();
     let pattern: Vec<LaunchRow> = rows
         .launches
@@ -20,13 +42,16 @@ fn section(suite: &str, case: &str, metrics: &[Row<'_>], title: &str) -> Option<
         .filter(|row| row.metric == "load_warm_ms" && row.case.variant.model == "tinyllama-1.1b")
         .cloned()
         .collect();
-    for (metric, unit, direction, value) in metrics {
+    let metrics = cases
+        .iter()
+        .flat_map(|(case, metrics)| metrics.iter().map(move |metric| (case, metric)));
+    for (case, (metric, unit, direction, value)) in metrics {
         for row in &pattern {
             let noise = 1.0 + 0.002 * f64::from(row.launch);
-            rows.launches.push(LaunchRow {
+            let mut row = LaunchRow {
                 case: CaseRow {
                     suite: suite.to_owned(),
-                    case_key: CaseKey::from(case.to_owned()),
+                    case_key: CaseKey::from((*case).to_owned()),
                     ..row.case.clone()
                 },
                 metric: (*metric).to_owned(),
@@ -38,7 +63,9 @@ fn section(suite: &str, case: &str, metrics: &[Row<'_>], title: &str) -> Option<
                 valid: true,
                 reasons: Vec::new(),
                 ..row.clone()
-            });
+            };
+            edit(&mut row);
+            rows.launches.push(row);
         }
     }
     let report = analyze(rows, datetime!(2026-11-02 10:00 UTC));
@@ -79,4 +106,76 @@ fn quantisation_of_random_weights_explains_what_is_missing() {
 #[test]
 fn a_suite_that_was_not_measured_has_no_section() {
     assert_eq!(section("other", "a=1", &[], "Quantisation"), None);
+}
+
+#[test]
+fn a_suite_about_the_machine_has_no_column_for_a_model() {
+    let metrics = [
+        ("stream_gbps", "GB/s", Direction::Higher, 380.0),
+        ("stream_add_gbps", "GB/s", Direction::Higher, 385.0),
+    ];
+    let section = section_of_machine("roofline", "stream,mb=1000", &metrics, "Measured ceilings");
+    let section = section.unwrap();
+    assert!(!section.contains("Precision"), "{section}");
+    assert!(section.contains("Scale"), "{section}");
+    assert!(!section.contains("bf16 |"), "no product was measured");
+}
+
+#[test]
+fn attention_without_a_kernel_says_that_there_is_no_gain_to_state() {
+    let metrics = [
+        ("attn_us_fallback", "µs", Direction::Lower, 800.0),
+        ("attn_us_standard", "µs", Direction::Lower, 900.0),
+        ("attn_fused_available", "", Direction::Neutral, 0.0),
+    ];
+    let case = "shape=nano-llama,heads=8/4x32,regime=decode,length=128,dtype=f32";
+    let section = section_of_machine("attention", case, &metrics, "Attention").unwrap();
+    assert!(section.contains("no gain to state"), "{section}");
+    assert!(!section.contains("| Gain"), "{section}");
+}
+
+#[test]
+fn memory_by_context_has_a_slope_from_three_lengths_on() {
+    let peak = |tokens: f64| {
+        [(
+            "mem_peak_bytes",
+            "bytes",
+            Direction::Lower,
+            2e9 + 40_000.0 * tokens,
+        )]
+    };
+    let (short, middle, long) = (peak(256.0), peak(1024.0), peak(2048.0));
+    let one = [("prompt=256", &short[..])];
+    let text = section_of_cases("memory", &one, "Memory by context").unwrap();
+    assert!(text.contains("No slope"), "{text}");
+    let three = [
+        ("prompt=256", &short[..]),
+        ("prompt=1024", &middle[..]),
+        ("prompt=2048", &long[..]),
+    ];
+    let text = section_of_cases("memory", &three, "Memory by context").unwrap();
+    assert!(text.contains("40.") && text.contains("1.000"), "{text}");
+}
+
+#[test]
+fn answers_batches_and_minutes_have_their_sections() {
+    for (suite, case, metric, title) in [
+        ("generate", "new=50", "response_ms", "Whole answers"),
+        (
+            "batch",
+            "batch=4,prompt=512,new=64",
+            "batch_decode_tps",
+            "Several sequences at once",
+        ),
+        (
+            "sustained",
+            "seconds=180,depth=0",
+            "sustained_tps",
+            "Sustained load",
+        ),
+    ] {
+        let metrics = [(metric, "ms", Direction::Lower, 512.0)];
+        let section = section(suite, case, &metrics, title).unwrap();
+        assert!(section.contains("51"), "{section}");
+    }
 }

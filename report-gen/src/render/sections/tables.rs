@@ -3,13 +3,54 @@
 use std::collections::HashMap;
 
 use crate::number::Scale;
-use crate::render::document::{Cell, Chart, Column, Plot, Point, Series, Table};
+use crate::render::document::{Block, Cell, Chart, Column, Plot, Point, Section, Series, Table};
 use crate::report::{CaseKey, Measurement, Report, Variant};
 
 /// More bars than these tell nobody anything; the table has them all.
 const MOST_CATEGORIES: usize = 40;
 /// As many lines as a reader can tell apart.
 const MOST_LINES: usize = 8;
+
+/// A section that is a chart and some tables of one suite.
+pub struct Plain<'a> {
+    pub id: &'static str,
+    pub title: &'static str,
+    pub suite: &'a str,
+    /// A metric as bars, and what they show; one that nothing measured is left out.
+    pub chart: Option<(&'a str, &'a str)>,
+    /// A caption and its metrics with their titles; one without any is left out.
+    pub tables: &'a [(&'a str, &'a [(&'a str, &'a str)])],
+    /// How to read it.
+    pub note: &'a str,
+}
+
+/// None where the run has no such suite.
+pub fn plain(report: &Report, plain: &Plain<'_>) -> Option<Section> {
+    let of_suite = report.measurements.iter();
+    let measured: Vec<&Measurement> = of_suite.filter(|m| m.suite == plain.suite).collect();
+    if measured.is_empty() {
+        return None;
+    }
+    let mut blocks = vec![Block::Text(plain.note.to_owned())];
+    if let Some((metric, title)) = plain.chart {
+        let shown: Vec<&Measurement> = report.of(plain.suite, metric).collect();
+        if !shown.is_empty() {
+            blocks.push(Block::Chart(bars(report, &shown, title)));
+        }
+    }
+    for (caption, metrics) in plain.tables {
+        let has_any = |(metric, _): &(&str, &str)| measured.iter().any(|m| m.metric == *metric);
+        if metrics.iter().any(has_any) {
+            let table = self::measured(report, &measured, caption, metrics);
+            blocks.push(Block::Table(table));
+        }
+    }
+    Some(Section {
+        id: plain.id,
+        title: plain.title,
+        blocks,
+    })
+}
 
 /// One row per model, case and machine; one column per metric that some row has.
 pub fn measured(
@@ -36,8 +77,13 @@ pub fn measured(
     rows.dedup();
     let several_machines = report.machines.len() > 1;
     let several_cases = rows.iter().any(|row| row.case_key != rows[0].case_key);
+    // A suite about the machine itself has neither model nor precision.
+    let has_model = rows.iter().any(|row| row.variant.source.is_some());
 
-    let mut columns = vec![Column::text("Model"), Column::text("Precision")];
+    let mut columns = Vec::new();
+    if has_model {
+        columns.extend([Column::text("Model"), Column::text("Precision")]);
+    }
     if several_cases {
         columns.push(Column::text("Case"));
     }
@@ -61,10 +107,13 @@ pub fn measured(
     let rows =
         rows.into_iter()
             .map(|key| {
-                let mut row = vec![
-                    Cell::Text(key.variant.name()),
-                    Cell::Text(key.variant.precision()),
-                ];
+                let mut row = Vec::new();
+                if has_model {
+                    row.extend([
+                        Cell::Text(key.variant.name()),
+                        Cell::Text(key.variant.precision()),
+                    ]);
+                }
                 if several_cases {
                     row.push(Cell::Text(key.case_key.words()));
                 }
@@ -97,7 +146,9 @@ pub fn bars(report: &Report, measurements: &[&Measurement], title: &str) -> Char
         .iter()
         .any(|m| m.case_key != measurements[0].case_key);
     let label = |m: &Measurement| {
-        if several_cases {
+        if m.variant.source.is_none() {
+            m.case_key.words()
+        } else if several_cases {
             format!("{}\n{}", m.variant, m.case_key.words())
         } else {
             m.variant.to_string()
