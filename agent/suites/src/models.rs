@@ -12,6 +12,7 @@ pub mod rope;
 pub mod weights;
 pub mod window;
 
+mod gemma3_text;
 mod llama;
 mod phi3;
 mod qwen2;
@@ -79,13 +80,25 @@ pub enum BuildError {
 }
 
 /// Names that [`build`] knows, for messages.
-pub const MODEL_TYPES: [&str; 6] = ["llama", "mistral", "phi3", "qwen2", "qwen3", "qwen3_moe"];
+pub const MODEL_TYPES: [&str; 7] = [
+    "gemma3_text",
+    "llama",
+    "mistral",
+    "phi3",
+    "qwen2",
+    "qwen3",
+    "qwen3_moe",
+];
 
 /// Makes the model that the configuration describes from its weights.
 pub fn build(config: &Config, weights: &mut Weights) -> Result<Box<dyn CausalLm>, BuildError> {
     Ok(match config.model_type()? {
         // Mistral's dense models are Llamas by another name.
         "llama" | "mistral" => Box::new(llama::Model::new(llama::Args::read(config)?, weights)?),
+        "gemma3_text" => Box::new(gemma3_text::Model::new(
+            gemma3_text::Args::read(config)?,
+            weights,
+        )?),
         "phi3" => Box::new(phi3::Model::new(phi3::Args::read(config)?, weights)?),
         "qwen2" => Box::new(qwen2::Model::new(qwen2::Args::read(config)?, weights)?),
         "qwen3" => Box::new(qwen3::Model::new(qwen3::Args::read(config)?, weights)?),

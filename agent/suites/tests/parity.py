@@ -16,13 +16,13 @@ import mlx_lm.utils
 import numpy as np
 from mlx.utils import tree_flatten, tree_map_with_path
 from mlx_lm.generate import generate_step
-from mlx_lm.models import cache, llama, phi3, qwen2, qwen3, qwen3_moe
+from mlx_lm.models import cache, gemma3_text, llama, phi3, qwen2, qwen3, qwen3_moe
 from mlx_lm.utils import get_total_parameters, load_model, quantize_model, save_config, save_model
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
 GREEDY = 64
 VOCAB = 619
-ARCHITECTURES = {"llama": llama, "mistral": llama, "phi3": phi3, "qwen2": qwen2, "qwen3": qwen3,
+ARCHITECTURES = {"gemma3_text": gemma3_text, "llama": llama, "mistral": llama, "phi3": phi3, "qwen2": qwen2, "qwen3": qwen3,
                  "qwen3_moe": qwen3_moe}
 DTYPES = {"f32": mx.float32, "f16": mx.float16, "bf16": mx.bfloat16}
 TORCH = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
@@ -37,6 +37,12 @@ def config(kind, tied, **more):
     """Multiples of 64 where a quantised projection sums, and nowhere else."""
     sizes = {
         "llama": dict(hidden_size=192, num_attention_heads=8, num_key_value_heads=2, head_dim=40),
+        # Windows shorter than the prompt; every third layer sees everything.
+        "gemma3_text": dict(
+            hidden_size=192, num_attention_heads=4, num_key_value_heads=2, head_dim=48,
+            sliding_window=12, sliding_window_pattern=3, query_pre_attn_scalar=40, num_hidden_layers=4,
+            hidden_act="gelu_pytorch_tanh",
+        ),
         "phi3": dict(hidden_size=192, num_attention_heads=8, num_key_value_heads=2),
         "qwen2": dict(hidden_size=192, num_attention_heads=8, num_key_value_heads=2),
         "qwen3": dict(hidden_size=128, num_attention_heads=4, num_key_value_heads=2, head_dim=80),
@@ -126,6 +132,14 @@ def cases():
     untold = config("phi3", False)
     del untold["tie_word_embeddings"]
     yield "phi3-defaults-f32", untold, "f32", {}
+    for scaling in ({}, {"rope_scaling": {"rope_type": "linear", "factor": 8.0}}):
+        name = "scaled" if scaling else "untied"
+        # Tied is a file without an output projection, whatever the configuration says.
+        for precision in ("f32", "bf16", "q4", "q8"):
+            yield f"gemma3_text-{name}-{precision}", config("gemma3_text", False, **scaling), precision, {}
+    for precision in ("f32", "bf16", "q4", "f16"):
+        yield f"gemma3_text-tied-{precision}", config("gemma3_text", True), precision, {"no_head": True}
+    yield "gemma3_text-grow-f32", config("gemma3_text", True), "f32", {"prompt": 230}
     yield "llama-chat-f32", config("llama", True), "f32", {"chat": True}
     yield "qwen2-yarn-bf16", config("qwen2", True, rope_scaling=scalings["yarn"]), "bf16", {"prompt": 150}
     # Phi-4-mini rotates a part of each head, Phi-3.5 all of it.
@@ -244,6 +258,8 @@ def random_model(settings, precision):
 def write(folder, settings, precision, how):
     folder.mkdir(parents=True)
     model = random_model(settings, precision)
+    if how.get("no_head"):
+        model.sanitize({})
     settings = dict(settings, torch_dtype=TORCH.get(precision, "bfloat16"))
     if precision.startswith("q"):
         def mixed(path, _):

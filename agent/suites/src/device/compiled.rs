@@ -59,18 +59,45 @@ impl Kernel {
 
 type Body = unsafe extern "C" fn(*mut mlx_vector_array, mlx_vector_array) -> i32;
 
-pub(super) fn swiglu() -> Option<&'static Kernel> {
-    thread_local! {
-        // Leaked, so that what is handed out lives as long as the program.
-        static KERNEL: OnceCell<Option<&'static Kernel>> = const { OnceCell::new() };
-    }
-    KERNEL.with(|kernel| {
-        *kernel.get_or_init(|| Kernel::new(swiglu_body).map(|kernel| &*Box::leak(Box::new(kernel))))
-    })
+/// Compiled once for its thread; None where it cannot be.
+macro_rules! kernels {
+    ($($(#[$doc:meta])* $name:ident $body:ident $plain:path;)*) => {
+        $(
+            $(#[$doc])*
+            pub(super) fn $name() -> Option<&'static Kernel> {
+                thread_local! {
+                    // Leaked, so that what is handed out lives as long as the program.
+                    static KERNEL: OnceCell<Option<&'static Kernel>> = const { OnceCell::new() };
+                }
+                KERNEL.with(|kernel| {
+                    *kernel.get_or_init(|| {
+                        Kernel::new($body).map(|kernel| &*Box::leak(Box::new(kernel)))
+                    })
+                })
+            }
+
+            unsafe extern "C" fn $body(
+                result: *mut mlx_vector_array,
+                inputs: mlx_vector_array,
+            ) -> i32 {
+                // SAFETY: MLX calls this with what `trace` wants.
+                unsafe { trace(result, inputs, $plain) }
+            }
+        )*
+    };
 }
 
-/// Called by MLX while it compiles, with tracers.
-unsafe extern "C" fn swiglu_body(result: *mut mlx_vector_array, inputs: mlx_vector_array) -> i32 {
+kernels! {
+    swiglu swiglu_body ops::plain_swiglu;
+    geglu geglu_body ops::plain_geglu;
+}
+
+/// Called by MLX while it compiles, with two tracers.
+unsafe fn trace(
+    result: *mut mlx_vector_array,
+    inputs: mlx_vector_array,
+    function: fn(&Array, &Array) -> Result<Array>,
+) -> i32 {
     let input = |index| {
         // SAFETY: MLX passes two inputs, and the handle is a reference of our own.
         unsafe {
@@ -79,7 +106,7 @@ unsafe extern "C" fn swiglu_body(result: *mut mlx_vector_array, inputs: mlx_vect
             Array::from_ptr(handle)
         }
     };
-    match ops::plain_swiglu(&input(0), &input(1)) {
+    match function(&input(0), &input(1)) {
         Err(_) => 1,
         Ok(output) => {
             // SAFETY: `result` is MLX's to fill, and the vector takes a reference of its own.

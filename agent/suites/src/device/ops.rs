@@ -308,6 +308,26 @@ pub(super) fn plain_swiglu(gate: &Array, up: &Array) -> Result<Array> {
     multiply(&multiply(gate, &sigmoid(gate)?)?, up)
 }
 
+/// `gelu(gate) · up`, with the approximation by a hyperbolic tangent: the same, of other models.
+pub fn geglu(gate: &Array, up: &Array) -> Result<Array> {
+    match compiled::geglu() {
+        Some(kernel) => kernel.apply(gate, up),
+        None => plain_geglu(gate, up),
+    }
+}
+
+/// `½ x (1 + tanh(√(2/π) (x + 0.044715 x³)))`, in the order in which MLX writes it, so that the same
+/// bits come out.
+pub(super) fn plain_geglu(gate: &Array, up: &Array) -> Result<Array> {
+    let like_gate = |value: f32| as_dtype(&Array::from_f32(value), gate.dtype());
+    let cubed = gate.power(&like_gate(3.0)?)?;
+    let inner = add(gate, &multiply(&like_gate(0.044_715)?, &cubed)?)?;
+    let root = (2.0 / std::f64::consts::PI).sqrt() as f32;
+    let tangent = mlx_rs::ops::tanh(multiply(&like_gate(root)?, &inner)?)?;
+    let half = multiply(&like_gate(0.5)?, gate)?;
+    multiply(&multiply(&half, &add(&like_gate(1.0)?, &tangent)?)?, up)
+}
+
 /// `[batch, length, heads · dim]` as `[batch, heads, length, dim]`. With one position the two orders
 /// are the same bytes, and a decode step is spared a transposition.
 pub fn split_heads(x: &Array, [batch, length]: [i32; 2], heads: i32, dim: i32) -> Result<Array> {

@@ -136,16 +136,20 @@ impl Config {
         Ok(())
     }
 
+    /// Refuses an activation that the architecture does not have.
+    pub fn check_activation(&self, known: &[&str]) -> Result<(), ConfigError> {
+        for key in ["hidden_act", "hidden_activation"] {
+            if let Some(activation) = self.text(key)?
+                && !known.contains(&activation)
+            {
+                return Err(unsupported(key, format!("activation `{activation}`")));
+            }
+        }
+        Ok(())
+    }
+
     /// Refuses what would compute something else than these models do.
     pub fn refuse_unsupported(&self) -> Result<(), ConfigError> {
-        if let Some(activation) = self.text("hidden_act")?
-            && !matches!(activation, "silu" | "swish")
-        {
-            return Err(unsupported(
-                "hidden_act",
-                format!("activation `{activation}`"),
-            ));
-        }
         // Only the layers from `max_window_layers` on would slide.
         if self.flag("use_sliding_window")? == Some(true)
             && self.size("max_window_layers")? < self.size("num_hidden_layers")?
@@ -205,9 +209,20 @@ fn kind(value: &Value) -> &'static str {
     }
 }
 
+/// The sizes of an architecture whose gated product goes through SiLU: all but a few.
+pub(super) fn read_dims(
+    config: &Config,
+    kv_heads: i32,
+    head_dim: Option<i32>,
+    tied: bool,
+) -> Result<super::Dims, ConfigError> {
+    config.check_activation(&["silu", "swish"])?;
+    read_sizes(config, kv_heads, head_dim, tied)
+}
+
 /// The sizes that all architectures read alike. `head_dim` and `kv_heads` are what the
 /// configuration says, since the defaults differ.
-pub(super) fn read_dims(
+pub(super) fn read_sizes(
     config: &Config,
     kv_heads: i32,
     head_dim: Option<i32>,

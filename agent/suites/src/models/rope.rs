@@ -76,6 +76,16 @@ impl RopeArgs {
         Ok(args)
     }
 
+    /// Plain rotation of whole heads.
+    pub fn plain(theta: f64) -> Self {
+        Self {
+            theta,
+            traditional: false,
+            share: 1.0,
+            scaling: Scaling::None,
+        }
+    }
+
     /// The same for an architecture that may rotate a part of each head: `partial_rotary_factor`.
     pub fn read_partial(config: &Config, default_theta: Option<f64>) -> Result<Self, ConfigError> {
         let nested = config.table("rope_parameters")?;

@@ -265,6 +265,11 @@ impl Weights {
         })
     }
 
+    /// Whether the files have an output projection beside the embedding table.
+    pub fn has_head(&self) -> bool {
+        self.tensors.contains_key(HEAD)
+    }
+
     /// The output projection: `lm_head`, or None of a tied model, whose files may hold it a second
     /// time.
     pub fn head(

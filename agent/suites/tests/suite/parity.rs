@@ -77,6 +77,11 @@ fn equals_mlx_lm(prefix: &str) {
 }
 
 #[test]
+fn gemma3_text_computes_what_mlx_lm_does() {
+    equals_mlx_lm("gemma3_text-");
+}
+
+#[test]
 fn llama_computes_what_mlx_lm_does() {
     equals_mlx_lm("llama-");
 }
@@ -138,6 +143,7 @@ fn to_f32(array: &mlx_rs::Array) -> Vec<f32> {
 fn cached_decode_equals_a_full_forward() {
     // Odd sizes, scaled positions, windows, packed weights; each outgrows its first buffers.
     let names = [
+        "gemma3_text-scaled",
         "llama-llama3-untied",
         "llama-sliding-100",
         "phi3-longrope-part",
