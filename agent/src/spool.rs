@@ -251,11 +251,11 @@ impl Spool {
                     signal: None,
                 })
             });
-            let released = Record::JobFinished(JobFinished {
-                outcome: JobOutcome::Released,
+            let given_back = Record::JobFinished(JobFinished {
+                outcome: JobOutcome::Interrupted,
                 reason: "the agent was restarted".to_owned(),
             });
-            let records = interrupted.into_iter().chain([released]).collect();
+            let records = interrupted.into_iter().chain([given_back]).collect();
             self.writer(lease)?.append(records)?;
         }
         Ok(())
