@@ -46,7 +46,7 @@ pub struct Welcome {
 
 impl Dispatch {
     /// A new session: its machine's row is brought up to date, earlier sessions are told that they are
-    /// over, and a live lease that the agent does not know any more is given up at once.
+    /// over, and its live lease is renewed, or given up at once when the agent does not know it any more.
     pub async fn welcome(
         &self,
         machine_id: MachineId,
@@ -73,7 +73,11 @@ impl Dispatch {
         let held = lease::lock_live_of_machine(&mut *tx, machine_id).await?;
         let mut live_leases = Vec::new();
         match held {
-            Some(held) if unfinished.contains(&held.lease_id) => live_leases.push(held.lease_id),
+            Some(held) if unfinished.contains(&held.lease_id) => {
+                let ttl_seconds = terms::TTL.as_secs_f64();
+                lease::renew(&mut *tx, held.lease_id, machine_id, ttl_seconds).await?;
+                live_leases.push(held.lease_id);
+            }
             Some(held) => {
                 let why = "the agent came back without this lease";
                 give_up(&mut tx, &held, why, &mut changes).await?;
@@ -140,6 +144,12 @@ impl Dispatch {
         Ok(Renewal::Lost {
             reason: reason.to_owned(),
         })
+    }
+
+    /// Gives every live lease a whole life from now: nobody could renew while the coordinator or its
+    /// database was away. Says how many.
+    pub async fn spare(&self) -> Result<u64> {
+        Ok(lease::lengthen_all(&self.pool, terms::TTL.as_secs_f64()).await?)
     }
 
     /// Ends the leases whose time is over; says how many.
