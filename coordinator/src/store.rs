@@ -26,6 +26,7 @@ use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
 pub use error::{Error, Result};
+pub use sqlx::PgExecutor;
 
 /// Connections of all statements together.
 pub type Pool = sqlx::PgPool;
@@ -82,7 +83,7 @@ pub async fn commit(tx: Tx) -> Result<()> {
 }
 
 /// Enrolments, one after another: names are made unique by looking at those there are.
-pub async fn lock_enrolment(executor: impl sqlx::PgExecutor<'_>) -> Result<()> {
+pub async fn lock_enrolment(executor: impl PgExecutor<'_>) -> Result<()> {
     sqlx::query!("select pg_advisory_xact_lock(hashtext('mlx_fleet.enrolment')) is null as done")
         .fetch_one(executor)
         .await?;

@@ -37,6 +37,7 @@ struct Checked {
     problems: Vec<ProblemView>,
     jobs: Vec<JobView>,
     left_out: Vec<LeftOutView>,
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -170,6 +171,9 @@ fn tell_jobs(answer: &wire::CheckPlanResponse) {
     for left_out in &answer.left_out {
         println!("left out: {}: {}", left_out.machine, left_out.reason);
     }
+    for note in &answer.notes {
+        println!("note: {note}");
+    }
     let runs = answer.jobs.iter().filter(|job| job.skipped.is_empty());
     let launches: u32 = runs.clone().map(|job| job.launches).sum();
     println!("{} jobs, {launches} launches", runs.count());
@@ -180,7 +184,12 @@ fn tell_json(
     problems: &[Problem],
     answer: Option<wire::CheckPlanResponse>,
 ) -> Result<ExitCode, Failure> {
-    let wire::CheckPlanResponse { jobs, left_out, .. } = answer.unwrap_or_default();
+    let wire::CheckPlanResponse {
+        problems: _,
+        jobs,
+        left_out,
+        notes,
+    } = answer.unwrap_or_default();
     let view = Checked {
         ok: problems.is_empty(),
         problems: problems
@@ -220,6 +229,7 @@ fn tell_json(
             .into_iter()
             .map(|wire::LeftOut { machine, reason }| LeftOutView { machine, reason })
             .collect(),
+        notes,
     };
     show::json(&view)?;
     if view.ok {

@@ -102,6 +102,9 @@ pub async fn submit(
         plan::tell_problems(file, &text, &problems);
         return Err(Failure::Told);
     }
+    for note in &answer.notes {
+        eprintln!("note: {note}");
+    }
     Ok(answer)
 }
 
