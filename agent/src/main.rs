@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 use domain::machine::Inventory;
 use secrecy::SecretString;
 use service::folders::{self, DataFolder};
-use service::lifecycle::{Ending, Lifecycle, Signals};
+use service::lifecycle::{Ending, Lifecycle, Signals, Stop};
 use service::{crypto, telemetry};
 use time::OffsetDateTime;
 
@@ -91,6 +91,9 @@ struct RunArgs {
     #[arg(long, value_name = "FILE", env = "MLX_FLEET_HOST_LOCK", hide = true,
           default_value = host_lock::DEFAULT_PATH)]
     host_lock: PathBuf,
+    /// Stop when standard input ends: whoever started the agent has gone
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
     /// What is logged, in the syntax of RUST_LOG
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
     log: String,
@@ -167,8 +170,12 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
     let folder = folder(args)?;
     folder.create()?;
     let Some(_lock) = lock(&folder)? else {
+        let path = lock_path(&folder);
+        let pid = std::fs::read_to_string(&path).unwrap_or_default();
         eprintln!(
-            "mlx-fleet-agent: another agent works in {}",
+            "mlx-fleet-agent: another agent (pid {}) works in {}: stop that one, or use another \
+             --data-dir",
+            pid.trim(),
             folder.root().display()
         );
         return Ok(ExitCode::from(EXIT_BUSY));
@@ -201,9 +208,20 @@ fn folder(args: &RunArgs) -> Result<DataFolder> {
     Ok(DataFolder::at(shared.root().join("agent")))
 }
 
+fn lock_path(folder: &DataFolder) -> PathBuf {
+    folder.root().join("agent.lock")
+}
+
+/// The lock's file says who holds it.
 fn lock(folder: &DataFolder) -> Result<Option<HostLock>> {
-    let path = folder.root().join("agent.lock");
-    host_lock::try_take(&path).with_context(|| format!("locking {}", path.display()))
+    let path = lock_path(folder);
+    let lock = host_lock::try_take(&path).with_context(|| format!("locking {}", path.display()))?;
+    if lock.is_some()
+        && let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id()))
+    {
+        tracing::warn!(%error, "the lock does not say who holds it");
+    }
+    Ok(lock)
 }
 
 fn token(args: &RunArgs) -> Result<Option<SecretString>> {
@@ -279,6 +297,9 @@ async fn serve(
         version = VERSION,
         "agent started"
     );
+    if args.stop_with_stdin {
+        stop_with_stdin(stop.clone())?;
+    }
     let driver = Driver::new(endpoint, spool, bench, stop.clone());
     life.spawn("driver", async move {
         driver.run().await;
@@ -288,6 +309,17 @@ async fn serve(
         Ending::Clean | Ending::Forced => Ok(ExitCode::SUCCESS),
         Ending::Abandoned { tasks } => anyhow::bail!("{tasks} tasks did not end"),
     }
+}
+
+fn stop_with_stdin(stop: Stop) -> Result<()> {
+    let wait = move || {
+        std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).ok();
+        tracing::info!("standard input has ended");
+        stop.stop();
+    };
+    let thread = std::thread::Builder::new().name("stdin".to_owned());
+    thread.spawn(wait).context("no thread for standard input")?;
+    Ok(())
 }
 
 fn suite(args: &RunArgs) -> Result<Suite> {
