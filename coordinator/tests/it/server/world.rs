@@ -78,6 +78,10 @@ impl World {
 
     /// Starts the coordinator; a second start listens where the first did.
     pub async fn up(&mut self) {
+        self.try_up().await.unwrap();
+    }
+
+    pub async fn try_up(&mut self) -> Result<(), coordinator::server::Error> {
         let lifecycle = Lifecycle::new();
         let config = Config {
             data_dir: self.folder.root().to_owned(),
@@ -85,7 +89,7 @@ impl World {
             listen: self.listen,
             host_names: Vec::new(),
         };
-        let running = Coordinator::start(config, &lifecycle).await.unwrap();
+        let running = Coordinator::start(config, &lifecycle).await?;
         let address = running.url().strip_prefix("https://").unwrap();
         self.listen = address.parse().unwrap();
         let stop = lifecycle.stop_handle();
@@ -96,6 +100,7 @@ impl World {
             stop,
             ended,
         });
+        Ok(())
     }
 
     /// Stops the coordinator as a signal would.
