@@ -127,7 +127,9 @@ async fn revoke(args: RevokeArgs) -> Result<ExitCode, Failure> {
         .revoke_machine(wire::RevokeMachineRequest { machine })
         .await?
         .into_inner();
-    println!("revoked {machine}; {jobs_skipped} jobs skipped");
+    show::line(format_args!(
+        "revoked {machine}; {jobs_skipped} jobs skipped"
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -151,7 +153,7 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if machines.is_empty() {
-        eprintln!("no machine has joined; make a token with `mlx-fleet token create`");
+        show::note("no machine has joined; make a token with `mlx-fleet token create`");
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = show::table(&[
@@ -176,7 +178,7 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
             machine.current_job.unwrap_or_default(),
         ]);
     }
-    println!("{table}");
+    show::line(table)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -222,7 +224,7 @@ async fn show_one(args: ShowArgs) -> Result<ExitCode, Failure> {
         ("  valid until", machine.certificate_expires_at),
         ("labels", labels.join(", ")),
     ] {
-        println!("{key:14} {value}");
+        show::line(format_args!("{key:14} {value}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -8,7 +8,7 @@ use domain::plan::{Plan, Problem};
 use proto::wire;
 
 use super::connect::{Client, Where};
-use super::exit::{Failure, JOBS_FAILED, JOBS_SKIPPED};
+use super::exit::{Failure, JOBS_FAILED, JOBS_SKIPPED, lost_link};
 use super::progress::Progress;
 use super::{plan, show};
 
@@ -68,11 +68,14 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let mut client = args.coordinator.connect().await?;
     let submitted = submit(&mut client, &args.file).await?;
     if args.detach {
-        println!("{}", submitted.run_id);
+        show::line(&submitted.run_id)?;
         return Ok(ExitCode::SUCCESS);
     }
     if !args.json {
-        eprintln!("run {}: {} jobs", submitted.run_id, submitted.jobs);
+        show::note(format_args!(
+            "run {}: {} jobs",
+            submitted.run_id, submitted.jobs
+        ));
     }
     follow_or_leave(&mut client, &submitted.run_id, args.json).await
 }
@@ -103,7 +106,7 @@ pub async fn submit(
         return Err(Failure::Told);
     }
     for note in &answer.notes {
-        eprintln!("note: {note}");
+        show::note(format_args!("note: {note}"));
     }
     Ok(answer)
 }
@@ -119,7 +122,9 @@ async fn follow_or_leave(client: &mut Client, run: &str, json: bool) -> Result<E
         ended = follow(client, run, json) => ended.map(|ended| exit_code(&ended)),
         _ = tokio::signal::ctrl_c() => {
             if !json {
-                eprintln!("the run goes on; `mlx-fleet watch {run}` shows it again, `cancel` stops it");
+                show::note(format_args!(
+                    "the run goes on; `mlx-fleet watch {run}` shows it again, `cancel` stops it"
+                ));
             }
             Err(Failure::Interrupted)
         }
@@ -140,10 +145,7 @@ pub async fn follow(
         };
         let mut stream = match client.watch_run(request).await {
             Ok(stream) => stream.into_inner(),
-            Err(status)
-                if status.code() == tonic::Code::Unavailable
-                    && (1..MAX_RECONNECTS).contains(&lost) =>
-            {
+            Err(status) if lost_link(&status) && (1..MAX_RECONNECTS).contains(&lost) => {
                 lost += 1;
                 tokio::time::sleep(RECONNECT_PAUSE).await;
                 continue;
@@ -158,7 +160,7 @@ pub async fn follow(
                         .run
                         .as_ref()
                         .is_some_and(|run| run.state != "active");
-                    progress.show(&snapshot);
+                    progress.show(&snapshot)?;
                     if ended {
                         progress.ended();
                         return Ok(snapshot);
@@ -166,7 +168,7 @@ pub async fn follow(
                 }
                 // A coordinator that restarts ends the stream; the run goes on without it.
                 Ok(None) => break,
-                Err(status) if status.code() == tonic::Code::Unavailable => break,
+                Err(status) if lost_link(&status) => break,
                 Err(status) => return Err(status.into()),
             }
         }
@@ -192,7 +194,8 @@ pub async fn runs(args: RunsArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if runs.is_empty() {
-        eprintln!("no run yet; submit a plan with `mlx-fleet run PLAN`");
+        show::note("no run yet; submit a plan with `mlx-fleet run PLAN`");
+        return Ok(ExitCode::SUCCESS);
     }
     let mut table = show::table(&["run", "plan", "state", "submitted", "jobs", "launches"]);
     for run in &runs {
@@ -205,9 +208,7 @@ pub async fn runs(args: RunsArgs) -> Result<ExitCode, Failure> {
             format!("{}/{}", run.launches_done, run.launches_total),
         ]);
     }
-    if !runs.is_empty() {
-        println!("{table}");
-    }
+    show::line(table)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -231,9 +232,9 @@ pub async fn cancel(args: CancelArgs) -> Result<ExitCode, Failure> {
         .cancel_run(wire::CancelRunRequest { run: args.run })
         .await?
         .into_inner();
-    println!(
+    show::line(format_args!(
         "cancelled {} jobs of run {}",
         answer.jobs_cancelled, answer.run_id
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
