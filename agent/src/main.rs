@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -144,7 +144,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 fn show_inventory(args: &InventoryArgs) -> Result<ExitCode> {
-    let inventory = inventory::read(args.labels.iter().cloned().collect())?;
+    let labels = args.labels.iter().cloned().collect();
+    let inventory = inventory::read(labels, &folder(None)?)?;
     let value = inventory::to_json(&inventory);
     match (args.json, value.as_object()) {
         (false, Some(fields)) => {
@@ -167,7 +168,7 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
         telemetry::Format::Human
     };
     telemetry::init(format, &args.log)?;
-    let folder = folder(args)?;
+    let folder = folder(args.data_dir.as_deref())?;
     folder.create()?;
     let Some(_lock) = lock(&folder)? else {
         let path = lock_path(&folder);
@@ -180,7 +181,8 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
         );
         return Ok(ExitCode::from(EXIT_BUSY));
     };
-    let inventory = inventory::read(args.labels.iter().cloned().collect::<BTreeMap<_, _>>())?;
+    let labels = args.labels.iter().cloned().collect::<BTreeMap<_, _>>();
+    let inventory = inventory::read(labels, &folder)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -200,12 +202,18 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
     runtime.block_on(serve(args, &folder, inventory, &member))
 }
 
-fn folder(args: &RunArgs) -> Result<DataFolder> {
-    if let Some(dir) = &args.data_dir {
-        return Ok(DataFolder::at(dir));
-    }
-    let shared = DataFolder::default_location()?;
-    Ok(DataFolder::at(shared.root().join("agent")))
+/// MLX_FLEET_DATA_DIR also names a coordinator's folder, and two daemons do not share one.
+fn folder(named: Option<&Path>) -> Result<DataFolder> {
+    let folder = match named {
+        Some(dir) => DataFolder::at(dir),
+        None => DataFolder::at(DataFolder::default_location()?.root().join("agent")),
+    };
+    anyhow::ensure!(
+        !folder.ca_key().exists(),
+        "{} is a coordinator's data folder: name another with --data-dir, such as {0}/agent",
+        folder.root().display()
+    );
+    Ok(folder)
 }
 
 fn lock_path(folder: &DataFolder) -> PathBuf {
@@ -351,6 +359,15 @@ mod tests {
             kept(&["run", "--token-file", "f"]),
             ["run", "--token-file", "f"]
         );
+    }
+
+    #[test]
+    fn a_coordinators_folder_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(folder(Some(dir.path())).is_ok());
+        std::fs::write(dir.path().join("ca.key"), "").unwrap();
+        let refused = folder(Some(dir.path())).unwrap_err().to_string();
+        assert!(refused.contains("--data-dir"), "{refused}");
     }
 
     #[test]
