@@ -297,7 +297,10 @@ async fn a_restarted_agent_ends_what_it_was_at_and_measures_only_the_rest() {
     agent.kill().await;
 
     let agent = Agent::start(dir.path(), &coordinator);
-    assert_eq!(coordinator.job_finished(first.lease_id).await.0, "interrupted");
+    assert_eq!(
+        coordinator.job_finished(first.lease_id).await.0,
+        "interrupted"
+    );
     let records = coordinator.records(first.lease_id);
     assert_eq!(finished(&records)[0].outcome, LaunchOutcome::Interrupted);
     coordinator.ready().await;
