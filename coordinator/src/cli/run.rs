@@ -138,11 +138,10 @@ pub async fn follow(
     json: bool,
 ) -> Result<wire::RunSnapshot, Failure> {
     let mut progress = Progress::new(json);
+    let mut run = run.to_owned();
     let mut lost = 0;
     loop {
-        let request = wire::WatchRunRequest {
-            run: run.to_owned(),
-        };
+        let request = wire::WatchRunRequest { run: run.clone() };
         let mut stream = match client.watch_run(request).await {
             Ok(stream) => stream.into_inner(),
             Err(status) if lost_link(&status) && (1..MAX_RECONNECTS).contains(&lost) => {
@@ -152,19 +151,20 @@ pub async fn follow(
             }
             Err(status) => return Err(status.into()),
         };
+        let mut state = wire::RunSnapshot::default();
         loop {
             match stream.message().await {
-                Ok(Some(snapshot)) => {
+                Ok(Some(news)) => {
                     lost = 0;
-                    let ended = snapshot
-                        .run
-                        .as_ref()
-                        .is_some_and(|run| run.state != "active");
-                    progress.show(&snapshot)?;
-                    if ended {
+                    update(&mut state, news);
+                    progress.show(&state)?;
+                    let Some(row) = &state.run else { continue };
+                    if row.state != "active" {
                         progress.ended();
-                        return Ok(snapshot);
+                        return Ok(state);
                     }
+                    // `latest` may be another by the next connection.
+                    run.clone_from(&row.run_id);
                 }
                 // A coordinator that restarts ends the stream; the run goes on without it.
                 Ok(None) => break,
@@ -173,6 +173,22 @@ pub async fn follow(
             }
         }
         lost += 1;
+    }
+}
+
+/// The first message has every job, the others those that changed.
+fn update(state: &mut wire::RunSnapshot, news: wire::RunSnapshot) {
+    let is_first = state.run.is_none();
+    state.run = news.run;
+    if is_first {
+        state.jobs = news.jobs;
+        return;
+    }
+    for job in news.jobs {
+        let known = state.jobs.iter_mut().find(|old| old.job_id == job.job_id);
+        if let Some(known) = known {
+            *known = job;
+        }
     }
 }
 

@@ -290,7 +290,7 @@ pub async fn missing_launches(executor: impl PgExecutor<'_>, job_id: JobId) -> R
 }
 
 /// A job as a watcher sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     pub job_id: JobId,
     pub machine: String,

@@ -2,7 +2,7 @@
 //! one finds its way.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -10,7 +10,7 @@ use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
 use crate::e2e::SMALL;
-use crate::fleet::{Process, eventually, mlx_fleet, stderr};
+use crate::fleet::{Fleet, Process, binary, eventually, mlx_fleet, stderr};
 
 /// `up` with a plan that takes longer than any test.
 struct Up {
@@ -137,6 +137,37 @@ fn a_coordinator_that_waits_for_its_database_heeds_a_signal() {
         assert!(err.contains(word), "{word}: {err}");
     }
     assert!(!err.contains("secret"), "{err}");
+}
+
+#[test]
+fn an_agent_starts_on_a_full_disk() {
+    let mut fleet = Fleet::start();
+    fleet.start_agent();
+    assert_eq!(fleet.agents.pop().unwrap().stop(), Some(0));
+    fs::remove_file(fleet.agent_dir().join("spool/reserve")).unwrap();
+    // Files that may not grow stand for the full disk.
+    let mut child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 8; exec \"$@\"", "sh"])
+        .arg(binary("mlx-fleet-agent"))
+        .args(["run", "--data-dir"])
+        .arg(fleet.agent_dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = BufReader::new(child.stderr.take().unwrap());
+    let _process = Process::new(child);
+    let mut said = String::new();
+    for line in log.lines().map(Result::unwrap) {
+        said = format!("{said}{line}\n");
+        if line.contains("welcomed by the coordinator") {
+            break;
+        }
+    }
+    for words in ["the disk is full", "welcomed by the coordinator"] {
+        assert!(said.contains(words), "{said}");
+    }
 }
 
 #[test]

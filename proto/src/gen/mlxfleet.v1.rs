@@ -1071,7 +1071,8 @@ pub struct WatchRunRequest {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
 }
-/// The whole state of a run; sent at once, then on each change until the run has ended.
+/// The state of a run; sent at once, then on each change until the run has ended. The first of a stream
+/// has every job, the others only those that changed since the one before.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunSnapshot {
     #[prost(message, optional, tag = "1")]

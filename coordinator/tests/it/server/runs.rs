@@ -67,6 +67,38 @@ async fn a_run_is_watched_from_its_submission_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_watcher_is_told_all_jobs_once_and_then_those_that_changed() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let one = join(&world, &mut operator, "one").await;
+    join(&world, &mut operator, "two").await;
+    let run = operator.submit(PLAN).await;
+    let request = operator.request(wire::WatchRunRequest { run });
+    let mut news = operator
+        .client
+        .watch_run(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let first = soon("a snapshot", news.message()).await.unwrap().unwrap();
+    assert_eq!(first.jobs.len(), 2);
+    let mut agent = one.connect().await;
+    agent.ready().await;
+    agent.granted().await;
+    let changed = loop {
+        let next = soon("a snapshot", news.message()).await.unwrap().unwrap();
+        if !next.jobs.is_empty() {
+            break next.jobs;
+        }
+    };
+    assert_eq!(changed.len(), 1);
+    assert_eq!(
+        (changed[0].machine.as_str(), changed[0].state.as_str()),
+        ("one", "leased")
+    );
+}
+
+#[tokio::test]
 async fn a_cancelled_run_stops_its_agents_and_counts_nothing_more() {
     let world = World::start().await;
     let mut operator = world.operator().await;

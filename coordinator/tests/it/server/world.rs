@@ -253,11 +253,17 @@ impl Operator {
             run: run.to_owned(),
         });
         let mut snapshots = self.client.watch_run(request).await.unwrap().into_inner();
-        let mut last = None;
-        while let Some(snapshot) = soon("a snapshot", snapshots.message()).await.unwrap() {
-            last = Some(snapshot);
+        let mut all = soon("a snapshot", snapshots.message())
+            .await
+            .unwrap()
+            .unwrap();
+        while let Some(news) = soon("a snapshot", snapshots.message()).await.unwrap() {
+            all.run = news.run;
+            all.jobs
+                .retain(|old| news.jobs.iter().all(|job| job.job_id != old.job_id));
+            all.jobs.extend(news.jobs);
         }
-        last.unwrap()
+        all
     }
 
     pub async fn machines(&mut self) -> Vec<wire::MachineRow> {
