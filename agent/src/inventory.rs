@@ -13,8 +13,10 @@ use macos as platform;
 use std::collections::BTreeMap;
 
 use domain::machine::Inventory;
+use service::folders::{self, DataFolder};
 use sha2::{Digest, Sha256};
 use sysinfo::System;
+use uuid::Uuid;
 
 /// Mixed into the platform's machine id, which should not leave the machine as it is.
 const IDENTITY_SALT: &str = "mlx-fleet machine identity";
@@ -39,14 +41,17 @@ struct Hardware {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("this machine has no id of its own ({0}): the fleet could not know it again")]
-    NoIdentity(&'static str),
+    #[error("this machine has no id of its own ({why}), and none can be kept")]
+    NoIdentity {
+        why: &'static str,
+        source: folders::Error,
+    },
     #[error("the size of this machine's memory could not be read")]
     NoMemory,
 }
 
-/// Looks at this machine.
-pub fn read(labels: BTreeMap<String, String>) -> Result<Inventory, Error> {
+/// Looks at this machine; one without an id gets one, kept in the folder.
+pub fn read(labels: BTreeMap<String, String>, folder: &DataFolder) -> Result<Inventory, Error> {
     let Hardware {
         machine_id,
         os_version,
@@ -61,7 +66,7 @@ pub fn read(labels: BTreeMap<String, String>) -> Result<Inventory, Error> {
         boot_id,
         virtual_machine,
     } = platform::hardware();
-    let machine_id = machine_id.ok_or(Error::NoIdentity(platform::MACHINE_ID_SOURCE))?;
+    let machine_id = machine_id.map_or_else(|| made_up_id(folder), Ok)?;
     if memory_bytes == 0 {
         return Err(Error::NoMemory);
     }
@@ -129,6 +134,24 @@ pub fn to_json(inventory: &Inventory) -> serde_json::Value {
     })
 }
 
+/// What the fleet knows a machine by that has no id: random, and the same as long as the folder lives.
+fn made_up_id(folder: &DataFolder) -> Result<String, Error> {
+    let path = folder.root().join("machine-id");
+    let why = platform::MACHINE_ID_SOURCE;
+    tracing::warn!(why, path = %path.display(), "this machine goes by a random id");
+    let kept = match folders::read_public(&path) {
+        Err(error) if error.is_missing() => {
+            let id = Uuid::new_v4().simple().to_string();
+            let written = folder.create();
+            written
+                .and_then(|()| folders::write_public(&path, &id))
+                .map(|()| id)
+        }
+        kept => kept,
+    };
+    kept.map_err(|source| Error::NoIdentity { why, source })
+}
+
 fn identity(machine_id: &str) -> String {
     let digest = Sha256::new()
         .chain_update(IDENTITY_SALT)
@@ -154,12 +177,22 @@ mod tests {
     #[test]
     fn this_machine_is_known_and_stays_the_same() {
         let labels = BTreeMap::from([("room".to_owned(), "lab".to_owned())]);
-        let one = read(labels.clone()).unwrap();
-        assert_eq!(one, read(labels).unwrap());
+        let folder = DataFolder::at("/nonexistent");
+        let one = read(labels.clone(), &folder).unwrap();
+        assert_eq!(one, read(labels, &folder).unwrap());
         assert_eq!(one.identity.len(), 32);
         assert!(one.cpu_cores > 0 && one.memory_bytes > 100_000_000);
         assert!(!one.chip.is_empty() && !one.boot_id.is_empty() && !one.os_version.is_empty());
         assert_eq!(to_json(&one)["labels"]["room"], "lab");
+    }
+
+    #[test]
+    fn a_machine_without_an_id_keeps_the_one_that_it_is_given() {
+        let dir = tempfile::tempdir().unwrap();
+        let [one, other] = ["a", "b"].map(|name| DataFolder::at(dir.path().join(name)));
+        let id = made_up_id(&one).unwrap();
+        assert_eq!(made_up_id(&one).unwrap(), id);
+        assert_ne!(made_up_id(&other).unwrap(), id);
     }
 
     #[test]

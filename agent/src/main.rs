@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use clap::{Args, Parser, Subcommand};
 use domain::machine::Inventory;
 use secrecy::SecretString;
 use service::folders::{self, DataFolder};
-use service::lifecycle::{Ending, Lifecycle, Signals};
+use service::lifecycle::{Ending, Lifecycle, Signals, Stop};
 use service::{crypto, telemetry};
 use time::OffsetDateTime;
 
@@ -91,6 +91,9 @@ struct RunArgs {
     #[arg(long, value_name = "FILE", env = "MLX_FLEET_HOST_LOCK", hide = true,
           default_value = host_lock::DEFAULT_PATH)]
     host_lock: PathBuf,
+    /// Stop when standard input ends: whoever started the agent has gone
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
     /// What is logged, in the syntax of RUST_LOG
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
     log: String,
@@ -141,7 +144,8 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 }
 
 fn show_inventory(args: &InventoryArgs) -> Result<ExitCode> {
-    let inventory = inventory::read(args.labels.iter().cloned().collect())?;
+    let labels = args.labels.iter().cloned().collect();
+    let inventory = inventory::read(labels, &folder(None)?)?;
     let value = inventory::to_json(&inventory);
     match (args.json, value.as_object()) {
         (false, Some(fields)) => {
@@ -164,16 +168,21 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
         telemetry::Format::Human
     };
     telemetry::init(format, &args.log)?;
-    let folder = folder(args)?;
+    let folder = folder(args.data_dir.as_deref())?;
     folder.create()?;
     let Some(_lock) = lock(&folder)? else {
+        let path = lock_path(&folder);
+        let pid = std::fs::read_to_string(&path).unwrap_or_default();
         eprintln!(
-            "mlx-fleet-agent: another agent works in {}",
+            "mlx-fleet-agent: another agent (pid {}) works in {}: stop that one, or use another \
+             --data-dir",
+            pid.trim(),
             folder.root().display()
         );
         return Ok(ExitCode::from(EXIT_BUSY));
     };
-    let inventory = inventory::read(args.labels.iter().cloned().collect::<BTreeMap<_, _>>())?;
+    let labels = args.labels.iter().cloned().collect::<BTreeMap<_, _>>();
+    let inventory = inventory::read(labels, &folder)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(WORKER_THREADS)
         .max_blocking_threads(BLOCKING_THREADS)
@@ -193,17 +202,34 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
     runtime.block_on(serve(args, &folder, inventory, &member))
 }
 
-fn folder(args: &RunArgs) -> Result<DataFolder> {
-    if let Some(dir) = &args.data_dir {
-        return Ok(DataFolder::at(dir));
-    }
-    let shared = DataFolder::default_location()?;
-    Ok(DataFolder::at(shared.root().join("agent")))
+/// MLX_FLEET_DATA_DIR also names a coordinator's folder, and two daemons do not share one.
+fn folder(named: Option<&Path>) -> Result<DataFolder> {
+    let folder = match named {
+        Some(dir) => DataFolder::at(dir),
+        None => DataFolder::at(DataFolder::default_location()?.root().join("agent")),
+    };
+    anyhow::ensure!(
+        !folder.ca_key().exists(),
+        "{} is a coordinator's data folder: name another with --data-dir, such as {0}/agent",
+        folder.root().display()
+    );
+    Ok(folder)
 }
 
+fn lock_path(folder: &DataFolder) -> PathBuf {
+    folder.root().join("agent.lock")
+}
+
+/// The lock's file says who holds it.
 fn lock(folder: &DataFolder) -> Result<Option<HostLock>> {
-    let path = folder.root().join("agent.lock");
-    host_lock::try_take(&path).with_context(|| format!("locking {}", path.display()))
+    let path = lock_path(folder);
+    let lock = host_lock::try_take(&path).with_context(|| format!("locking {}", path.display()))?;
+    if lock.is_some()
+        && let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id()))
+    {
+        tracing::warn!(%error, "the lock does not say who holds it");
+    }
+    Ok(lock)
 }
 
 fn token(args: &RunArgs) -> Result<Option<SecretString>> {
@@ -279,6 +305,9 @@ async fn serve(
         version = VERSION,
         "agent started"
     );
+    if args.stop_with_stdin {
+        stop_with_stdin(stop.clone())?;
+    }
     let driver = Driver::new(endpoint, spool, bench, stop.clone());
     life.spawn("driver", async move {
         driver.run().await;
@@ -288,6 +317,17 @@ async fn serve(
         Ending::Clean | Ending::Forced => Ok(ExitCode::SUCCESS),
         Ending::Abandoned { tasks } => anyhow::bail!("{tasks} tasks did not end"),
     }
+}
+
+fn stop_with_stdin(stop: Stop) -> Result<()> {
+    let wait = move || {
+        std::io::copy(&mut std::io::stdin().lock(), &mut std::io::sink()).ok();
+        tracing::info!("standard input has ended");
+        stop.stop();
+    };
+    let thread = std::thread::Builder::new().name("stdin".to_owned());
+    thread.spawn(wait).context("no thread for standard input")?;
+    Ok(())
 }
 
 fn suite(args: &RunArgs) -> Result<Suite> {
@@ -319,6 +359,15 @@ mod tests {
             kept(&["run", "--token-file", "f"]),
             ["run", "--token-file", "f"]
         );
+    }
+
+    #[test]
+    fn a_coordinators_folder_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(folder(Some(dir.path())).is_ok());
+        std::fs::write(dir.path().join("ca.key"), "").unwrap();
+        let refused = folder(Some(dir.path())).unwrap_err().to_string();
+        assert!(refused.contains("--data-dir"), "{refused}");
     }
 
     #[test]

@@ -35,8 +35,12 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 /// The first tick comes earlier: the gate before the first launch waits for it.
 const FIRST: Duration = Duration::from_millis(250);
 
-/// Ten minutes of ticks: the longest launch that a plan allows by default.
-const HISTORY: usize = 600;
+/// Kept when a launch begins: what the gate before it saw, and how long its worker took to start.
+const BEFORE_LAUNCH: usize = 600;
+
+/// Kept of a launch: a day of ticks, the longest `launch_timeout` that a plan may ask for. A doubt at its
+/// beginning is still one at its end.
+const LAUNCH: usize = 24 * 60 * 60;
 
 pub const CPU_RATIO: &str = "cpu_ratio";
 pub const FOREIGN_CPU_RATIO: &str = "foreign_cpu_ratio";
@@ -153,13 +157,11 @@ impl Sampler {
                     record(recorder, &readout);
                 }
                 let mut history = loop_history.lock().unwrap_or_else(PoisonError::into_inner);
-                if history.len() == HISTORY {
-                    history.pop_front();
-                }
                 history.push_back(Tick {
                     at: Instant::now(),
                     readout,
                 });
+                keep(&mut history, BEFORE_LAUNCH + LAUNCH);
                 drop(history);
                 tick.send_replace(());
             }
@@ -180,6 +182,10 @@ impl Sampler {
     /// Whose load is ours from now on; 0 for nobody's.
     pub fn set_worker(&self, pid: u32) {
         self.worker.store(pid, Ordering::Relaxed);
+        if pid != 0 {
+            let mut history = self.history.lock().unwrap_or_else(PoisonError::into_inner);
+            keep(&mut history, BEFORE_LAUNCH);
+        }
     }
 
     /// Ticks since a time, with the last one before it.
@@ -198,6 +204,12 @@ impl Sampler {
     pub fn ticked(&self) -> watch::Receiver<()> {
         self.ticked.clone()
     }
+}
+
+/// Forgets all but the latest.
+fn keep(history: &mut VecDeque<Tick>, latest: usize) {
+    let older = history.len().saturating_sub(latest);
+    history.drain(..older);
 }
 
 fn record(recorder: &Recorder, readout: &Readout) {
@@ -231,5 +243,33 @@ impl ForeignLoad {
         // Own time falls when a worker's last moments are not accounted yet: the next look has them.
         let own = own.checked_sub(before)?.as_secs_f64();
         (wall > 0.0).then(|| (busy - own / wall).clamp(0.0, 1.0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_launch_of_hours_keeps_its_first_tick_and_the_next_launch_forgets_it() {
+        let (_tick, ticked) = watch::channel(());
+        let sampler = Sampler {
+            history: Arc::default(),
+            worker: Arc::default(),
+            ticked,
+            _stop: sync_channel(0).0,
+        };
+        let began = Instant::now();
+        let tick = |second| Tick {
+            at: began + Duration::from_secs(second),
+            readout: Readout::default(),
+        };
+        let hours = 2 * 60 * 60;
+        sampler.set_worker(1);
+        sampler.history.lock().unwrap().extend((0..hours).map(tick));
+        sampler.set_worker(0);
+        assert_eq!(sampler.since(began).len() as u64, hours);
+        sampler.set_worker(2);
+        assert_eq!(sampler.since(began).len(), BEFORE_LAUNCH);
     }
 }

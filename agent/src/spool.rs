@@ -105,7 +105,15 @@ impl Spool {
         fs::create_dir_all(&dir).map_err(Error::file("make the folder", &dir))?;
         let reserve = dir.join(RESERVE);
         if !reserve.exists() {
-            fs::write(&reserve, vec![0; RESERVE_BYTES]).map_err(Error::file("write", &reserve))?;
+            let made = fs::write(&reserve, vec![0; RESERVE_BYTES]);
+            match made.map_err(Error::file("write", &reserve)) {
+                // To upload is what frees it.
+                Err(error) if error.is_full_disk() => {
+                    tracing::warn!(%error, "the disk is full: the end of a job may not be recorded");
+                    fs::remove_file(&reserve).ok();
+                }
+                made => made?,
+            }
         }
         let mut held = BTreeMap::new();
         for entry in fs::read_dir(&dir).map_err(Error::file("list", &dir))? {
@@ -163,6 +171,8 @@ impl Spool {
     pub fn writer(self: &Arc<Self>, lease: LeaseId) -> Result<Writer, Error> {
         let dir = self.lease_dir(lease);
         fs::create_dir_all(&dir).map_err(Error::file("make the folder", &dir))?;
+        // The new folder's name is on the disk before anything in it counts.
+        sync_folder(&self.dir)?;
         {
             let mut all = self.lock();
             let held = all.entry(lease).or_default();
@@ -251,14 +261,30 @@ impl Spool {
                     signal: None,
                 })
             });
-            let released = Record::JobFinished(JobFinished {
-                outcome: JobOutcome::Released,
+            let given_back = Record::JobFinished(JobFinished {
+                outcome: JobOutcome::Interrupted,
                 reason: "the agent was restarted".to_owned(),
             });
-            let records = interrupted.into_iter().chain([released]).collect();
-            self.writer(lease)?.append(records)?;
+            let records: Vec<_> = interrupted.into_iter().chain([given_back]).collect();
+            let end = || self.writer(lease)?.append(records.clone());
+            let ended = end().or_else(|error| {
+                let again = error.is_full_disk() && self.give_up_reserve();
+                if again { end() } else { Err(error) }
+            });
+            match ended {
+                Err(error) if error.is_full_disk() => {
+                    tracing::warn!(%lease, %error, "its end is not written; it will expire");
+                    self.abandon(lease)?;
+                }
+                ended => drop(ended?),
+            }
         }
         Ok(())
+    }
+
+    /// Makes room on a full disk, once: for the records that end a launch and its job.
+    fn give_up_reserve(&self) -> bool {
+        fs::remove_file(self.dir.join(RESERVE)).is_ok()
     }
 
     /// Sets aside a batch that the coordinator refuses for its content, so that it blocks nothing.
@@ -358,7 +384,7 @@ impl Writer {
 
     /// Makes room on a full disk, once: for the records that end a launch and its job.
     pub fn give_up_reserve(&self) -> bool {
-        fs::remove_file(self.spool.dir.join(RESERVE)).is_ok()
+        self.spool.give_up_reserve()
     }
 
     fn open_segment(&mut self) -> Result<(), Error> {
@@ -369,9 +395,7 @@ impl Writer {
             open_launch,
         };
         let file = segment::create(&path, &header).map_err(Error::file("write", &path))?;
-        File::open(&self.dir)
-            .and_then(|dir| dir.sync_all())
-            .map_err(Error::file("sync", &self.dir))?;
+        sync_folder(&self.dir)?;
         let bytes = segment::HEADER_BYTES;
         self.held(|held| held.segments.insert(first_seq, bytes));
         self.segment = Some(Open {
@@ -541,6 +565,12 @@ fn recover(dir: &Path) -> Result<Held, Error> {
     let count = segment::read_count(&dir.join(ACKNOWLEDGED)).unwrap_or_default();
     held.acknowledged = held.acknowledged.max(count).min(held.written);
     Ok(held)
+}
+
+fn sync_folder(dir: &Path) -> Result<(), Error> {
+    File::open(dir)
+        .and_then(|dir| dir.sync_all())
+        .map_err(Error::file("sync", dir))
 }
 
 fn remove(dir: &Path) -> Result<(), Error> {

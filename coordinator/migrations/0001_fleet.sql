@@ -221,6 +221,7 @@ create table fleet.launch (
 
 create unique index a_launch_counts_once on fleet.launch (job_id, case_key, ordinal) where counted;
 create index launch_of_lease on fleet.launch (lease_id);
+create index launch_of_job on fleet.launch (job_id);
 
 create table fleet.iteration (
     iteration_id bigint generated always as identity primary key,
@@ -257,6 +258,8 @@ create table fleet.reading (
         check (value not in ('NaN', 'Infinity', '-Infinity')),
     primary key (machine_id, sensor, at)
 );
+
+create index reading_of_lease on fleet.reading (lease_id);
 
 -- What happened, for audit: one row per change of a run, job or lease.
 create table fleet.event (

@@ -13,6 +13,7 @@ mod sql;
 mod token;
 mod up;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
@@ -32,9 +33,9 @@ Exit codes:
   130  interrupted
 
 How the coordinator is found, first that applies:
-  --coordinator URL with --token-file FILE; --data-dir DIR of a local one;
-  MLX_FLEET_COORDINATOR with MLX_FLEET_TOKEN_FILE; MLX_FLEET_DATA_DIR;
-  the default data folder.";
+  --coordinator URL, --data-dir DIR of a local one, MLX_FLEET_COORDINATOR,
+  MLX_FLEET_DATA_DIR, the default data folder. With an address goes a token:
+  --token-file FILE or MLX_FLEET_TOKEN_FILE.";
 
 /// Benchmarks MLX on a fleet of Apple Silicon Macs: hands out work, keeps every sample in Postgres,
 /// reports with honest intervals.
@@ -112,8 +113,10 @@ impl Command {
             Self::Sql(args) => sql::sql(args).await,
             Self::Token(command) => token::run(command).await,
             Self::Completions { shell } => {
-                let mut command = Cli::command();
-                clap_complete::generate(shell, &mut command, "mlx-fleet", &mut std::io::stdout());
+                // Not straight to standard output: it panics when nobody reads on.
+                let (mut command, mut script) = (Cli::command(), Vec::new());
+                clap_complete::generate(shell, &mut command, "mlx-fleet", &mut script);
+                std::io::stdout().write_all(&script)?;
                 Ok(ExitCode::SUCCESS)
             }
         }

@@ -64,6 +64,9 @@ pub enum Error {
     Precondition(String),
     #[error("{0}")]
     TooMuch(String),
+    /// The same may be done when it is asked for again.
+    #[error("{0}")]
+    Unavailable(&'static str),
     #[error("{0}")]
     Internal(String),
     #[error(transparent)]

@@ -66,6 +66,7 @@ impl From<Error> for Status {
             Error::Denied(_) => Self::permission_denied(words),
             Error::Precondition(_) => Self::failed_precondition(words),
             Error::TooMuch(_) => Self::resource_exhausted(words),
+            Error::Unavailable(_) => Self::unavailable(words),
             Error::Internal(_) => {
                 tracing::error!(words, "a request failed");
                 Self::internal(words)

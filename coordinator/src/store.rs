@@ -19,13 +19,15 @@ pub mod wake;
 
 mod error;
 
+use std::io;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 
 pub use error::{Error, Result};
+pub use sqlx::PgExecutor;
 
 /// Connections of all statements together.
 pub type Pool = sqlx::PgPool;
@@ -35,6 +37,8 @@ pub type Tx = sqlx::Transaction<'static, sqlx::Postgres>;
 const MAX_CONNECTIONS: u32 = 10;
 /// A statement that waits longer for a connection is told so instead of piling up.
 const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A host that drops packets would keep a start waiting for minutes.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Connects, lazily: the first statement finds out whether the server is there.
 pub fn connect(url: &SecretString) -> Result<Pool> {
@@ -45,8 +49,20 @@ pub fn connect(url: &SecretString) -> Result<Pool> {
         .connect_lazy_with(options))
 }
 
+/// The first connection of a start. It says where it meant to go, without the password.
+async fn connect_first(url: &SecretString) -> Result<PgConnection> {
+    let options = options(url)?;
+    let name = options.get_database().unwrap_or(options.get_username());
+    let place = format!("`{name}` at {}:{}", options.get_host(), options.get_port());
+    let connected = tokio::time::timeout(CONNECT_TIMEOUT, options.connect()).await;
+    let late = || io::Error::new(io::ErrorKind::TimedOut, "it does not answer");
+    connected
+        .unwrap_or_else(|_| Err(late().into()))
+        .map_err(|source| Error::Connect { place, source })
+}
+
 fn options(url: &SecretString) -> Result<PgConnectOptions> {
-    let options: PgConnectOptions = url.expose_secret().parse()?;
+    let options: PgConnectOptions = url.expose_secret().parse().map_err(Error::Url)?;
     // Statements carry users' words and secrets' hashes: they stay out of the log.
     Ok(options
         .application_name("mlx-fleet")
@@ -57,7 +73,7 @@ fn options(url: &SecretString) -> Result<PgConnectOptions> {
 
 /// Makes the database on a server that has none of this name yet.
 pub async fn create_database(server: &SecretString, name: &'static str) -> Result<()> {
-    let mut connection = options(server)?.connect().await?;
+    let mut connection = connect_first(server).await?;
     let exists = sqlx::query_scalar!(
         r#"select exists (select from pg_database where datname = $1) as "exists!""#,
         name
@@ -82,7 +98,7 @@ pub async fn commit(tx: Tx) -> Result<()> {
 }
 
 /// Enrolments, one after another: names are made unique by looking at those there are.
-pub async fn lock_enrolment(executor: impl sqlx::PgExecutor<'_>) -> Result<()> {
+pub async fn lock_enrolment(executor: impl PgExecutor<'_>) -> Result<()> {
     sqlx::query!("select pg_advisory_xact_lock(hashtext('mlx_fleet.enrolment')) is null as done")
         .fetch_one(executor)
         .await?;

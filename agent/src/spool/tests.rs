@@ -162,7 +162,7 @@ fn an_interrupted_lease_is_ended_once_and_its_launch_with_it() {
             (finished.launch_id, finished.outcome),
             (launch, LaunchOutcome::Interrupted)
         );
-        assert_eq!(job.outcome, JobOutcome::Released);
+        assert_eq!(job.outcome, JobOutcome::Interrupted);
     }
 }
 

@@ -14,6 +14,7 @@ use agent::task::Task;
 use domain::job::LaunchOutcome;
 use domain::lease::FinishedLaunch;
 use domain::record::{LaunchFinished, Record};
+use service::folders::DataFolder;
 use service::lifecycle::{Lifecycle, Stop};
 use service::tls;
 use time::OffsetDateTime;
@@ -47,7 +48,7 @@ impl Agent {
         spool.end_interrupted(OffsetDateTime::now_utc()).unwrap();
         let bench = Bench {
             suite: fake_suite(),
-            inventory: inventory::read([].into()).unwrap(),
+            inventory: inventory::read([].into(), &DataFolder::at(dir)).unwrap(),
             kernel: inventory::kernel(),
             cache_dir: dir.join("cache"),
             host_lock: dir.join("host.lock"),
@@ -296,7 +297,10 @@ async fn a_restarted_agent_ends_what_it_was_at_and_measures_only_the_rest() {
     agent.kill().await;
 
     let agent = Agent::start(dir.path(), &coordinator);
-    assert_eq!(coordinator.job_finished(first.lease_id).await.0, "released");
+    assert_eq!(
+        coordinator.job_finished(first.lease_id).await.0,
+        "interrupted"
+    );
     let records = coordinator.records(first.lease_id);
     assert_eq!(finished(&records)[0].outcome, LaunchOutcome::Interrupted);
     coordinator.ready().await;

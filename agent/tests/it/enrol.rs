@@ -117,7 +117,7 @@ impl Coordinator {
 }
 
 async fn joins(dir: &Path, wishes: Wishes) -> Result<Membership, Error> {
-    let inventory = inventory::read([].into()).unwrap();
+    let inventory = inventory::read([].into(), &DataFolder::at(dir)).unwrap();
     join(
         &DataFolder::at(dir),
         wishes,
@@ -185,7 +185,7 @@ async fn a_certificate_that_ended_is_told_with_its_day_and_a_token_renews_it() {
     let coordinator = Coordinator::start().await;
     let dir = tempfile::tempdir().unwrap();
     joins(dir.path(), coordinator.wishes()).await.unwrap();
-    let inventory = inventory::read([].into()).unwrap();
+    let inventory = inventory::read([].into(), &DataFolder::at(dir.path())).unwrap();
     let later = OffsetDateTime::now_utc() + Duration::days(500);
     let folder = DataFolder::at(dir.path());
     let late = join(&folder, Wishes::default(), &inventory, later).await;

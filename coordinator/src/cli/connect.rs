@@ -23,7 +23,7 @@ const DATA_DIR: &str = "MLX_FLEET_DATA_DIR";
 #[command(next_help_heading = "Finding the coordinator")]
 pub struct Where {
     /// The coordinator's address, such as https://bench.example:7420
-    #[arg(long, value_name = "URL", requires = "token_file")]
+    #[arg(long, value_name = "URL")]
     pub coordinator: Option<String>,
     /// A file that holds the operator's token
     #[arg(long, value_name = "FILE")]
@@ -76,20 +76,17 @@ impl Where {
     }
 
     fn resolve(&self) -> Result<(String, Token), Failure> {
-        let remote = |url: String, file: Option<PathBuf>| {
-            let file = file.ok_or_else(|| {
-                Failure::Refused(format!("{COORDINATOR} is set but {TOKEN_FILE} is not"))
-            })?;
-            Ok((url, read_token(&file)?))
-        };
-        if let Some(url) = &self.coordinator {
-            return remote(url.clone(), self.token_file.clone());
-        }
-        if self.data_dir.is_none()
-            && let Some(url) = variable(COORDINATOR)
-        {
+        let named = || variable(COORDINATOR).filter(|_| self.data_dir.is_none());
+        let named = || named().map(|url| url.to_string_lossy().into_owned());
+        if let Some(url) = self.coordinator.clone().or_else(named) {
             let file = self.token_file.clone().or_else(|| variable(TOKEN_FILE));
-            return remote(url.to_string_lossy().into_owned(), file);
+            let file = file.ok_or_else(|| {
+                Failure::Refused(format!(
+                    "the coordinator at {url} wants a token: name its file with --token-file or \
+                     {TOKEN_FILE}"
+                ))
+            })?;
+            return Ok((url, read_token(&file)?));
         }
         let folder = DataFolder::at(data_dir(self.data_dir.as_deref())?);
         let file = folder.read_coordinator().map_err(|error| {

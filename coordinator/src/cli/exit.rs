@@ -1,7 +1,10 @@
 //! How a command ends: the exit codes of `mlx-fleet --help`, and the words for people.
 
+use std::error::Error;
 use std::fmt::Display;
 use std::process::ExitCode;
+
+use super::show;
 
 /// A run's ending that is no error of the command.
 pub const JOBS_FAILED: u8 = 4;
@@ -20,6 +23,8 @@ pub enum Failure {
     /// The coordinator could not be reached, or refused the token.
     Unreachable(String),
     Interrupted,
+    /// Whoever read our answer wants no more of it, as `head` does.
+    ReaderGone,
 }
 
 impl Failure {
@@ -38,15 +43,16 @@ impl Failure {
             Self::Refused(_) | Self::Told => 3,
             Self::Unreachable(_) => 6,
             Self::Interrupted => INTERRUPTED,
+            Self::ReaderGone => 0,
         }
     }
 
     pub fn tell(self) -> ExitCode {
         match &self {
             Self::Broke(text) | Self::Refused(text) | Self::Unreachable(text) => {
-                eprintln!("mlx-fleet: {text}");
+                show::note(format_args!("mlx-fleet: {text}"));
             }
-            Self::Told | Self::Interrupted => {}
+            Self::Told | Self::Interrupted | Self::ReaderGone => {}
         }
         ExitCode::from(self.code())
     }
@@ -68,13 +74,32 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 
 impl From<std::io::Error> for Failure {
     fn from(error: std::io::Error) -> Self {
-        Self::broke(error)
+        match error.kind() {
+            std::io::ErrorKind::BrokenPipe => Self::ReaderGone,
+            _ => Self::broke(error),
+        }
+    }
+}
+
+/// Whether the link broke before an answer came. tonic calls a connection that ends in the midst of one
+/// `Unknown`, and keeps the transport's error as its source, which an answer never has.
+pub fn lost_link(status: &tonic::Status) -> bool {
+    match status.code() {
+        tonic::Code::Unavailable => true,
+        tonic::Code::Unknown | tonic::Code::Internal | tonic::Code::Cancelled => {
+            status.source().is_some()
+        }
+        _ => false,
     }
 }
 
 /// What the coordinator answered instead of a result.
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
+        if lost_link(&status) {
+            let why = service::tls::explain(&status);
+            return Self::Unreachable(format!("the coordinator cannot be reached: {why}"));
+        }
         let text = status.message().to_owned();
         match status.code() {
             tonic::Code::InvalidArgument
@@ -86,7 +111,7 @@ impl From<tonic::Status> for Failure {
             tonic::Code::Unauthenticated | tonic::Code::PermissionDenied => {
                 Self::Unreachable(format!("the coordinator refused: {text}"))
             }
-            tonic::Code::Unavailable | tonic::Code::DeadlineExceeded => {
+            tonic::Code::DeadlineExceeded => {
                 Self::Unreachable(format!("the coordinator cannot be reached: {text}"))
             }
             _ => Self::Broke(format!("the coordinator answered: {text}")),

@@ -1,4 +1,4 @@
-//! `machine list` and `machine show`.
+//! `machine list`, `machine show` and `machine revoke`.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -16,6 +16,8 @@ pub enum Command {
     List(ListArgs),
     /// Show one machine in full
     Show(ShowArgs),
+    /// Take a machine out of the fleet: its certificate is revoked, its jobs are skipped
+    Revoke(RevokeArgs),
 }
 
 #[derive(clap::Args)]
@@ -34,6 +36,14 @@ pub struct ShowArgs {
     /// Print one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    coordinator: Where,
+}
+
+#[derive(clap::Args)]
+pub struct RevokeArgs {
+    /// The machine's name or id
+    machine: String,
     #[command(flatten)]
     coordinator: Where,
 }
@@ -100,7 +110,27 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::List(args) => list(args).await,
         Command::Show(args) => show_one(args).await,
+        Command::Revoke(args) => revoke(args).await,
     }
+}
+
+async fn revoke(args: RevokeArgs) -> Result<ExitCode, Failure> {
+    let RevokeArgs {
+        machine,
+        coordinator,
+    } = args;
+    let mut client = coordinator.connect().await?;
+    let wire::RevokeMachineResponse {
+        machine,
+        jobs_skipped,
+    } = client
+        .revoke_machine(wire::RevokeMachineRequest { machine })
+        .await?
+        .into_inner();
+    show::line(format_args!(
+        "revoked {machine}; {jobs_skipped} jobs skipped"
+    ))?;
+    Ok(ExitCode::SUCCESS)
 }
 
 async fn machines(coordinator: &Where, machine: String) -> Result<Vec<Machine>, Failure> {
@@ -123,7 +153,7 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if machines.is_empty() {
-        eprintln!("no machine has joined; make a token with `mlx-fleet token create`");
+        show::note("no machine has joined; make a token with `mlx-fleet token create`");
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = show::table(&[
@@ -148,7 +178,7 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
             machine.current_job.unwrap_or_default(),
         ]);
     }
-    println!("{table}");
+    show::line(table)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -194,7 +224,7 @@ async fn show_one(args: ShowArgs) -> Result<ExitCode, Failure> {
         ("  valid until", machine.certificate_expires_at),
         ("labels", labels.join(", ")),
     ] {
-        println!("{key:14} {value}");
+        show::line(format_args!("{key:14} {value}"))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -37,6 +37,7 @@ struct Checked {
     problems: Vec<ProblemView>,
     jobs: Vec<JobView>,
     left_out: Vec<LeftOutView>,
+    notes: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -72,7 +73,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
             if args.json {
                 return tell_json(&text, &[], None);
             }
-            tell_offline(&plan);
+            tell_offline(&plan)?;
             return Ok(ExitCode::SUCCESS);
         }
         Ok(_) => {
@@ -86,7 +87,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
                 return tell_json(&text, &problems, Some(answer));
             }
             if problems.is_empty() {
-                tell_jobs(&answer);
+                tell_jobs(&answer)?;
                 return Ok(ExitCode::SUCCESS);
             }
             problems
@@ -136,21 +137,21 @@ pub fn tell_problems(file: &Path, text: &str, problems: &[Problem]) {
             report.labels = Some(vec![miette::LabeledSpan::underline(span)]);
         }
         let report = miette::Report::new(report).with_source_code(source);
-        eprintln!("{report:?}");
+        show::note(format_args!("{report:?}"));
     }
 }
 
-fn tell_offline(plan: &Plan) {
-    println!(
+fn tell_offline(plan: &Plan) -> Result<(), Failure> {
+    show::line(format_args!(
         "{}: {} models, {} suites, {} launches on each machine",
         plan.name,
         plan.models.len(),
         plan.suites.len(),
         plan.launches_per_machine()
-    );
+    ))
 }
 
-fn tell_jobs(answer: &wire::CheckPlanResponse) {
+fn tell_jobs(answer: &wire::CheckPlanResponse) -> Result<(), Failure> {
     let mut table = show::table(&["machine", "model", "dtype", "suite", "launches", ""]);
     for job in &answer.jobs {
         let skipped = match job.skipped.as_str() {
@@ -166,13 +167,16 @@ fn tell_jobs(answer: &wire::CheckPlanResponse) {
             skipped,
         ]);
     }
-    println!("{table}");
-    for left_out in &answer.left_out {
-        println!("left out: {}: {}", left_out.machine, left_out.reason);
+    show::line(table)?;
+    for wire::LeftOut { machine, reason } in &answer.left_out {
+        show::line(format_args!("left out: {machine}: {reason}"))?;
+    }
+    for note in &answer.notes {
+        show::line(format_args!("note: {note}"))?;
     }
     let runs = answer.jobs.iter().filter(|job| job.skipped.is_empty());
     let launches: u32 = runs.clone().map(|job| job.launches).sum();
-    println!("{} jobs, {launches} launches", runs.count());
+    show::line(format_args!("{} jobs, {launches} launches", runs.count()))
 }
 
 fn tell_json(
@@ -180,7 +184,12 @@ fn tell_json(
     problems: &[Problem],
     answer: Option<wire::CheckPlanResponse>,
 ) -> Result<ExitCode, Failure> {
-    let wire::CheckPlanResponse { jobs, left_out, .. } = answer.unwrap_or_default();
+    let wire::CheckPlanResponse {
+        problems: _,
+        jobs,
+        left_out,
+        notes,
+    } = answer.unwrap_or_default();
     let view = Checked {
         ok: problems.is_empty(),
         problems: problems
@@ -220,6 +229,7 @@ fn tell_json(
             .into_iter()
             .map(|wire::LeftOut { machine, reason }| LeftOutView { machine, reason })
             .collect(),
+        notes,
     };
     show::json(&view)?;
     if view.ok {

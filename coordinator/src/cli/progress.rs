@@ -8,6 +8,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use proto::wire;
 use serde_json::json;
 
+use super::exit::Failure;
 use super::show;
 
 pub enum Progress {
@@ -27,7 +28,7 @@ impl Progress {
         }
     }
 
-    pub fn show(&mut self, snapshot: &wire::RunSnapshot) {
+    pub fn show(&mut self, snapshot: &wire::RunSnapshot) -> Result<(), Failure> {
         match self {
             Self::Bars(bars) => bars.show(snapshot),
             Self::Lines(lines) => lines.show(snapshot),
@@ -36,9 +37,10 @@ impl Progress {
                     "run": snapshot.run.as_ref().map(show::Run::from),
                     "jobs": snapshot.jobs.iter().map(show::Job::from).collect::<Vec<_>>(),
                 });
-                println!("{view}");
+                show::line(view)?;
             }
         }
+        Ok(())
     }
 
     pub fn ended(&mut self) {
@@ -140,16 +142,16 @@ impl Lines {
         let Some(run) = &snapshot.run else { return };
         for job in snapshot.jobs.iter().filter(|job| is_final(&job.state)) {
             if self.ended.insert(job.job_id.clone()) {
-                eprintln!("[{}/{}] {}", self.ended.len(), run.jobs_total, ending(job));
+                let done = self.ended.len();
+                show::note(format_args!("[{done}/{}] {}", run.jobs_total, ending(job)));
             }
         }
         if run.state != "active" {
-            eprintln!(
-                "run {} {}: {} jobs",
-                run.run_id,
-                run.state,
-                super::run::jobs(run)
-            );
+            let jobs = super::run::jobs(run);
+            show::note(format_args!(
+                "run {} {}: {jobs} jobs",
+                run.run_id, run.state
+            ));
         }
     }
 }

@@ -9,6 +9,7 @@ use proto::wire;
 
 use super::connect::{Client, Where};
 use super::exit::Failure;
+use super::show;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -50,7 +51,7 @@ pub async fn report(args: Args) -> Result<ExitCode, Failure> {
     let mut client = args.coordinator.connect().await?;
     for format in args.format {
         for path in write(&mut client, &args.run, format, &args.out).await? {
-            println!("{}", path.display());
+            show::line(path.display())?;
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -8,7 +8,7 @@ use domain::plan::{Plan, Problem};
 use proto::wire;
 
 use super::connect::{Client, Where};
-use super::exit::{Failure, JOBS_FAILED, JOBS_SKIPPED};
+use super::exit::{Failure, JOBS_FAILED, JOBS_SKIPPED, lost_link};
 use super::progress::Progress;
 use super::{plan, show};
 
@@ -68,11 +68,14 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let mut client = args.coordinator.connect().await?;
     let submitted = submit(&mut client, &args.file).await?;
     if args.detach {
-        println!("{}", submitted.run_id);
+        show::line(&submitted.run_id)?;
         return Ok(ExitCode::SUCCESS);
     }
     if !args.json {
-        eprintln!("run {}: {} jobs", submitted.run_id, submitted.jobs);
+        show::note(format_args!(
+            "run {}: {} jobs",
+            submitted.run_id, submitted.jobs
+        ));
     }
     follow_or_leave(&mut client, &submitted.run_id, args.json).await
 }
@@ -102,6 +105,9 @@ pub async fn submit(
         plan::tell_problems(file, &text, &problems);
         return Err(Failure::Told);
     }
+    for note in &answer.notes {
+        show::note(format_args!("note: {note}"));
+    }
     Ok(answer)
 }
 
@@ -116,7 +122,9 @@ async fn follow_or_leave(client: &mut Client, run: &str, json: bool) -> Result<E
         ended = follow(client, run, json) => ended.map(|ended| exit_code(&ended)),
         _ = tokio::signal::ctrl_c() => {
             if !json {
-                eprintln!("the run goes on; `mlx-fleet watch {run}` shows it again, `cancel` stops it");
+                show::note(format_args!(
+                    "the run goes on; `mlx-fleet watch {run}` shows it again, `cancel` stops it"
+                ));
             }
             Err(Failure::Interrupted)
         }
@@ -130,44 +138,57 @@ pub async fn follow(
     json: bool,
 ) -> Result<wire::RunSnapshot, Failure> {
     let mut progress = Progress::new(json);
+    let mut run = run.to_owned();
     let mut lost = 0;
     loop {
-        let request = wire::WatchRunRequest {
-            run: run.to_owned(),
-        };
+        let request = wire::WatchRunRequest { run: run.clone() };
         let mut stream = match client.watch_run(request).await {
             Ok(stream) => stream.into_inner(),
-            Err(status)
-                if status.code() == tonic::Code::Unavailable
-                    && (1..MAX_RECONNECTS).contains(&lost) =>
-            {
+            Err(status) if lost_link(&status) && (1..MAX_RECONNECTS).contains(&lost) => {
                 lost += 1;
                 tokio::time::sleep(RECONNECT_PAUSE).await;
                 continue;
             }
             Err(status) => return Err(status.into()),
         };
+        let mut state = wire::RunSnapshot::default();
         loop {
             match stream.message().await {
-                Ok(Some(snapshot)) => {
+                Ok(Some(news)) => {
                     lost = 0;
-                    let ended = snapshot
-                        .run
-                        .as_ref()
-                        .is_some_and(|run| run.state != "active");
-                    progress.show(&snapshot);
-                    if ended {
+                    update(&mut state, news);
+                    progress.show(&state)?;
+                    let Some(row) = &state.run else { continue };
+                    if row.state != "active" {
                         progress.ended();
-                        return Ok(snapshot);
+                        return Ok(state);
                     }
+                    // `latest` may be another by the next connection.
+                    run.clone_from(&row.run_id);
                 }
                 // A coordinator that restarts ends the stream; the run goes on without it.
                 Ok(None) => break,
-                Err(status) if status.code() == tonic::Code::Unavailable => break,
+                Err(status) if lost_link(&status) => break,
                 Err(status) => return Err(status.into()),
             }
         }
         lost += 1;
+    }
+}
+
+/// The first message has every job, the others those that changed.
+fn update(state: &mut wire::RunSnapshot, news: wire::RunSnapshot) {
+    let is_first = state.run.is_none();
+    state.run = news.run;
+    if is_first {
+        state.jobs = news.jobs;
+        return;
+    }
+    for job in news.jobs {
+        let known = state.jobs.iter_mut().find(|old| old.job_id == job.job_id);
+        if let Some(known) = known {
+            *known = job;
+        }
     }
 }
 
@@ -189,7 +210,8 @@ pub async fn runs(args: RunsArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if runs.is_empty() {
-        eprintln!("no run yet; submit a plan with `mlx-fleet run PLAN`");
+        show::note("no run yet; submit a plan with `mlx-fleet run PLAN`");
+        return Ok(ExitCode::SUCCESS);
     }
     let mut table = show::table(&["run", "plan", "state", "submitted", "jobs", "launches"]);
     for run in &runs {
@@ -202,9 +224,7 @@ pub async fn runs(args: RunsArgs) -> Result<ExitCode, Failure> {
             format!("{}/{}", run.launches_done, run.launches_total),
         ]);
     }
-    if !runs.is_empty() {
-        println!("{table}");
-    }
+    show::line(table)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -228,9 +248,9 @@ pub async fn cancel(args: CancelArgs) -> Result<ExitCode, Failure> {
         .cancel_run(wire::CancelRunRequest { run: args.run })
         .await?
         .into_inner();
-    println!(
+    show::line(format_args!(
         "cancelled {} jobs of run {}",
         answer.jobs_cancelled, answer.run_id
-    );
+    ))?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,14 +1,14 @@
 //! `serve`: the coordinator as a daemon.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use service::lifecycle::{Ending, Lifecycle, Signals};
 use service::telemetry;
 
-use super::connect;
 use super::exit::Failure;
+use super::{connect, show};
 use crate::server::{Config, Coordinator, DEFAULT_LISTEN, GRACE};
 
 #[derive(clap::Args)]
@@ -20,7 +20,7 @@ pub struct Args {
     #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// Address and port that agents and operators connect to; port 0 picks a free one
-    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN)]
+    #[arg(long, value_name = "ADDR", default_value = DEFAULT_LISTEN, value_parser = address)]
     listen: SocketAddr,
     /// Further host names that the certificate is good for
     #[arg(long, value_name = "NAME")]
@@ -40,7 +40,7 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
         telemetry::Format::Human
     };
     telemetry::init(format, &args.log).map_err(|error| Failure::chain(&error))?;
-    let signals = Signals::catch()?;
+    let mut signals = Signals::catch()?;
     let lifecycle = Lifecycle::new();
     let config = Config {
         data_dir: connect::data_dir(args.data_dir.as_deref())?,
@@ -48,10 +48,14 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
         listen: args.listen,
         host_names: args.host_name,
     };
-    let running = Coordinator::start(config, &lifecycle)
-        .await
-        .map_err(|error| Failure::chain(&error))?;
-    println!("listening on {}", running.url());
+    let running = tokio::select! {
+        running = Coordinator::start(config, &lifecycle) => running,
+        // What was started, Postgres too, ends with its owners.
+        _ = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
+    let running = running.map_err(|error| Failure::chain(&error))?;
+    // Who does not read it can do without.
+    drop(show::line(format_args!("listening on {}", running.url())));
     let ending = lifecycle.run(signals, GRACE).await;
     running
         .finish()
@@ -62,5 +66,30 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
         Ending::Abandoned { tasks } => Err(Failure::broke(format_args!(
             "{tasks} tasks did not end in time"
         ))),
+    }
+}
+
+/// An address and port, or a name of this machine that stands for one.
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let found = text.to_socket_addrs().map_err(|error| error.to_string())?;
+    let mut found: Vec<SocketAddr> = found.collect();
+    // `localhost` is both, and 127.0.0.1 is what others expect.
+    found.sort_by_key(SocketAddr::is_ipv6);
+    let first = found.first().copied();
+    first.ok_or_else(|| format!("`{text}` stands for no address"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::address;
+
+    #[test]
+    fn one_can_listen_on_a_name() {
+        assert_eq!(
+            address("localhost:7420").unwrap().to_string(),
+            "127.0.0.1:7420"
+        );
+        assert_eq!(address("[::1]:1").unwrap().to_string(), "[::1]:1");
+        assert!(address("localhost").is_err());
     }
 }

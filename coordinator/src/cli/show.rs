@@ -1,6 +1,7 @@
 //! How rows look: tables for people, JSON for scripts.
 
-use std::io::IsTerminal;
+use std::fmt::Display;
+use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use proto::wire;
@@ -20,12 +21,18 @@ pub fn table(head: &[&str]) -> Table {
     table
 }
 
+/// Prints a line; a reader that has gone ends the command.
+pub fn line(text: impl Display) -> Result<(), Failure> {
+    Ok(writeln!(std::io::stdout(), "{text}")?)
+}
+
+/// A line for people, on standard error; a terminal that was closed is no reason to fail.
+pub fn note(text: impl Display) {
+    drop(writeln!(std::io::stderr(), "{text}"));
+}
+
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
-    println!(
-        "{}",
-        serde_json::to_string_pretty(value).map_err(Failure::broke)?
-    );
-    Ok(())
+    line(serde_json::to_string_pretty(value).map_err(Failure::broke)?)
 }
 
 pub fn gigabytes(bytes: u64) -> String {

@@ -49,7 +49,7 @@ pub async fn sql(args: Args) -> Result<ExitCode, Failure> {
         rows.push(cells(row));
     }
     match args.format {
-        Format::Table => table(&head, &rows),
+        Format::Table => table(&head, &rows)?,
         Format::Csv => csv(&head, &rows)?,
         Format::Json => json(&head, &types, rows)?,
     }
@@ -60,23 +60,27 @@ fn cells(row: wire::QueryRow) -> Row {
     row.values.into_iter().map(|value| value.text).collect()
 }
 
-fn table(head: &[String], rows: &[Row]) {
+fn table(head: &[String], rows: &[Row]) -> Result<(), Failure> {
     let head: Vec<&str> = head.iter().map(String::as_str).collect();
     let mut table = show::table(&head);
     for row in rows {
         table.add_row(row.iter().map(|cell| cell.as_deref().unwrap_or("")));
     }
-    println!("{table}");
+    show::line(table)?;
     let count = rows.len();
-    eprintln!("({count} row{})", if count == 1 { "" } else { "s" });
+    show::note(format_args!(
+        "({count} row{})",
+        if count == 1 { "" } else { "s" }
+    ));
+    Ok(())
 }
 
 fn csv(head: &[String], rows: &[Row]) -> Result<(), Failure> {
     let mut writer = csv::Writer::from_writer(std::io::stdout().lock());
-    writer.write_record(head).map_err(Failure::broke)?;
+    writer.write_record(head).map_err(std::io::Error::from)?;
     for row in rows {
         let cells = row.iter().map(|cell| cell.as_deref().unwrap_or(""));
-        writer.write_record(cells).map_err(Failure::broke)?;
+        writer.write_record(cells).map_err(std::io::Error::from)?;
     }
     writer.flush()?;
     Ok(())

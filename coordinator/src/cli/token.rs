@@ -6,6 +6,7 @@ use proto::wire;
 
 use super::connect::Where;
 use super::exit::Failure;
+use super::show;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -77,7 +78,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
         uses: args.uses,
         name: args.name,
     };
-    println!("{}", client.create_token(request).await?.into_inner().token);
+    show::line(client.create_token(request).await?.into_inner().token)?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! `up`: everything on one machine. Database, coordinator and one agent for the time of one plan,
 //! then the report.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
@@ -10,12 +11,12 @@ use proto::wire;
 use service::folders::DataFolder;
 use service::lifecycle::{Lifecycle, Signals, Stop};
 use service::telemetry;
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdin, Command};
 
 use super::connect::{Client, Where, data_dir};
 use super::exit::Failure;
 use super::report::{self, Format};
-use super::{plan, run};
+use super::{plan, run, show};
 use crate::server::{Config, Coordinator, GRACE};
 
 /// How long the agent of this machine may take to join.
@@ -32,6 +33,9 @@ pub struct Args {
     /// Where database, certificates and synthetic weights are kept
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// An existing Postgres database instead of a private one
+    #[arg(long, value_name = "URL", env = "DATABASE_URL", hide_env_values = true)]
+    database_url: Option<String>,
     /// Where the report goes; by default reports/RUN in the data folder
     #[arg(long, value_name = "DIR")]
     report_dir: Option<PathBuf>,
@@ -49,41 +53,39 @@ pub async fn up(args: Args) -> Result<ExitCode, Failure> {
         return Err(Failure::Told);
     }
     let data_dir = data_dir(args.data_dir.as_deref())?;
-    let signals = Signals::catch()?;
+    let mut signals = Signals::catch()?;
     let lifecycle = Lifecycle::new();
     let stop = lifecycle.stop_handle();
-    eprintln!(
+    show::note(format_args!(
         "starting Postgres and the coordinator in {}",
         data_dir.display()
-    );
+    ));
     let config = Config {
         data_dir: data_dir.clone(),
-        database_url: None,
+        database_url: args.database_url.clone(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         host_names: Vec::new(),
     };
-    let running = Coordinator::start(config, &lifecycle)
-        .await
-        .map_err(|error| Failure::chain(&error))?;
-    let url = running.url().to_owned();
-    let story = async {
-        let outcome = Story {
-            args: &args,
-            data_dir: &data_dir,
-            url: &url,
-            stop: &stop,
-        }
-        .run()
-        .await;
-        stop.stop();
-        outcome
+    let running = tokio::select! {
+        running = Coordinator::start(config, &lifecycle) => running,
+        // What was started, Postgres too, ends with its owners.
+        _ = signals.next() => return Err(Failure::Interrupted),
     };
-    let (outcome, _ending) = tokio::join!(story, lifecycle.run(signals, GRACE));
-    running
-        .finish()
-        .await
-        .map_err(|error| Failure::chain(&error))?;
-    outcome
+    let running = running.map_err(|error| Failure::chain(&error))?;
+    let outcome = Story {
+        args: &args,
+        data_dir: &data_dir,
+        url: running.url(),
+        stop: &stop,
+    }
+    .run(&mut signals)
+    .await;
+    stop.stop();
+    lifecycle.run(signals, GRACE).await;
+    let finished = running.finish().await;
+    let code = outcome?;
+    finished.map_err(|error| Failure::chain(&error))?;
+    Ok(code)
 }
 
 /// What `up` does while its coordinator serves.
@@ -94,52 +96,122 @@ struct Story<'a> {
     stop: &'a Stop,
 }
 
+/// What an early end has to undo.
+#[derive(Default)]
+struct Begun {
+    agent: Option<Agent>,
+    run_id: Option<String>,
+}
+
 impl Story<'_> {
-    async fn run(&self) -> Result<ExitCode, Failure> {
+    /// The coordinator serves until the agent has stopped: a signal first ends what `up` began.
+    async fn run(&self, signals: &mut Signals) -> Result<ExitCode, Failure> {
         let mut client = Where::local(self.data_dir).connect().await?;
-        let mut agent = Agent::start(&mut client, self.url, &self.data_dir.join("agent")).await?;
-        let outcome = tokio::select! {
-            outcome = self.with_agent(&mut client, &mut agent) => outcome,
-            () = self.stop.soft() => Err(Failure::Interrupted),
+        let mut begun = Begun::default();
+        let mut outcome = tokio::select! {
+            outcome = self.begin(&mut client, &mut begun) => outcome,
+            () = self.stop.soft() => Err(Failure::broke("the coordinator has stopped")),
+            _ = signals.next() => Err(Failure::Interrupted),
         };
-        agent.stop().await?;
+        if self.args.keep && outcome.is_ok() {
+            tokio::select! {
+                () = self.stop.soft() => {}
+                _ = signals.next() => {}
+            }
+        }
+        let Begun { agent, run_id } = begun;
+        let undo = async {
+            if let (Err(_), Some(run)) = (&outcome, run_id) {
+                cancel(&mut client, run).await?;
+            }
+            match agent {
+                Some(agent) => agent.stop().await,
+                None => Ok(()),
+            }
+        };
+        let undone = tokio::select! {
+            undone = undo => undone,
+            // Again: at once. The agent dies as it is dropped.
+            _ = signals.next() => Ok(()),
+        };
+        if outcome.is_ok() {
+            outcome = undone.and(outcome);
+        }
         outcome
     }
 
-    async fn with_agent(
-        &self,
-        client: &mut Client,
-        agent: &mut Agent,
-    ) -> Result<ExitCode, Failure> {
-        agent.joined(client).await?;
+    async fn begin(&self, client: &mut Client, begun: &mut Begun) -> Result<ExitCode, Failure> {
+        // In a private database a run is an earlier `up`'s, which was killed; this one would wait for it.
+        if self.args.database_url.is_none() {
+            let request = wire::ListRunsRequest::default();
+            let runs = client.list_runs(request).await?.into_inner().runs;
+            for run in runs.into_iter().filter(|run| run.state == "active") {
+                show::note("a run was left unfinished here");
+                cancel(client, run.run_id).await?;
+            }
+        }
+        let before = last_seen(client).await?;
+        let agent = Agent::start(client, self.url, &self.data_dir.join("agent")).await?;
+        let agent = begun.agent.insert(agent);
+        agent.joined(client, &before).await?;
         let submitted = run::submit(client, &self.args.plan).await?;
-        eprintln!("run {}: {} jobs", submitted.run_id, submitted.jobs);
-        let ended = run::follow(client, &submitted.run_id, false).await?;
+        let run_id = submitted.run_id;
+        begun.run_id = Some(run_id.clone());
+        show::note(format_args!("run {run_id}: {} jobs", submitted.jobs));
+        let ended = tokio::select! {
+            ended = run::follow(client, &run_id, false) => ended?,
+            status = agent.child.wait() => {
+                return Err(agent.failure(&format!("the agent ended with {}", status?)));
+            }
+        };
+        begun.run_id = None;
         let out = match &self.args.report_dir {
             Some(dir) => std::path::absolute(dir)?,
-            None => self.data_dir.join("reports").join(&submitted.run_id),
+            None => self.data_dir.join("reports").join(&run_id),
         };
-        report::write(client, &submitted.run_id, Format::Md, &out).await?;
-        let html = report::write(client, &submitted.run_id, Format::Html, &out).await?;
-        for (_, bytes) in report::fetch(client, &submitted.run_id, Format::Txt).await? {
-            println!("{}", String::from_utf8_lossy(&bytes));
+        report::write(client, &run_id, Format::Md, &out).await?;
+        let html = report::write(client, &run_id, Format::Html, &out).await?;
+        for (_, bytes) in report::fetch(client, &run_id, Format::Txt).await? {
+            show::line(String::from_utf8_lossy(&bytes))?;
         }
         if self.args.keep {
-            println!("still listening on {}; Ctrl-C stops it", self.url);
+            show::line(format_args!(
+                "still listening on {}; Ctrl-C stops it",
+                self.url
+            ))?;
         }
         for path in html {
-            println!("report: {}", path.display());
-        }
-        if self.args.keep {
-            self.stop.soft().await;
+            show::line(format_args!("report: {}", path.display()))?;
         }
         Ok(run::exit_code(&ended))
     }
 }
 
-/// The agent of this machine, a child process; it dies with us.
+async fn cancel(client: &mut Client, run: String) -> Result<(), Failure> {
+    let answer = client.cancel_run(wire::CancelRunRequest { run }).await?;
+    let wire::CancelRunResponse {
+        run_id,
+        jobs_cancelled,
+    } = answer.into_inner();
+    show::note(format_args!(
+        "run {run_id} is cancelled, with {jobs_cancelled} jobs"
+    ));
+    Ok(())
+}
+
+/// When each machine was heard last.
+async fn last_seen(client: &mut Client) -> Result<HashMap<String, Option<i64>>, Failure> {
+    let request = wire::ListMachinesRequest::default();
+    let machines = client.list_machines(request).await?.into_inner().machines;
+    let seen = |machine: wire::MachineRow| (machine.machine_id, machine.last_seen_unix_us);
+    Ok(machines.into_iter().map(seen).collect())
+}
+
+/// The agent of this machine, a child process; it ends with us, however we end.
 struct Agent {
     child: Child,
+    /// Its end tells the agent to stop.
+    stdin: Option<ChildStdin>,
     log: PathBuf,
 }
 
@@ -158,12 +230,13 @@ impl Agent {
         let binary = sibling("mlx-fleet-agent")?;
         let log = data_dir.join("agent.log");
         let log_file = std::fs::File::create(&log)?;
-        let child = Command::new(&binary)
-            .args(["run", "--coordinator", url, "--data-dir"])
+        let mut child = Command::new(&binary)
+            .args(["run", "--stop-with-stdin", "--coordinator", url])
+            .arg("--data-dir")
             .arg(data_dir)
             // Not an argument: those can be read by everybody on the machine.
             .env("MLX_FLEET_JOIN_TOKEN", token)
-            .stdin(Stdio::null())
+            .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(log_file)
             // Ctrl-C on the terminal is ours; the agent is told to stop when we are ready.
@@ -173,20 +246,25 @@ impl Agent {
             .map_err(|error| {
                 Failure::Broke(format!("cannot start {}: {error}", binary.display()))
             })?;
-        Ok(Self { child, log })
+        // Taken: waiting for the child would close it.
+        let stdin = child.stdin.take();
+        Ok(Self { child, stdin, log })
     }
 
-    /// Waits until the coordinator sees a machine that can work.
-    async fn joined(&mut self, client: &mut Client) -> Result<(), Failure> {
+    /// Waits until the coordinator hears a machine anew: what an earlier `up` left looks alive, too.
+    async fn joined(
+        &mut self,
+        client: &mut Client,
+        before: &HashMap<String, Option<i64>>,
+    ) -> Result<(), Failure> {
         let deadline = Instant::now() + JOIN_DEADLINE;
         loop {
-            let request = wire::ListMachinesRequest::default();
-            let machines = client.list_machines(request).await?.into_inner().machines;
-            if machines.iter().any(|machine| machine.state != "offline") {
-                return Ok(());
-            }
             if let Some(status) = self.child.try_wait()? {
                 return Err(self.failure(&format!("the agent ended with {status}")));
+            }
+            let now = last_seen(client).await?;
+            if now.iter().any(|(id, seen)| before.get(id) != Some(seen)) {
+                return Ok(());
             }
             if Instant::now() > deadline {
                 return Err(self.failure("the agent did not join in time"));
@@ -207,13 +285,7 @@ impl Agent {
     }
 
     async fn stop(mut self) -> Result<(), Failure> {
-        if let Some(pid) = self.child.id() {
-            // A process that is ours and not waited for: its pid cannot be another's.
-            let status = Command::new("kill").arg(pid.to_string()).status().await?;
-            if !status.success() {
-                tracing::warn!(pid, "the agent could not be asked to stop");
-            }
-        }
+        self.stdin = None;
         if tokio::time::timeout(AGENT_STOP_DEADLINE, self.child.wait())
             .await
             .is_err()

@@ -6,10 +6,11 @@ use secrecy::SecretString;
 use service::tls::{ClientIdentity, PeerIdentity};
 use service::token::{SecretHash, Token, TokenKind};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
 use super::{Dispatch, Error, Result};
 use crate::store::event::{Event, Kind};
-use crate::store::{self, certificate, event, machine, token};
+use crate::store::{self, certificate, event, machine, token, wake};
 
 /// What an enrolled machine takes home.
 #[derive(Debug)]
@@ -21,7 +22,8 @@ pub struct Enrolled {
 
 impl Dispatch {
     /// One transaction: a token's use is taken only when a certificate is given. A machine whose
-    /// identity is known keeps its row, its name and its history.
+    /// identity is known keeps its row, its name and its history, but not its older certificates: two
+    /// holders of one identity show themselves, since the first is thrown out.
     pub async fn enrol(
         &self,
         token: &str,
@@ -54,10 +56,16 @@ impl Dispatch {
             .map_err(|why| Error::Invalid(why.to_string()))?;
         let signed = read_back(&certificate_pem)?;
         let fingerprint = signed.fingerprint.to_string();
+        let mut events = Vec::new();
+        if certificate::revoke_of_machine(&mut *tx, machine_id).await? > 0 {
+            wake::session(&mut *tx, machine_id, Uuid::now_v7()).await?;
+            let detail = format!("{name} enrolled again with token {}", token.id());
+            events.push(Event::new(Kind::MachineRevoked, detail).machine(machine_id));
+        }
         certificate::insert(&mut *tx, &fingerprint, machine_id, signed.not_after).await?;
         let detail = format!("{name}, token {}, certificate {fingerprint}", token.id());
-        let enrolled = Event::new(Kind::MachineEnrolled, detail).machine(machine_id);
-        event::insert(&mut *tx, &[enrolled]).await?;
+        events.push(Event::new(Kind::MachineEnrolled, detail).machine(machine_id));
+        event::insert(&mut *tx, &events).await?;
         store::commit(tx).await?;
         tracing::info!(machine = name, %machine_id, "a machine has joined");
         Ok(Enrolled {

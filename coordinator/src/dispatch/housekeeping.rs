@@ -18,18 +18,26 @@ const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 /// Called when the database cannot be reached; a private server is started again by it.
 pub type Mend = Arc<dyn Fn() + Send + Sync>;
 
-/// Reaps until the stop.
+/// Reaps until the stop. After a start and after an outage of the database agents first get the time to
+/// come back.
 pub async fn reap(dispatch: Dispatch, mend: Mend, stop: Stop) {
     let mut ticks = interval(REAP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut was_away = true;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stop.soft() => return,
         }
-        match dispatch.reap().await {
-            Ok(_) => {}
+        let done = if was_away {
+            dispatch.spare().await.map(|_| was_away = false)
+        } else {
+            dispatch.reap().await.map(drop)
+        };
+        match done {
+            Ok(()) => {}
             Err(Error::Store(error)) if error.lost_connection() => {
+                was_away = true;
                 tracing::warn!(%error, "the database cannot be reached");
                 let mend = Arc::clone(&mend);
                 // It may take as long as a recovery; a panic in it is logged by the runtime.

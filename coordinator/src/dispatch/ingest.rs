@@ -7,10 +7,15 @@
 //!                                                     costs no other's
 //! ```
 //!
+//! After a batch that was not stored nothing more of its stream is: a job's last word must not overtake
+//! a launch that it counts on.
+//!
 //! A batch is taken once: its (lease, seq) row goes in first, and a repeat is acknowledged without being
 //! looked at. What comes under a lease that is not live is evidence: stored, never counted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use domain::ids::{JobId, LaunchId, LeaseId, MachineId};
 use domain::job::LaunchOutcome;
@@ -37,8 +42,24 @@ const MAX_TOGETHER: usize = 64;
 /// Tries of a transaction that met another one.
 const MAX_TRIES: u32 = 3;
 
-struct Upload {
+/// One agent's stream of batches, which breaks at the first that is not stored.
+#[derive(Clone)]
+pub struct Stream {
     machine_id: MachineId,
+    broken: Arc<AtomicBool>,
+}
+
+impl Stream {
+    pub fn of(machine_id: MachineId) -> Self {
+        Self {
+            machine_id,
+            broken: Arc::default(),
+        }
+    }
+}
+
+struct Upload {
+    stream: Stream,
     batch: Batch,
     done: oneshot::Sender<Result<()>>,
 }
@@ -59,13 +80,13 @@ impl Dispatch {
     /// Waits for a place in the queue; the answer comes after the commit.
     pub async fn upload(
         &self,
-        machine_id: MachineId,
+        stream: &Stream,
         batch: Batch,
     ) -> Result<impl Future<Output = Result<()>> + Send + use<>> {
-        let closed = || Error::Precondition("the coordinator is stopping".to_owned());
+        let closed = || Error::Unavailable("the coordinator is stopping");
         let (done, answer) = oneshot::channel();
         let upload = Upload {
-            machine_id,
+            stream: stream.clone(),
             batch,
             done,
         };
@@ -78,19 +99,23 @@ impl Dispatch {
 pub async fn work(pool: store::Pool, mut queue: Queue) {
     let mut waiting = Vec::with_capacity(MAX_TOGETHER);
     while queue.0.recv_many(&mut waiting, MAX_TOGETHER).await > 0 {
+        let is_whole = |upload: &Upload| !upload.stream.broken.load(Ordering::Relaxed);
         let uploads: Vec<(MachineId, &Batch)> = waiting
             .iter()
-            .map(|upload| (upload.machine_id, &upload.batch))
+            .filter(|upload| is_whole(upload))
+            .map(|upload| (upload.stream.machine_id, &upload.batch))
             .collect();
-        if store_retrying(&pool, &uploads).await.is_ok() {
-            waiting
-                .drain(..)
-                .for_each(|upload| drop(upload.done.send(Ok(()))));
-            continue;
-        }
+        let together = uploads.is_empty() || store_retrying(&pool, &uploads).await.is_ok();
         for upload in waiting.drain(..) {
-            let stored = store_retrying(&pool, &[(upload.machine_id, &upload.batch)]).await;
+            let stored = if !is_whole(&upload) {
+                Err(Error::Unavailable("an earlier batch was not stored"))
+            } else if together {
+                Ok(())
+            } else {
+                store_retrying(&pool, &[(upload.stream.machine_id, &upload.batch)]).await
+            };
             if let Err(why) = &stored {
+                upload.stream.broken.store(true, Ordering::Relaxed);
                 let (lease_id, seq) = (upload.batch.lease_id, upload.batch.seq);
                 tracing::warn!(%lease_id, seq, why = %chain(why), "a batch was not stored");
             }

@@ -46,7 +46,7 @@ pub struct Welcome {
 
 impl Dispatch {
     /// A new session: its machine's row is brought up to date, earlier sessions are told that they are
-    /// over, and a live lease that the agent does not know any more is given up at once.
+    /// over, and its live lease is renewed, or given up at once when the agent does not know it any more.
     pub async fn welcome(
         &self,
         machine_id: MachineId,
@@ -73,7 +73,11 @@ impl Dispatch {
         let held = lease::lock_live_of_machine(&mut *tx, machine_id).await?;
         let mut live_leases = Vec::new();
         match held {
-            Some(held) if unfinished.contains(&held.lease_id) => live_leases.push(held.lease_id),
+            Some(held) if unfinished.contains(&held.lease_id) => {
+                let ttl_seconds = terms::TTL.as_secs_f64();
+                lease::renew(&mut *tx, held.lease_id, machine_id, ttl_seconds).await?;
+                live_leases.push(held.lease_id);
+            }
             Some(held) => {
                 let why = "the agent came back without this lease";
                 give_up(&mut tx, &held, why, &mut changes).await?;
@@ -142,6 +146,12 @@ impl Dispatch {
         })
     }
 
+    /// Gives every live lease a whole life from now: nobody could renew while the coordinator or its
+    /// database was away. Says how many.
+    pub async fn spare(&self) -> Result<u64> {
+        Ok(lease::lengthen_all(&self.pool, terms::TTL.as_secs_f64()).await?)
+    }
+
     /// Ends the leases whose time is over; says how many.
     pub async fn reap(&self) -> Result<usize> {
         let mut tx = store::begin(&self.pool).await?;
@@ -202,7 +212,8 @@ pub(super) async fn finish(
         | JobOutcome::Skipped
         | JobOutcome::Parked
         | JobOutcome::Cancelled
-        | JobOutcome::Released => 0,
+        | JobOutcome::Released
+        | JobOutcome::Interrupted => 0,
     };
     let stuck = broken_off && !counts;
     lease::end(&mut **tx, &[held.lease_id], State::Released).await?;
@@ -231,11 +242,11 @@ struct Next {
 }
 
 /// `stuck`: a launch was broken off and none was finished. An agent that dies with its job each time
-/// would otherwise be given it for ever.
+/// would otherwise be given it for ever; one that was asked to stop is not at fault.
 fn after_word(told: &JobFinished, failures: u32, missing: u32, stuck: bool) -> Next {
     let JobFinished { outcome, reason } = told;
     match outcome {
-        JobOutcome::Released if stuck => requeue_or_park(
+        JobOutcome::Interrupted if stuck => requeue_or_park(
             failures + 1,
             &format!("given back without progress: {reason}"),
         ),
@@ -249,7 +260,8 @@ fn after_word(told: &JobFinished, failures: u32, missing: u32, stuck: bool) -> N
         | JobOutcome::Skipped
         | JobOutcome::Parked
         | JobOutcome::Cancelled
-        | JobOutcome::Released => Next {
+        | JobOutcome::Released
+        | JobOutcome::Interrupted => Next {
             state: outcome.state(),
             reason: reason.replace('\0', "\u{fffd}"),
             failures,
@@ -320,12 +332,14 @@ mod tests {
     }
 
     #[test]
-    fn a_job_given_back_is_a_failure_only_when_nothing_was_gained() {
-        let released = word(JobOutcome::Released);
-        assert_eq!(after_word(&released, 2, 0, false).failures, 2);
-        assert_eq!(after_word(&released, 2, 0, false).state, JobState::Queued);
-        assert_eq!(after_word(&released, 0, 0, true).failures, 1);
-        assert_eq!(after_word(&released, 2, 0, true).state, JobState::Parked);
+    fn a_killed_agent_is_a_failure_only_when_nothing_was_gained_and_a_polite_stop_is_none() {
+        let killed = word(JobOutcome::Interrupted);
+        assert_eq!(after_word(&killed, 2, 0, false).failures, 2);
+        assert_eq!(after_word(&killed, 2, 0, false).state, JobState::Queued);
+        assert_eq!(after_word(&killed, 0, 0, true).failures, 1);
+        assert_eq!(after_word(&killed, 2, 0, true).state, JobState::Parked);
+        let stopping = after_word(&word(JobOutcome::Released), 2, 0, true);
+        assert_eq!((stopping.failures, stopping.state), (2, JobState::Queued));
     }
 
     #[test]

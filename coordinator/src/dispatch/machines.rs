@@ -1,12 +1,21 @@
-//! The list of machines.
+//! The list of machines, and how one is taken off it.
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use domain::ids::MachineId;
 use domain::lease::HEARTBEAT;
+use uuid::Uuid;
 
+use super::changes::Changes;
 use super::{Dispatch, Error, Result};
+use crate::store::event::{Event, Kind};
+use crate::store::lease::State;
 use crate::store::machine::{self, Summary};
+use crate::store::{self, certificate, job, lease, wake};
 
-/// Without a heartbeat for so many of their intervals a machine is offline.
-const MISSED_HEARTBEATS: u32 = 3;
+/// A machine without a heartbeat for several of their intervals is offline.
+const ONLINE_WITHIN: Duration = HEARTBEAT.saturating_mul(3);
 
 /// What a machine is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,15 +47,74 @@ impl Dispatch {
     /// All machines, or the one of this name or id.
     pub async fn list_machines(&self, machine: &str) -> Result<Vec<Summary>> {
         let wanted = (!machine.is_empty()).then_some(machine);
-        let within = HEARTBEAT * MISSED_HEARTBEATS;
-        let found = machine::summaries(&self.pool, wanted, within.as_secs_f64()).await?;
+        let found = machine::summaries(&self.pool, wanted, ONLINE_WITHIN.as_secs_f64()).await?;
         if found.is_empty() && wanted.is_some() {
-            return Err(Error::NotFound {
-                noun: "machine",
-                name: machine.to_owned(),
-                help: ": `mlx-fleet machine list` shows them",
-            });
+            return Err(unknown(machine));
         }
         Ok(found)
+    }
+
+    /// Takes a machine out of the fleet: its certificates are revoked, its session ends, and its jobs
+    /// are skipped. Says its name and how many jobs that were; a new enrolment brings it back.
+    pub async fn revoke_machine(&self, machine: &str) -> Result<(String, u32)> {
+        let found = self.list_machines(machine).await?.into_iter().next();
+        let Some(Summary {
+            machine_id, name, ..
+        }) = found.filter(|_| !machine.is_empty())
+        else {
+            return Err(unknown(machine));
+        };
+        let why = "the certificate of its machine was revoked";
+        let mut tx = store::begin(&self.pool).await?;
+        // Leases before jobs, as everywhere; and again, for one that was granted in between.
+        lease::lock_live_of_machine(&mut *tx, machine_id).await?;
+        certificate::revoke_of_machine(&mut *tx, machine_id).await?;
+        let jobs = job::skip_of_machine(&mut *tx, machine_id, why).await?;
+        let held = lease::lock_live_of_machine(&mut *tx, machine_id).await?;
+        wake::session(&mut *tx, machine_id, Uuid::now_v7()).await?;
+
+        let mut changes = Changes::default();
+        let detail = format!("{name}, {} jobs skipped", jobs.len());
+        changes
+            .events
+            .push(Event::new(Kind::MachineRevoked, detail).machine(machine_id));
+        if let Some(held) = held {
+            lease::end(&mut *tx, &[held.lease_id], State::Cancelled).await?;
+            let event = Event::new(Kind::LeaseCancelled, why).machine(machine_id);
+            changes
+                .events
+                .push(event.job(held.job_id).lease(held.lease_id));
+        }
+        changes.ended_jobs_of = jobs.iter().copied().collect();
+        changes.commit(tx).await?;
+        tracing::info!(machine = name, jobs = jobs.len(), "revoked");
+        Ok((name, jobs.len() as u32))
+    }
+}
+
+/// A line for each of these machines that is offline: its jobs wait for it.
+pub(super) async fn notes_on(
+    executor: impl store::PgExecutor<'_>,
+    machines: &BTreeSet<MachineId>,
+) -> Result<Vec<String>> {
+    let found = machine::summaries(executor, None, ONLINE_WITHIN.as_secs_f64()).await?;
+    let away = found
+        .into_iter()
+        .filter(|machine| !machine.online && machines.contains(&machine.machine_id));
+    Ok(away
+        .map(|Summary { name, .. }| {
+            format!(
+                "{name} is offline and its jobs wait for it; if it will not come back: \
+                 `mlx-fleet machine revoke {name}`"
+            )
+        })
+        .collect())
+}
+
+fn unknown(machine: &str) -> Error {
+    Error::NotFound {
+        noun: "machine",
+        name: machine.to_owned(),
+        help: ": `mlx-fleet machine list` shows them",
     }
 }

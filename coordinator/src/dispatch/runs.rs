@@ -1,13 +1,15 @@
 //! Plans and runs: checking, submitting, cancelling, listing.
 
-use domain::expand::{self, Expansion};
-use domain::ids::{JobId, RunId};
+use std::collections::BTreeSet;
+
+use domain::expand::{self, Candidate, Expansion, PlannedJob};
+use domain::ids::{JobId, MachineId, RunId};
 use domain::job::RunState;
 use domain::plan::{Plan, Problem};
 use sha2::{Digest, Sha256};
 
 use super::changes::Changes;
-use super::{Dispatch, Error, Result};
+use super::{Dispatch, Error, Result, machines};
 use crate::store::event::{Event, Kind};
 use crate::store::lease::State;
 use crate::store::{self, job, lease, machine, run};
@@ -24,6 +26,8 @@ const MIN_PREFIX_CHARS: usize = 4;
 pub struct Checked {
     pub problems: Vec<Problem>,
     pub expansion: Expansion,
+    /// What else to know before submitting.
+    pub notes: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -32,6 +36,7 @@ pub enum Submitted {
         run_id: RunId,
         jobs: u32,
         skipped: u32,
+        notes: Vec<String>,
     },
     /// Nothing was stored.
     Refused(Vec<Problem>),
@@ -50,9 +55,13 @@ impl Dispatch {
             }
         };
         let candidates = machine::candidates(&self.pool).await?;
+        let expansion = expand::expand(&plan, &candidates);
         Ok(Checked {
-            problems: Vec::new(),
-            expansion: expand::expand(&plan, &candidates),
+            problems: no_work(&plan, &candidates, &expansion)
+                .into_iter()
+                .collect(),
+            notes: machines::notes_on(&self.pool, &meant(&expansion.jobs)).await?,
+            expansion,
         })
     }
 
@@ -65,10 +74,12 @@ impl Dispatch {
         };
         let mut tx = store::begin(&self.pool).await?;
         let candidates = machine::candidates(&mut *tx).await?;
-        let Expansion { jobs, left_out } = expand::expand(&plan, &candidates);
-        if let Some(problem) = no_work(candidates.len(), jobs.len(), &left_out) {
+        let expansion = expand::expand(&plan, &candidates);
+        if let Some(problem) = no_work(&plan, &candidates, &expansion) {
             return Ok(Submitted::Refused(vec![problem]));
         }
+        let Expansion { jobs, left_out } = expansion;
+        let notes = machines::notes_on(&mut *tx, &meant(&jobs)).await?;
         let jobs: Vec<_> = jobs.into_iter().map(|job| (JobId::new(), job)).collect();
 
         let run_id = RunId::new();
@@ -106,6 +117,7 @@ impl Dispatch {
             run_id,
             jobs: jobs.len() as u32,
             skipped: skipped as u32,
+            notes,
         })
     }
 
@@ -187,27 +199,42 @@ impl Dispatch {
     }
 }
 
+/// The machines that have something to do.
+fn meant(jobs: &[PlannedJob]) -> BTreeSet<MachineId> {
+    let wanted = jobs.iter().filter(|job| job.skipped.is_none());
+    wanted.map(|job| job.machine_id).collect()
+}
+
 /// Why a sound plan gives nothing to do.
-fn no_work(machines: usize, jobs: usize, left_out: &[expand::LeftOut]) -> Option<Problem> {
-    if machines == 0 {
+fn no_work(plan: &Plan, candidates: &[Candidate], expansion: &Expansion) -> Option<Problem> {
+    let Expansion { jobs, left_out } = expansion;
+    if candidates.is_empty() {
         let problem = Problem::at(0..0, "no machine has joined this fleet yet");
         return Some(problem.with_help(
             "on each machine: mlx-fleet-agent run --coordinator URL --token TOKEN, with a token of \
              `mlx-fleet token create`",
         ));
     }
-    if jobs == 0 {
+    if jobs.is_empty() {
         let reasons: Vec<String> = left_out
             .iter()
             .map(|left| format!("{}: {}", left.machine_name, left.reason))
             .collect();
-        let problem = Problem::at(0..0, "no machine of this fleet matches the plan");
-        return Some(problem.with_help(reasons.join("; ")));
+        let known = candidates
+            .iter()
+            .map(|candidate| (candidate.name.as_str(), candidate.inventory.chip.as_str()));
+        let (place, near) = plan.misfit(known);
+        let near = near.map(|near| format!("did you mean `{near}`? "));
+        let problem = Problem::at(place, "no machine of this fleet matches the plan");
+        return Some(problem.with_help(near.unwrap_or_default() + &reasons.join("; ")));
     }
-    (jobs > MAX_JOBS).then(|| {
+    (jobs.len() > MAX_JOBS).then(|| {
         Problem::at(
             0..0,
-            format!("the plan expands to {jobs} jobs; {MAX_JOBS} are allowed"),
+            format!(
+                "the plan expands to {} jobs; {MAX_JOBS} are allowed",
+                jobs.len()
+            ),
         )
         .with_help("narrow [machines], or split the plan")
     })

@@ -1,4 +1,4 @@
-//! Following a run: its whole state at once, then again after each change, until it has ended.
+//! Following a run: its whole state at once, then after each change what is new, until it has ended.
 
 use std::time::Duration;
 
@@ -19,6 +19,7 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(10);
 #[derive(Clone, Debug)]
 pub struct Snapshot {
     pub run: run::Summary,
+    /// All of them in the first, then those that changed.
     pub jobs: Vec<job::Summary>,
 }
 
@@ -28,6 +29,8 @@ pub struct Watch {
     run_id: RunId,
     changes: broadcast::Receiver<Changed>,
     next: Next,
+    /// The jobs as they were told last; their order does not change.
+    told: Vec<job::Summary>,
 }
 
 enum Next {
@@ -45,6 +48,7 @@ impl Dispatch {
             dispatch: self.clone(),
             changes,
             next: Next::First,
+            told: Vec::new(),
         })
     }
 
@@ -71,11 +75,14 @@ impl Watch {
             Next::AfterChange => self.changed().await,
             Next::Over => return Ok(None),
         }
-        let snapshot = self.dispatch.snapshot(self.run_id).await?;
+        let mut snapshot = self.dispatch.snapshot(self.run_id).await?;
         self.next = match snapshot.run.state {
             RunState::Active => Next::AfterChange,
             RunState::Succeeded | RunState::Incomplete | RunState::Cancelled => Next::Over,
         };
+        let told = std::mem::replace(&mut self.told, snapshot.jobs.clone());
+        let mut told = told.iter();
+        snapshot.jobs.retain(|job| told.next() != Some(job));
         Ok(Some(snapshot))
     }
 

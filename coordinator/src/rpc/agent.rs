@@ -16,6 +16,7 @@ use tonic::{Code, Extensions, Request, Response, Status, Streaming, async_trait}
 use super::convert::refused;
 use super::session::Session;
 use super::{Context, draining};
+use crate::dispatch::ingest;
 
 /// Batches of one agent on their way to disk; beyond them it waits, and so does its stream.
 const MAX_IN_FLIGHT: usize = 32;
@@ -98,7 +99,7 @@ impl AgentService for Agents {
         let (acks, answers) = mpsc::channel(MAX_UNREAD);
         let upload = Upload {
             context: self.context.clone(),
-            machine_id,
+            stream: ingest::Stream::of(machine_id),
             acks,
         };
         let stop = self.context.stop.clone();
@@ -116,7 +117,7 @@ impl AgentService for Agents {
 /// the first batch that is refused ends the stream, so that the agent knows which one it was.
 struct Upload {
     context: Context,
-    machine_id: MachineId,
+    stream: ingest::Stream,
     acks: mpsc::Sender<Result<wire::BatchAck, Status>>,
 }
 
@@ -165,7 +166,7 @@ impl Upload {
         let batch: Batch = batch
             .try_into()
             .map_err(|why| Status::invalid_argument(format!("{}: {why}", name(&ack))))?;
-        let stored = self.context.dispatch.upload(self.machine_id, batch).await?;
+        let stored = self.context.dispatch.upload(&self.stream, batch).await?;
         Ok(async move {
             stored.await.map_err(|why| {
                 let status = Status::from(why);

@@ -21,6 +21,7 @@ pub const ROLES: &[(&str, Role)] = &[
     ("CancelRun", Role::Operator),
     ("ListRuns", Role::Viewer),
     ("ListMachines", Role::Viewer),
+    ("RevokeMachine", Role::Admin),
     ("CreateToken", Role::Admin),
     ("Query", Role::Viewer),
     ("RenderReport", Role::Viewer),

@@ -42,6 +42,7 @@ impl FleetService for Operators {
         let Checked {
             problems,
             expansion,
+            notes,
         } = self.context.dispatch.check_plan(&plan_toml).await?;
         Ok(Response::new(wire::CheckPlanResponse {
             problems: problems.into_iter().map(convert::problem).collect(),
@@ -55,6 +56,7 @@ impl FleetService for Operators {
                 .into_iter()
                 .map(convert::left_out)
                 .collect(),
+            notes,
         }))
     }
 
@@ -71,11 +73,13 @@ impl FleetService for Operators {
                 run_id,
                 jobs,
                 skipped,
+                notes,
             } => wire::SubmitRunResponse {
                 run_id: run_id.to_string(),
                 jobs,
                 skipped,
                 problems: Vec::new(),
+                notes,
             },
             Submitted::Refused(problems) => wire::SubmitRunResponse {
                 problems: problems.into_iter().map(convert::problem).collect(),
@@ -142,6 +146,18 @@ impl FleetService for Operators {
         let machines = self.context.dispatch.list_machines(&machine).await?;
         Ok(Response::new(wire::ListMachinesResponse {
             machines: machines.into_iter().map(convert::machine_row).collect(),
+        }))
+    }
+
+    async fn revoke_machine(
+        &self,
+        request: Request<wire::RevokeMachineRequest>,
+    ) -> Result<Response<wire::RevokeMachineResponse>, Status> {
+        let wire::RevokeMachineRequest { machine } = request.into_inner();
+        let (machine, jobs_skipped) = self.context.dispatch.revoke_machine(&machine).await?;
+        Ok(Response::new(wire::RevokeMachineResponse {
+            machine,
+            jobs_skipped,
         }))
     }
 

@@ -31,6 +31,21 @@ pub async fn insert(
     expect_rows("insert certificate", 1, done.rows_affected())
 }
 
+/// Revokes what a machine still has; says how many.
+pub async fn revoke_of_machine(
+    executor: impl PgExecutor<'_>,
+    machine_id: MachineId,
+) -> Result<u64> {
+    let done = sqlx::query!(
+        "update fleet.certificate set revoked_at = now()
+         where machine_id = $1 and revoked_at is null and expires_at > now()",
+        machine_id.0
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 pub async fn find(executor: impl PgExecutor<'_>, fingerprint: &str) -> Result<Option<Stored>> {
     let row = sqlx::query!(
         r#"select machine_id, revoked_at is not null as "revoked!", expires_at <= now() as "expired!"

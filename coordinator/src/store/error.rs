@@ -8,6 +8,18 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub enum Error {
     #[error("the database did not do as asked")]
     Sql(#[from] sqlx::Error),
+    #[error("the database's URL cannot be read (--database-url or DATABASE_URL)")]
+    Url(#[source] sqlx::Error),
+    #[error(
+        "cannot connect to the database {place}; is it running, and is that the one that is meant? \
+         (--database-url or DATABASE_URL names another)"
+    )]
+    Connect { place: String, source: sqlx::Error },
+    #[error(
+        "schema `report` is rebuilt by this version, and these views of yours read it: {views}. Drop \
+         them, start again, then make them anew"
+    )]
+    ReadByOthers { views: String },
     #[error("the database's schema could not be brought up to date")]
     Migrate(#[from] sqlx::migrate::MigrateError),
     #[error("{statement} touched {touched} rows and meant {meant}")]
@@ -41,9 +53,13 @@ impl Error {
                 }
                 None => self.lost_connection(),
             },
-            Self::Migrate(_) | Self::RowCount { .. } | Self::Corrupt { .. } | Self::View { .. } => {
-                false
-            }
+            Self::Url(_)
+            | Self::Connect { .. }
+            | Self::ReadByOthers { .. }
+            | Self::Migrate(_)
+            | Self::RowCount { .. }
+            | Self::Corrupt { .. }
+            | Self::View { .. } => false,
         }
     }
 
@@ -69,7 +85,11 @@ impl Error {
                 code(error).is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
             }
             Self::RowCount { .. } | Self::Corrupt { .. } => true,
-            Self::Migrate(_) | Self::View { .. } => false,
+            Self::Url(_)
+            | Self::Connect { .. }
+            | Self::ReadByOthers { .. }
+            | Self::Migrate(_)
+            | Self::View { .. } => false,
         }
     }
 
@@ -80,14 +100,9 @@ impl Error {
 
     /// Whether this unique index or constraint said no.
     pub fn violates(&self, constraint: &str) -> bool {
-        match self {
-            Self::Sql(error) => error
-                .as_database_error()
-                .is_some_and(|error| error.constraint() == Some(constraint)),
-            Self::Migrate(_) | Self::RowCount { .. } | Self::Corrupt { .. } | Self::View { .. } => {
-                false
-            }
-        }
+        matches!(self, Self::Sql(error) if error
+            .as_database_error()
+            .is_some_and(|error| error.constraint() == Some(constraint)))
     }
 }
 

@@ -9,6 +9,7 @@ use super::error::{Result, expect_rows};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     MachineEnrolled,
+    MachineRevoked,
     RunSubmitted,
     RunEnded,
     RunCancelled,
@@ -25,6 +26,7 @@ impl Kind {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::MachineEnrolled => "machine_enrolled",
+            Self::MachineRevoked => "machine_revoked",
             Self::RunSubmitted => "run_submitted",
             Self::RunEnded => "run_ended",
             Self::RunCancelled => "run_cancelled",

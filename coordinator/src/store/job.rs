@@ -210,6 +210,24 @@ pub async fn cancel_of_run(
         .collect())
 }
 
+/// Every job of the machine that has not ended; says of which run each is.
+pub async fn skip_of_machine(
+    executor: impl PgExecutor<'_>,
+    machine_id: MachineId,
+    reason: &str,
+) -> Result<Vec<RunId>> {
+    let runs = sqlx::query_scalar!(
+        "update fleet.job set state = 'skipped', reason = $2, ended_at = now()
+         where machine_id = $1 and state in ('queued', 'leased')
+         returning run_id",
+        machine_id.0,
+        reason
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(runs.into_iter().map(RunId).collect())
+}
+
 /// How many jobs of the run are not ended, and how many have ended other than well.
 pub async fn tally(executor: impl PgExecutor<'_>, run_id: RunId) -> Result<(u32, u32)> {
     let row = sqlx::query!(
@@ -272,7 +290,7 @@ pub async fn missing_launches(executor: impl PgExecutor<'_>, job_id: JobId) -> R
 }
 
 /// A job as a watcher sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Summary {
     pub job_id: JobId,
     pub machine: String,

@@ -81,6 +81,18 @@ pub async fn renew(
     Ok(done.rows_affected() == 1)
 }
 
+/// Lengthens every live lease that would end sooner.
+pub async fn lengthen_all(executor: impl PgExecutor<'_>, ttl_seconds: f64) -> Result<u64> {
+    let done = sqlx::query!(
+        "update fleet.lease set expires_at = now() + make_interval(secs => $1)
+         where state = 'live' and expires_at < now() + make_interval(secs => $1)",
+        ttl_seconds
+    )
+    .execute(executor)
+    .await?;
+    Ok(done.rows_affected())
+}
+
 /// A lease with the job it is for.
 #[derive(Clone, Copy, Debug)]
 #[expect(

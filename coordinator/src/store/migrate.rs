@@ -6,7 +6,7 @@ use domain::reason::Reason;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
 use sqlx::migrate::Migrator;
-use sqlx::{ConnectOptions, Connection, PgConnection};
+use sqlx::{Connection, PgConnection};
 
 use super::error::{Error, Result};
 use super::setting;
@@ -21,7 +21,7 @@ const SCHEMA_SHA256: &str = "schema_sha256";
 /// Several coordinators may start at once: one works, the others wait for it. A restart with nothing
 /// new leaves the views alone, so that no reader sees them vanish.
 pub async fn migrate(url: &SecretString) -> Result<()> {
-    let mut connection = super::options(url)?.connect().await?;
+    let mut connection = super::connect_first(url).await?;
     // Held until the connection ends.
     sqlx::query!("select pg_advisory_lock(hashtext('mlx_fleet.migrate')) is null as done")
         .fetch_one(&mut connection)
@@ -44,13 +44,19 @@ async fn stored(connection: &mut PgConnection) -> Result<Option<String>> {
     setting::find(connection, SCHEMA_SHA256).await
 }
 
+/// One transaction: whatever stops it, readers keep the views that they had.
 async fn rebuild(connection: &mut PgConnection, sha256: &str) -> Result<()> {
+    let mut tx = connection.begin().await?;
+    let views = views_of_others(&mut tx).await?;
+    if !views.is_empty() {
+        let views = views.join(", ");
+        return Err(Error::ReadByOthers { views });
+    }
     // Views would stand in the way of a migration that changes what they read.
     sqlx::raw_sql("drop schema if exists report cascade")
-        .execute(&mut *connection)
+        .execute(&mut *tx)
         .await?;
-    MIGRATIONS.run_direct(None, &mut *connection, false).await?;
-    let mut tx = connection.begin().await?;
+    MIGRATIONS.run_direct(None, &mut *tx, false).await?;
     for &(file, text) in VIEWS {
         sqlx::raw_sql(text)
             .execute(&mut *tx)
@@ -66,6 +72,25 @@ async fn rebuild(connection: &mut PgConnection, sha256: &str) -> Result<()> {
         "schema rebuilt"
     );
     Ok(())
+}
+
+/// Views outside schema `report` that read it: dropping it would take them along.
+async fn views_of_others(connection: &mut PgConnection) -> Result<Vec<String>> {
+    let views = sqlx::query_scalar!(
+        r#"select distinct format('%I.%I', home.nspname, view.relname) as "view!"
+           from pg_depend
+           join pg_rewrite on pg_rewrite.oid = pg_depend.objid
+           join pg_class as view on view.oid = pg_rewrite.ev_class
+           join pg_namespace as home on home.oid = view.relnamespace
+           join pg_class as read on read.oid = pg_depend.refobjid
+           join pg_namespace as report on report.oid = read.relnamespace
+           where pg_depend.classid = 'pg_rewrite'::regclass
+               and pg_depend.refclassid = 'pg_class'::regclass
+               and report.nspname = 'report' and home.nspname <> 'report'"#
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(views)
 }
 
 /// The words that samples use. One that this version no longer knows stays: old samples name it.

@@ -135,6 +135,14 @@ impl Reader {
         let prepared = (&mut connection)
             .prepare(AssertSqlSafe(statement.to_owned()).into_sql_str())
             .await?;
+        if prepared.columns().is_empty() {
+            // COPY, above all, which would change the protocol under us.
+            let word = statement.split_whitespace().next().unwrap_or_default();
+            return Err(Refusal::Statement(format!(
+                "`{word}` returns no rows: only a query is answered here, such as \
+                 `select * from report.run`"
+            )));
+        }
         let (columns, types) = prepared
             .columns()
             .iter()

@@ -2,13 +2,14 @@
 //! over TLS into Postgres, and a report comes out.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
 use crate::fleet::{Fleet, eventually, mlx_fleet, stderr, stdout};
 
 /// Small enough for seconds, large enough to have every kind of record.
-const SMALL: &str = r#"
+pub const SMALL: &str = r#"
 name = "small"
 [protocol]
 launches = 2
@@ -144,14 +145,8 @@ fn an_operator_runs_watches_queries_and_reports() {
     // From elsewhere: by address and token alone.
     let token = fleet.data_dir().join("operator.token");
     let listed = mlx_fleet()
-        .args([
-            "runs",
-            "--json",
-            "--coordinator",
-            &fleet.url,
-            "--token-file",
-        ])
-        .arg(token)
+        .args(["runs", "--json", "--coordinator", &fleet.url])
+        .env("MLX_FLEET_TOKEN_FILE", token)
         .output()
         .unwrap();
     assert!(stdout(&listed).contains(run), "{}", stderr(&listed));
@@ -187,8 +182,23 @@ fn killed_agents_and_coordinators_lose_and_double_nothing() {
     eventually("the run goes on", || {
         (counted(&fleet) > before).then_some(())
     });
+    let mut watching = mlx_fleet()
+        .args(["watch", &run, "--json", "--data-dir"])
+        .arg(fleet.data_dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0];
+    watching
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut first)
+        .expect("it watches");
     fleet.crash_and_restart_coordinator();
-    let watched = fleet.command(&["watch", &run]);
+    let watched = watching.wait_with_output().unwrap();
     assert_eq!(watched.status.code(), Some(0), "{}", stderr(&watched));
     assert_eq!(
         counted(&fleet),

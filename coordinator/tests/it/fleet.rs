@@ -66,7 +66,7 @@ impl Process {
         Self(child)
     }
 
-    fn send(&self, signal: &str) {
+    pub fn send(&self, signal: &str) {
         let status = Command::new("kill")
             .args([signal, &self.0.id().to_string()])
             .status();
@@ -86,6 +86,11 @@ impl Process {
     /// Asks politely; the exit code.
     pub fn stop(mut self) -> Option<i32> {
         self.send("-TERM");
+        self.wait()
+    }
+
+    /// Waits for its own end; the exit code.
+    pub fn ended(mut self) -> Option<i32> {
         self.wait()
     }
 

@@ -4,3 +4,4 @@ mod server;
 
 mod e2e;
 mod fleet;
+mod up;

@@ -90,8 +90,10 @@ pub enum JobOutcome {
     Skipped,
     Parked,
     Cancelled,
-    /// The agent gives the job back unfinished (it was restarted or is stopping).
+    /// The agent gives the job back unfinished: it is stopping, or has other work.
     Released,
+    /// The agent was killed in the midst of the job, and gives it back now that it is there again.
+    Interrupted,
 }
 
 named!(JobOutcome, "job outcome", {
@@ -101,6 +103,7 @@ named!(JobOutcome, "job outcome", {
     Parked => "parked",
     Cancelled => "cancelled",
     Released => "released",
+    Interrupted => "interrupted",
 });
 
 impl JobOutcome {
@@ -112,7 +115,7 @@ impl JobOutcome {
             Self::Skipped => JobState::Skipped,
             Self::Parked => JobState::Parked,
             Self::Cancelled => JobState::Cancelled,
-            Self::Released => JobState::Queued,
+            Self::Released | Self::Interrupted => JobState::Queued,
         }
     }
 }

@@ -4,9 +4,10 @@
 mod file;
 mod problem;
 
+use std::ops::Range;
 use std::time::Duration;
 
-use crate::machine::Selector;
+use crate::machine::{Selector, matches};
 use crate::metric::Metric;
 use crate::model::ModelRef;
 use crate::suite::{Case, Subject, Suite};
@@ -34,6 +35,15 @@ pub struct Plan {
     pub suites: Vec<(Suite, Vec<Case>)>,
     /// The metrics that summaries show first; by default those of the suites.
     pub headline: Vec<Metric>,
+    pub(crate) places: Places,
+}
+
+/// Where `[machines]` says which machines are meant, for problems that only a fleet shows.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Places {
+    table: Range<usize>,
+    names: Vec<Span<String>>,
+    chips: Vec<Span<String>>,
 }
 
 /// One model in one precision.
@@ -99,6 +109,22 @@ impl Plan {
                 .map(|(suite, cases)| (Some(&planned.model), *suite, &cases[..]))
         });
         machine.chain(models)
+    }
+
+    /// Where `[machines]` is at fault when it matches none of these machines (name, chip), and the name
+    /// or chip that may have been meant.
+    pub fn misfit<'a>(
+        &self,
+        machines: impl Iterator<Item = (&'a str, &'a str)>,
+    ) -> (Range<usize>, Option<&'a str>) {
+        let (names, chips): (Vec<&str>, Vec<&str>) = machines.unzip();
+        let named = self.places.names.iter().map(|word| (word, &names));
+        let mut all = named.chain(self.places.chips.iter().map(|word| (word, &chips)));
+        let fits = |word: &str, known: &[&str]| known.iter().any(|text| matches(word, text));
+        match all.find(|(word, known)| !fits(word.get_ref(), known)) {
+            Some((word, known)) => (word.span(), problem::nearest(word.get_ref(), known)),
+            None => (self.places.table.clone(), None),
+        }
     }
 
     /// How many worker processes one machine starts.
@@ -221,6 +247,29 @@ mod tests {
         let absent = GOOD.replace("[\"decode\"]", "[\"load\"]");
         assert!(refusal(&absent).contains("[suite.load]"));
         assert!(refusal(&GOOD.replace("[\"decode\"]", "[]")).contains("@ []"));
+    }
+
+    #[test]
+    fn a_selection_that_means_no_machine_is_met_where_it_stands() {
+        let machines = [("mini", "Apple M3"), ("studio", "Apple M2 Ultra")];
+        let misfit = |selection: &str| {
+            let text = format!("{GOOD}\n[machines]\n{selection}");
+            let (place, near) = Plan::parse(&text).unwrap().misfit(machines.into_iter());
+            (text[place].to_owned(), near)
+        };
+        assert_eq!(
+            misfit("chips = [\"Apple*\", \"Aple M3\"]"),
+            ("\"Aple M3\"".to_owned(), Some("Apple M3"))
+        );
+        assert_eq!(
+            misfit("names = [\"mimi\"]"),
+            ("\"mimi\"".to_owned(), Some("mini"))
+        );
+        let (place, near) = misfit("min_memory_gb = 512");
+        assert!(place.starts_with("[machines]"), "{place}");
+        assert_eq!(near, None);
+        let empty = format!("{GOOD}\n[machines]\nnames = []");
+        assert!(refusal(&empty).contains("`names` is empty @ []"));
     }
 
     #[test]

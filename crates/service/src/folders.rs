@@ -102,7 +102,7 @@ impl DataFolder {
         self.root.join("coordinator.json")
     }
 
-    /// The CA's certificate: a coordinator's own, or the one an agent enrolled with.
+    /// A coordinator's own CA's certificate.
     pub fn ca_certificate(&self) -> PathBuf {
         self.root.join("ca.pem")
     }
@@ -118,6 +118,11 @@ impl DataFolder {
 
     pub fn operator_token(&self) -> PathBuf {
         self.root.join("operator.token")
+    }
+
+    /// The certificate of the CA that an agent enrolled with.
+    pub fn agent_authority(&self) -> PathBuf {
+        self.root.join("agent-ca.pem")
     }
 
     pub fn agent_certificate(&self) -> PathBuf {

@@ -21,6 +21,8 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::sys;
+
 /// After the hard stop, how long to wait before leaving tasks to the end of the process.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
@@ -162,11 +164,13 @@ impl Lifecycle {
     }
 }
 
-/// SIGINT and SIGTERM of this process, caught from the moment this is made.
+/// SIGINT, SIGTERM and SIGHUP of this process, caught from the moment this is made.
 #[derive(Debug)]
 pub struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    /// None where the process was told to outlive its terminal.
+    hangup: Option<Signal>,
 }
 
 impl Signals {
@@ -174,12 +178,24 @@ impl Signals {
         Ok(Self {
             interrupt: signal(SignalKind::interrupt())?,
             terminate: signal(SignalKind::terminate())?,
+            hangup: if sys::ignores_hangup() {
+                None
+            } else {
+                Some(signal(SignalKind::hangup())?)
+            },
         })
     }
 
     /// The name of the next signal.
-    async fn next(&mut self) -> &'static str {
+    pub async fn next(&mut self) -> &'static str {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
+            _ = hangup => "SIGHUP",
             _ = self.interrupt.recv() => "SIGINT",
             _ = self.terminate.recv() => "SIGTERM",
         }
@@ -272,7 +288,7 @@ mod tests {
         let signals = Signals::catch().unwrap();
         let stop = life.stop_handle();
         life.spawn("stubborn", async move {
-            signal_ourselves("TERM");
+            signal_ourselves("HUP");
             stop.soft().await;
             assert!(!stop.is_hard());
             signal_ourselves("INT");

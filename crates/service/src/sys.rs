@@ -1,12 +1,22 @@
-//! The two calls that std lacks; the only unsafe code of this crate.
+//! The calls that std lacks; the only unsafe code of this crate.
 #![expect(
     unsafe_code,
-    reason = "geteuid and gethostname have no safe form in std"
+    reason = "geteuid, gethostname and sigaction have no safe form in std"
 )]
 
 pub(crate) fn is_root() -> bool {
     // SAFETY: geteuid takes nothing, touches no memory of ours and cannot fail.
     unsafe { libc::geteuid() == 0 }
+}
+
+/// Whether this process was started to outlive its terminal, as `nohup` does it.
+pub(crate) fn ignores_hangup() -> bool {
+    // SAFETY: all zeros is a valid sigaction, and the call writes one to the pointer, or fails.
+    unsafe {
+        let mut now: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0
+            && now.sa_sigaction == libc::SIG_IGN
+    }
 }
 
 /// This machine's name, `None` where it has none that is text.

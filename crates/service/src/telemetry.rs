@@ -51,6 +51,8 @@ where
     })?;
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        // A terminal that was closed takes no complaint either.
+        .log_internal_errors(false)
         .with_writer(writer);
     Ok(match format {
         Format::Human => Box::new(lines.with_ansi(colour).with_target(false).finish()),

@@ -1005,6 +1005,9 @@ pub struct CheckPlanResponse {
     pub jobs: ::prost::alloc::vec::Vec<PlannedJob>,
     #[prost(message, repeated, tag = "3")]
     pub left_out: ::prost::alloc::vec::Vec<LeftOut>,
+    /// of machines that the plan means and that are offline
+    #[prost(string, repeated, tag = "4")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// What is wrong in a plan, and where (byte offsets into its text).
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -1059,6 +1062,9 @@ pub struct SubmitRunResponse {
     /// when not empty, nothing was stored
     #[prost(message, repeated, tag = "4")]
     pub problems: ::prost::alloc::vec::Vec<Problem>,
+    /// as in CheckPlanResponse
+    #[prost(string, repeated, tag = "5")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRunRequest {
@@ -1066,7 +1072,8 @@ pub struct WatchRunRequest {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
 }
-/// The whole state of a run; sent at once, then on each change until the run has ended.
+/// The state of a run; sent at once, then on each change until the run has ended. The first of a stream
+/// has every job, the others only those that changed since the one before.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct RunSnapshot {
     #[prost(message, optional, tag = "1")]
@@ -1195,6 +1202,19 @@ pub struct MachineRow {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeMachineRequest {
+    /// name or id
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RevokeMachineResponse {
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "2")]
+    pub jobs_skipped: u32,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateTokenRequest {
@@ -1472,6 +1492,30 @@ pub mod fleet_service_client {
                 .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "ListMachines"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn revoke_machine(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RevokeMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeMachineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/RevokeMachine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "RevokeMachine"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn create_token(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateTokenRequest>,
@@ -1603,6 +1647,13 @@ pub mod fleet_service_server {
             request: tonic::Request<super::ListMachinesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListMachinesResponse>,
+            tonic::Status,
+        >;
+        async fn revoke_machine(
+            &self,
+            request: tonic::Request<super::RevokeMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RevokeMachineResponse>,
             tonic::Status,
         >;
         async fn create_token(
@@ -1968,6 +2019,51 @@ pub mod fleet_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListMachinesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/RevokeMachine" => {
+                    #[allow(non_camel_case_types)]
+                    struct RevokeMachineSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::RevokeMachineRequest>
+                    for RevokeMachineSvc<T> {
+                        type Response = super::RevokeMachineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RevokeMachineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::revoke_machine(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RevokeMachineSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

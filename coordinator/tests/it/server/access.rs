@@ -72,14 +72,27 @@ async fn a_refused_request_for_a_certificate_costs_no_use_of_the_token() {
 async fn a_machine_that_enrols_again_is_the_same_machine() {
     let world = World::start().await;
     let mut operator = world.operator().await;
-    join(&world, &mut operator, "mini").await;
+    let first = join(&world, &mut operator, "mini").await;
+    let mut session = first.connect().await;
     let again = join(&world, &mut operator, "mini").await;
+    // Whoever has the older certificate is out, and an event tells of it.
+    assert_eq!(session.hear().await.unwrap_err().code(), Code::Aborted);
+    assert_eq!(refusal(&first).await.code(), Code::Unauthenticated);
     again.connect().await;
     assert_eq!(operator.machines().await.len(), 1);
-    assert_eq!(
-        world.number("select count(*) from fleet.certificate").await,
-        2
-    );
+    for (wanted, sql) in [
+        (2, "select count(*) from fleet.certificate"),
+        (
+            1,
+            "select count(*) from fleet.certificate where revoked_at is null",
+        ),
+        (
+            1,
+            "select count(*) from fleet.event where kind = 'machine_revoked'",
+        ),
+    ] {
+        assert_eq!(world.number(sql).await, wanted, "{sql}");
+    }
 }
 
 async fn refusal(machine: &Machine) -> Status {
@@ -185,6 +198,10 @@ async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
             .map(drop),
         "ListMachines" => client
             .list_machines(operator.request(wire::ListMachinesRequest::default()))
+            .await
+            .map(drop),
+        "RevokeMachine" => client
+            .revoke_machine(operator.request(wire::RevokeMachineRequest::default()))
             .await
             .map(drop),
         "CreateToken" => client

@@ -135,6 +135,48 @@ async fn a_refused_batch_ends_its_stream_by_name_and_costs_no_other_agent() {
 }
 
 #[tokio::test]
+async fn a_batch_that_fails_for_a_while_is_not_overtaken_by_those_behind_it() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    let mut batches: Vec<_> = to_do(&grant)
+        .iter()
+        .zip(0..)
+        .map(|((case_key, ordinal), seq)| batch(&grant, seq, launch(case_key, *ordinal).records()))
+        .collect();
+    batches.push(batch(&grant, 4, vec![finished(JobOutcome::Succeeded)]));
+
+    // The server runs out of memory each time that batch 3 comes.
+    for statement in [
+        "create function fleet.weary() returns trigger language plpgsql as
+         $$ begin raise exception 'weary' using errcode = '53200'; end $$",
+        "create trigger weary before insert on fleet.batch
+         for each row when (new.seq = 3) execute function fleet.weary()",
+    ] {
+        sqlx::query(statement).execute(&world.db).await.unwrap();
+    }
+    let refused = agent.upload(batches.clone()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unavailable, "{refused}");
+    assert_eq!(
+        world.number("select count(*) from fleet.batch").await,
+        3,
+        "those before it alone"
+    );
+
+    sqlx::query("drop trigger weary on fleet.batch")
+        .execute(&world.db)
+        .await
+        .unwrap();
+    agent.upload(batches.split_off(3)).await.unwrap();
+    let ended = operator.watch(&run).await;
+    assert_eq!(ended.run.unwrap().state, "succeeded", "{:?}", ended.jobs);
+}
+
+#[tokio::test]
 async fn many_agents_at_once_lose_nothing() {
     let world = World::start().await;
     let mut operator = world.operator().await;

@@ -11,6 +11,8 @@ const EXPIRE: &str =
     "with touched as (update fleet.lease set expires_at = now() where state = 'live' returning 1)
      select count(*) from touched";
 const LIVE: &str = "select count(*) from fleet.lease where state = 'live'";
+const LASTING: &str = "select count(*) from fleet.lease
+    where state = 'live' and expires_at > now() + interval '10 seconds'";
 const COUNTED: &str = "select count(*) from fleet.launch where counted";
 
 #[tokio::test]
@@ -192,6 +194,24 @@ async fn a_job_given_back_is_granted_again_at_once() {
 }
 
 #[tokio::test]
+async fn an_agent_that_comes_back_with_its_lease_has_it_renewed_by_its_welcome() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    drop(agent);
+    let nearly = "with touched as (update fleet.lease set expires_at = now() + interval '9 seconds'
+                  returning 1) select count(*) from touched";
+    world.number(nearly).await;
+    assert_eq!(world.number(LASTING).await, 0);
+    machine.connect_with(&[grant.lease_id]).await;
+    assert_eq!(world.number(LASTING).await, 1);
+}
+
+#[tokio::test]
 async fn a_restart_of_the_coordinator_is_a_reconnect_and_nothing_else() {
     let mut world = World::start().await;
     let mut operator = world.operator().await;
@@ -210,7 +230,10 @@ async fn a_restart_of_the_coordinator_is_a_reconnect_and_nothing_else() {
         "with an open stream"
     );
     assert_eq!(agent.hear().await.unwrap_err().code(), Code::Unavailable);
+    // It was away for longer than a lease lives.
+    assert_eq!(world.number(EXPIRE).await, 1);
     world.up().await;
+    world.until("the lease lives on", LASTING, 1).await;
 
     let mut agent = machine.connect_with(&[grant.lease_id]).await;
     assert_eq!(agent.welcome.live_leases, [grant.lease_id.to_string()]);

@@ -67,6 +67,38 @@ async fn a_run_is_watched_from_its_submission_to_its_end() {
 }
 
 #[tokio::test]
+async fn a_watcher_is_told_all_jobs_once_and_then_those_that_changed() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let one = join(&world, &mut operator, "one").await;
+    join(&world, &mut operator, "two").await;
+    let run = operator.submit(PLAN).await;
+    let request = operator.request(wire::WatchRunRequest { run });
+    let mut news = operator
+        .client
+        .watch_run(request)
+        .await
+        .unwrap()
+        .into_inner();
+    let first = soon("a snapshot", news.message()).await.unwrap().unwrap();
+    assert_eq!(first.jobs.len(), 2);
+    let mut agent = one.connect().await;
+    agent.ready().await;
+    agent.granted().await;
+    let changed = loop {
+        let next = soon("a snapshot", news.message()).await.unwrap().unwrap();
+        if !next.jobs.is_empty() {
+            break next.jobs;
+        }
+    };
+    assert_eq!(changed.len(), 1);
+    assert_eq!(
+        (changed[0].machine.as_str(), changed[0].state.as_str()),
+        ("one", "leased")
+    );
+}
+
+#[tokio::test]
 async fn a_cancelled_run_stops_its_agents_and_counts_nothing_more() {
     let world = World::start().await;
     let mut operator = world.operator().await;
@@ -123,6 +155,15 @@ async fn a_plan_without_a_machine_is_refused_with_the_reasons_and_nothing_is_sto
         "mini: chip Apple M3 Max is not among Apple M9*"
     );
 
+    // `plan check` says what `run` would.
+    let request = operator.request(wire::CheckPlanRequest {
+        plan_toml: elsewhere.clone(),
+    });
+    let checked = operator.client.check_plan(request).await.unwrap();
+    assert_eq!(checked.into_inner().problems, refused);
+    let place = refused[0].start as usize..refused[0].end as usize;
+    assert_eq!(&elsewhere[place], "\"Apple M9*\"");
+
     let misspelt = PLAN.replace("new_tokens", "new_token");
     let refused = operator.try_submit(&misspelt).await.problems;
     let place = refused[0].start as usize..refused[0].end as usize;
@@ -133,6 +174,56 @@ async fn a_plan_without_a_machine_is_refused_with_the_reasons_and_nothing_is_sto
         "select count(*) from fleet.plan",
     ] {
         assert_eq!(world.number(table).await, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_machine_that_stays_away_is_noted_and_can_be_revoked() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let here = join(&world, &mut operator, "here").await;
+    let away = join(&world, &mut operator, "away").await;
+    let asleep = "update fleet.machine set last_seen_at = now() - interval '1 hour'
+                  where name = 'away'";
+    sqlx::query(asleep).execute(&world.db).await.unwrap();
+    let mut agent = here.connect().await;
+    let submitted = operator.try_submit(PLAN).await;
+    assert_eq!(submitted.notes.len(), 1, "{:?}", submitted.notes);
+    assert!(submitted.notes[0].starts_with("away is offline"));
+    agent.ready().await;
+    let grant = agent.granted().await;
+    agent.do_job(&grant).await;
+
+    let request = operator.request(wire::RevokeMachineRequest {
+        machine: "away".to_owned(),
+    });
+    let revoked = operator.client.revoke_machine(request).await.unwrap();
+    assert_eq!(revoked.into_inner().jobs_skipped, 1);
+    let ended = operator.watch(&submitted.run_id).await;
+    assert_eq!(ended.run.unwrap().state, "incomplete");
+    let skipped = ended.jobs.iter().find(|job| job.machine == "away").unwrap();
+    assert_eq!(
+        (skipped.state.as_str(), skipped.reason.as_str()),
+        ("skipped", "the certificate of its machine was revoked")
+    );
+    let refused = away.client().await.upload(tokio_stream::empty()).await;
+    assert_eq!(refused.unwrap_err().code(), Code::Unauthenticated);
+
+    // One at work loses its session and its lease.
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    agent.granted().await;
+    let request = operator.request(wire::RevokeMachineRequest {
+        machine: "here".to_owned(),
+    });
+    operator.client.revoke_machine(request).await.unwrap();
+    assert_eq!(operator.watch(&run).await.jobs[0].state, "skipped");
+    loop {
+        match agent.hear().await {
+            Ok(Some(Down::Cancel(_))) => {}
+            Ok(other) => panic!("not thrown out but told {other:?}"),
+            Err(status) => break assert_eq!(status.code(), Code::Aborted),
+        }
     }
 }
 

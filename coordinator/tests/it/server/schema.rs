@@ -66,6 +66,19 @@ async fn the_migrations_keep_what_is_stored_and_the_views_are_rebuilt_only_when_
     let older =
         sqlx::query("update fleet.setting set value = 'older' where setting = 'schema_sha256'");
     older.execute(&world.db).await.unwrap();
+    // A user's own view is not taken along.
+    sqlx::query("create view public.mine as select count(*) from report.sample")
+        .execute(&world.db)
+        .await
+        .unwrap();
+    let refused = world.try_up().await.unwrap_err();
+    let refused = service::tls::explain(&refused);
+    assert!(refused.contains("public.mine"), "{refused}");
+    assert_eq!(world.number("select count from mine").await, counted);
+    sqlx::query("drop view public.mine")
+        .execute(&world.db)
+        .await
+        .unwrap();
     world.up().await;
     assert_ne!(world.number(view).await, made);
     assert_eq!(world.number(samples).await, counted);

@@ -93,6 +93,8 @@ async fn nothing_but_the_views_can_be_read_and_nothing_written() {
         "select set_config('role', 'none', true), query_to_xml('select * from fleet.token', true, true, '')",
         "select set_config('session_authorization', 'fleet', true)",
         "copy (select 1) to program 'true'",
+        "copy (select 1) to stdout",
+        "copy t from stdin",
     ] {
         let refused = operator.query(statement).await.unwrap_err();
         assert_eq!(

@@ -78,6 +78,10 @@ impl World {
 
     /// Starts the coordinator; a second start listens where the first did.
     pub async fn up(&mut self) {
+        self.try_up().await.unwrap();
+    }
+
+    pub async fn try_up(&mut self) -> Result<(), coordinator::server::Error> {
         let lifecycle = Lifecycle::new();
         let config = Config {
             data_dir: self.folder.root().to_owned(),
@@ -85,7 +89,7 @@ impl World {
             listen: self.listen,
             host_names: Vec::new(),
         };
-        let running = Coordinator::start(config, &lifecycle).await.unwrap();
+        let running = Coordinator::start(config, &lifecycle).await?;
         let address = running.url().strip_prefix("https://").unwrap();
         self.listen = address.parse().unwrap();
         let stop = lifecycle.stop_handle();
@@ -96,6 +100,7 @@ impl World {
             stop,
             ended,
         });
+        Ok(())
     }
 
     /// Stops the coordinator as a signal would.
@@ -248,11 +253,17 @@ impl Operator {
             run: run.to_owned(),
         });
         let mut snapshots = self.client.watch_run(request).await.unwrap().into_inner();
-        let mut last = None;
-        while let Some(snapshot) = soon("a snapshot", snapshots.message()).await.unwrap() {
-            last = Some(snapshot);
+        let mut all = soon("a snapshot", snapshots.message())
+            .await
+            .unwrap()
+            .unwrap();
+        while let Some(news) = soon("a snapshot", snapshots.message()).await.unwrap() {
+            all.run = news.run;
+            all.jobs
+                .retain(|old| news.jobs.iter().all(|job| job.job_id != old.job_id));
+            all.jobs.extend(news.jobs);
         }
-        last.unwrap()
+        all
     }
 
     pub async fn machines(&mut self) -> Vec<wire::MachineRow> {

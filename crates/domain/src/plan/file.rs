@@ -1,11 +1,12 @@
 //! A plan as it stands in its file, before it is checked.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Plan, PlannedModel, Problem, Protocol, Span};
+use super::{Places, Plan, PlannedModel, Problem, Protocol, Span};
 use crate::catalogue;
 use crate::machine::Selector;
 use crate::metric::Metric;
@@ -21,8 +22,7 @@ pub(super) struct PlanFile {
     #[serde(default)]
     description: String,
     headline: Option<Span<Vec<Span<String>>>>,
-    #[serde(default)]
-    machines: MachinesFile,
+    machines: Option<Span<MachinesFile>>,
     #[serde(default)]
     protocol: ProtocolFile,
     #[serde(default, rename = "model")]
@@ -34,8 +34,8 @@ pub(super) struct PlanFile {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct MachinesFile {
-    names: Option<Vec<String>>,
-    chips: Option<Vec<String>>,
+    names: Option<Span<Vec<Span<String>>>>,
+    chips: Option<Span<Vec<Span<String>>>>,
     #[serde(default)]
     labels: BTreeMap<String, String>,
     min_memory_gb: Option<f64>,
@@ -102,32 +102,60 @@ impl PlanFile {
                 .copied()
                 .collect(),
         };
+        let (machines, places) = machines.map_or_else(Default::default, |machines| {
+            let table = machines.span();
+            machines.into_inner().check(table, &mut problems)
+        });
         if !problems.is_empty() {
             problems.sort_by_key(|problem| problem.span.start);
             return Err(problems);
         }
-        let MachinesFile {
+        Ok(Plan {
+            name: name.into_inner(),
+            description,
+            machines,
+            protocol,
+            models,
+            suites,
+            headline,
+            places,
+        })
+    }
+}
+
+impl MachinesFile {
+    fn check(self, table: Range<usize>, problems: &mut Vec<Problem>) -> (Selector, Places) {
+        let Self {
             names,
             chips,
             labels,
             min_memory_gb,
             simulated,
-        } = machines;
-        Ok(Plan {
-            name: name.into_inner(),
-            description,
-            machines: Selector {
-                names,
-                chips,
-                labels,
-                min_memory_bytes: min_memory_gb.map(|gb| (gb * 1e9) as u64),
-                simulated,
-            },
-            protocol,
-            models,
-            suites,
-            headline,
-        })
+        } = self;
+        let mut words = |list: &Option<Span<Vec<Span<String>>>>, key| {
+            let Some(list) = list else { return Vec::new() };
+            Problem::check_list(list, key, problems);
+            list.get_ref().clone()
+        };
+        let places = Places {
+            table,
+            names: words(&names, "names"),
+            chips: words(&chips, "chips"),
+        };
+        let bare = |list: Span<Vec<Span<String>>>| {
+            list.into_inner()
+                .into_iter()
+                .map(Span::into_inner)
+                .collect()
+        };
+        let selector = Selector {
+            names: names.map(bare),
+            chips: chips.map(bare),
+            labels,
+            min_memory_bytes: min_memory_gb.map(|gb| (gb * 1e9) as u64),
+            simulated,
+        };
+        (selector, places)
     }
 }
 

@@ -146,7 +146,7 @@ fn out_of_range(
     )
 }
 
-fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
         .map(|&candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
