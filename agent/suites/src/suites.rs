@@ -6,6 +6,7 @@ pub mod decode;
 pub mod load;
 pub mod prefill;
 pub mod quantization;
+pub mod speculative;
 pub mod tokens;
 
 use std::io;
@@ -55,6 +56,7 @@ suites! {
     Prefill prefill;
     Decode decode;
     Quantization quantization;
+    Speculative speculative;
 }
 
 /// What a suite has to work with.
@@ -94,10 +96,7 @@ impl Bench<'_> {
     pub fn settle(&self, loaded: Loaded) -> Result<Ready, TrialError> {
         let ready = Ready::settle(loaded)?;
         self.announce(&ready.loaded.facts)?;
-        let info = device::device_info()?;
-        if let Err(error) = device::wire_memory(&info) {
-            eprintln!("the model's memory cannot be kept resident: {error}");
-        }
+        keep_resident()?;
         Ok(ready)
     }
 
@@ -131,6 +130,15 @@ impl Bench<'_> {
 
     /// Tells what was loaded.
     pub fn announce(&self, facts: &Facts) -> Result<(), TrialError> {
+        self.announce_as(facts, |_| ())
+    }
+
+    /// The same of a model that is not measured alone: `change` says with what.
+    fn announce_as(
+        &self,
+        facts: &Facts,
+        change: impl FnOnce(&mut ModelIdentity),
+    ) -> Result<(), TrialError> {
         let Facts {
             model_type,
             parameters,
@@ -147,7 +155,7 @@ impl Bench<'_> {
             folder,
             digest,
         } = self.files()?;
-        let identity = ModelIdentity {
+        let mut identity = ModelIdentity {
             digest: digest.to_owned(),
             model_type,
             label: model.label(),
@@ -161,6 +169,7 @@ impl Bench<'_> {
             synthetic: folder.synthetic,
             config_json,
         };
+        change(&mut identity);
         (self.send)(Frame::Model(identity)).map_err(TrialError::Emit)
     }
 
@@ -174,6 +183,14 @@ impl Bench<'_> {
         } = self.request;
         Harness::new(*protocol, *launch_seed, self.clock, &mut emit).measure(trials)
     }
+}
+
+fn keep_resident() -> Result<(), TrialError> {
+    let info = device::device_info()?;
+    if let Err(error) = device::wire_memory(&info) {
+        eprintln!("the model's memory cannot be kept resident: {error}");
+    }
+    Ok(())
 }
 
 impl Ready {

@@ -8,10 +8,12 @@ pub mod decode;
 pub mod load;
 pub mod prefill;
 pub mod quantization;
+pub mod speculative;
 
 use serde::{Deserialize, Serialize};
 
 use crate::metric::Metric;
+use crate::model::{Dtype, ModelRef};
 use crate::plan::Problem;
 
 /// What a suite's jobs are about.
@@ -108,6 +110,17 @@ suites! {
     Prefill prefill "prefill";
     Decode decode "decode";
     Quantization quantization "quantization";
+    Speculative speculative "speculative";
+}
+
+impl Case {
+    /// The second model that a case loads beside its own, which computes in `dtype`.
+    pub fn draft_beside(&self, dtype: Dtype) -> Option<ModelRef> {
+        match self {
+            Self::Speculative(case) => Some(case.draft_beside(dtype)),
+            Self::Load(_) | Self::Prefill(_) | Self::Decode(_) | Self::Quantization(_) => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Suite {

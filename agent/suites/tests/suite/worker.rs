@@ -2,6 +2,7 @@
 
 mod process;
 mod quantization;
+mod speculative;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
