@@ -139,13 +139,8 @@ impl Speculative<'_> {
         seen.sample(Metric::SpecOutputIdentical, identical);
         if let Some(index) = divergence {
             seen.sample(Metric::SpecDivergenceIndex, index as f64);
-            // A step of several positions sums in another order, which types shorter than f32 may
-            // round to another first choice; f32 has room for that.
             seen.reasons
-                .push(match self.stage.pair.target.loaded.facts.dtype {
-                    Dtype::F32 => Reason::Incorrect,
-                    Dtype::Bf16 | Dtype::F16 => Reason::OutputParted,
-                });
+                .push(parted(self.stage.pair.target.loaded.facts.dtype));
         }
         let of_both = [plain, speculative].concat();
         seen.token_ids_sha256 = tokens::sha256(&self.stage.prompt.ids, &of_both);
@@ -244,5 +239,38 @@ impl Trial for Speculative<'_> {
             seen.of_launch.extend(pace.samples(&tally, self.case));
         }
         Ok(seen)
+    }
+}
+
+/// What other output than plain decoding's means. A step of several positions sums in another order,
+/// which types shorter than f32 may round to another first choice; f32 has room for that.
+fn parted(dtype: Dtype) -> Reason {
+    match dtype {
+        Dtype::F32 => Reason::Incorrect,
+        Dtype::Bf16 | Dtype::F16 => Reason::OutputParted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::reason::Severity;
+
+    use super::*;
+
+    #[test]
+    fn other_output_is_a_fault_in_f32_and_a_doubt_in_shorter_types() {
+        let severity = |dtype| parted(dtype).severity();
+        assert_eq!(severity(Dtype::F32), Severity::Invalid);
+        assert_eq!(severity(Dtype::Bf16), Severity::Tainted);
+        assert_eq!(severity(Dtype::F16), Severity::Tainted);
+    }
+
+    #[test]
+    fn neither_way_always_goes_first() {
+        for seed in [6, 7] {
+            let order = Turn::order(seed);
+            assert!(order[0] == order[3] && order[1] == order[2] && order[0] != order[1]);
+        }
+        assert_ne!(Turn::order(6), Turn::order(7));
     }
 }
