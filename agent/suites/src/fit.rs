@@ -9,9 +9,11 @@ use domain::suite::Case;
 use serde_json::Value;
 
 use crate::load::header::{Content, Header};
+use crate::load::source::{self, Places};
 use crate::load::{LoadError, ModelFolder};
 use crate::models::config::{Config, ConfigError};
 use crate::models::{cache, rope};
+use crate::suites::speculative::pair::DraftError;
 use crate::suites::{self, Demand};
 
 /// Why a case is not measured with a model.
@@ -20,10 +22,14 @@ pub enum Misfit {
     #[error("{}", would_not_fit(*needs_bytes, *has_bytes))]
     Memory { needs_bytes: u64, has_bytes: u64 },
     #[error(
-        "the case puts {positions} positions through the model, whose max_position_embeddings is \
+        "the case puts {positions} positions through the {which}, whose max_position_embeddings is \
          {max_positions}: shorten the prompt, the depth or the new tokens"
     )]
-    Context { positions: u64, max_positions: u64 },
+    Context {
+        which: &'static str,
+        positions: u64,
+        max_positions: u64,
+    },
 }
 
 /// The same for a suite about the machine itself. A limit of 0 is none.
@@ -109,22 +115,56 @@ impl Outline {
         })
     }
 
-    /// Refuses a case that the model's positions or the machine's memory cannot hold. A limit of 0
-    /// is none.
+    /// Of the draft that a case loads beside this model; None where the case has none, and None for
+    /// one in files while `places` are not given, which is before anything is looked up.
+    pub fn of_draft(
+        &self,
+        case: &Case,
+        places: Option<&Places>,
+    ) -> Result<Option<Self>, DraftError> {
+        // A type of the same width needs the same room.
+        let dtype = match self.bytes_per_value {
+            4 => Dtype::F32,
+            _ => Dtype::Bf16,
+        };
+        let Some(draft) = case.draft_beside(dtype) else {
+            return Ok(None);
+        };
+        let of_catalogue = Self::of_catalogue(&draft);
+        let (None, Some(places)) = (of_catalogue, places) else {
+            return Ok(of_catalogue);
+        };
+        let folder = source::resolve(&draft.source, draft.dtype, places);
+        let outline = folder.and_then(|folder| Ok(Self::of_files(&folder, draft.dtype)?));
+        outline.map(Some).map_err(|source| DraftError::Source {
+            draft: draft.source,
+            source: Box::new(source),
+        })
+    }
+
+    /// Refuses a case that the positions of the model, or of the draft beside it, or the machine's
+    /// memory cannot hold. A limit of 0 is none.
     pub fn check(
         &self,
+        draft: Option<&Self>,
         case: &Case,
         fused_attention: bool,
         limit_bytes: u64,
     ) -> Result<(), Misfit> {
         let positions = suites::demand(case).positions;
-        if let Some(max_positions) = self.max_positions.filter(|max| positions > *max) {
-            return Err(Misfit::Context {
-                positions,
-                max_positions,
-            });
+        let models = [("model", Some(self)), ("draft", draft)];
+        let mut needs_bytes = 0;
+        for (which, outline) in models {
+            let Some(outline) = outline else { continue };
+            if let Some(max_positions) = outline.max_positions.filter(|max| positions > *max) {
+                return Err(Misfit::Context {
+                    which,
+                    positions,
+                    max_positions,
+                });
+            }
+            needs_bytes += outline.needs_bytes(case, fused_attention);
         }
-        let needs_bytes = self.needs_bytes(case, fused_attention);
         if limit_bytes > 0 && needs_bytes > limit_bytes {
             return Err(Misfit::Memory {
                 needs_bytes,
@@ -173,7 +213,7 @@ impl Outline {
 
 #[cfg(test)]
 mod tests {
-    use domain::suite::{decode, load, prefill};
+    use domain::suite::{decode, load, prefill, speculative};
 
     use super::*;
 
@@ -194,7 +234,7 @@ mod tests {
     fn a_model_that_is_too_large_is_told_with_both_figures() {
         let llama = outline("llama-3.1-8b");
         let refused = llama
-            .check(&decode(0, 128), true, 8_000_000_000)
+            .check(None, &decode(0, 128), true, 8_000_000_000)
             .unwrap_err();
         assert!(
             refused
@@ -202,9 +242,13 @@ mod tests {
                 .starts_with("would not fit, needs 16.1 GB, has 8.0 GB"),
             "{refused}"
         );
-        assert!(llama.check(&decode(0, 128), true, 17_000_000_000).is_ok());
         assert!(
-            llama.check(&decode(0, 128), true, 0).is_ok(),
+            llama
+                .check(None, &decode(0, 128), true, 17_000_000_000)
+                .is_ok()
+        );
+        assert!(
+            llama.check(None, &decode(0, 128), true, 0).is_ok(),
             "no limit is known"
         );
     }
@@ -231,16 +275,49 @@ mod tests {
                 chunk: 2048,
             })
         };
-        assert!(tiny.check(&prefill(2048), true, 0).is_ok());
+        assert!(tiny.check(None, &prefill(2048), true, 0).is_ok());
         assert!(matches!(
-            tiny.check(&prefill(2049), true, 0),
+            tiny.check(None, &prefill(2049), true, 0),
             Err(Misfit::Context {
+                which: "model",
                 positions: 2049,
                 max_positions: 2048
             })
         ));
-        assert!(tiny.check(&decode(2000, 48), true, 0).is_ok());
-        assert!(tiny.check(&decode(2000, 49), true, 0).is_err());
+        assert!(tiny.check(None, &decode(2000, 48), true, 0).is_ok());
+        assert!(tiny.check(None, &decode(2000, 49), true, 0).is_err());
+    }
+
+    #[test]
+    fn a_draft_needs_room_beside_the_model_and_has_positions_of_its_own() {
+        let speculative = |draft: &str, new_tokens| {
+            Case::Speculative(speculative::Case {
+                draft_tokens: 2,
+                prompt: speculative::Prompt::Code,
+                new_tokens,
+                draft: format!("synthetic:{draft}").parse().unwrap(),
+            })
+        };
+        let llama = outline("llama-3.1-8b");
+        let case = speculative("llama-3.2-1b", 128);
+        let draft = llama.of_draft(&case, None).unwrap().unwrap();
+        assert_eq!(draft, outline("llama-3.2-1b"));
+        assert!(llama.check(None, &case, true, 17_000_000_000).is_ok());
+        let refused = llama
+            .check(Some(&draft), &case, true, 17_000_000_000)
+            .unwrap_err();
+        assert!(refused.to_string().contains("needs 18."), "{refused}");
+        assert!(llama.of_draft(&decode(0, 8), None).unwrap().is_none());
+
+        let case = speculative("tinyllama-1.1b", 2048 - 256);
+        let draft = llama.of_draft(&case, None).unwrap();
+        assert!(llama.check(draft.as_ref(), &case, true, 0).is_ok());
+        let case = speculative("tinyllama-1.1b", 2049 - 256);
+        let refused = llama.check(draft.as_ref(), &case, true, 0).unwrap_err();
+        assert!(
+            refused.to_string().contains("through the draft"),
+            "{refused}"
+        );
     }
 
     #[test]

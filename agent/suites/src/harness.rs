@@ -112,6 +112,8 @@ impl Observation {
 pub enum TrialError {
     #[error(transparent)]
     Load(#[from] crate::load::LoadError),
+    #[error(transparent)]
+    Draft(#[from] crate::suites::speculative::pair::DraftError),
     #[error("the suite needs a model, and the request names none")]
     NoModel,
     #[error(

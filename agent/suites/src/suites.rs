@@ -11,6 +11,7 @@ pub mod memory;
 pub mod prefill;
 pub mod quantization;
 pub mod roofline;
+pub mod speculative;
 pub mod sustained;
 pub mod tokens;
 
@@ -73,6 +74,7 @@ suites! {
     Attention attention;
     Batch batch;
     Quantization quantization;
+    Speculative speculative;
     Sustained sustained;
 }
 
@@ -113,10 +115,7 @@ impl Bench<'_> {
     pub fn settle(&self, loaded: Loaded) -> Result<Ready, TrialError> {
         let ready = Ready::settle(loaded)?;
         self.announce(&ready.loaded.facts)?;
-        let info = device::device_info()?;
-        if let Err(error) = device::wire_memory(&info) {
-            eprintln!("the model's memory cannot be kept resident: {error}");
-        }
+        keep_resident()?;
         Ok(ready)
     }
 
@@ -150,6 +149,15 @@ impl Bench<'_> {
 
     /// Tells what was loaded.
     pub fn announce(&self, facts: &Facts) -> Result<(), TrialError> {
+        self.announce_as(facts, |_| ())
+    }
+
+    /// The same of a model that is not measured alone: `change` says with what.
+    fn announce_as(
+        &self,
+        facts: &Facts,
+        change: impl FnOnce(&mut ModelIdentity),
+    ) -> Result<(), TrialError> {
         let Facts {
             model_type,
             parameters,
@@ -166,7 +174,7 @@ impl Bench<'_> {
             folder,
             digest,
         } = self.files()?;
-        let identity = ModelIdentity {
+        let mut identity = ModelIdentity {
             digest: digest.to_owned(),
             model_type,
             label: model.label(),
@@ -180,6 +188,7 @@ impl Bench<'_> {
             synthetic: folder.synthetic,
             config_json,
         };
+        change(&mut identity);
         (self.send)(Frame::Model(identity)).map_err(TrialError::Emit)
     }
 
@@ -202,6 +211,14 @@ fn random_array(shape: &[i32], dtype: Dtype, deviation: f32) -> Result<Array, Tr
     let array = ops::as_dtype(&values, mlx_dtype(dtype))?;
     array.eval()?;
     Ok(array)
+}
+
+fn keep_resident() -> Result<(), TrialError> {
+    let info = device::device_info()?;
+    if let Err(error) = device::wire_memory(&info) {
+        eprintln!("the model's memory cannot be kept resident: {error}");
+    }
+    Ok(())
 }
 
 impl Ready {

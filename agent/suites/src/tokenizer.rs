@@ -24,6 +24,19 @@ pub enum TokenizerError {
     Encode(String),
 }
 
+/// A token that means another text to another tokenizer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{token}` is {ours} to one and {theirs} to the other", ours = place(*ours), theirs = place(*theirs))]
+pub struct Difference {
+    pub token: String,
+    pub ours: Option<u32>,
+    pub theirs: Option<u32>,
+}
+
+fn place(id: Option<u32>) -> String {
+    id.map_or_else(|| "unknown".to_owned(), |id| format!("token {id}"))
+}
+
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     vocab: usize,
@@ -74,6 +87,22 @@ impl Tokenizer {
             }),
             None => Ok(ids.to_vec()),
         }
+    }
+
+    /// The first ordinary token, in the order of the alphabet, whose id is not the same in both. Added
+    /// tokens are left aside: fine-tunes rename them, and text is hardly made of them.
+    pub fn difference(&self, other: &Self) -> Option<Difference> {
+        let (ours, theirs) = (self.inner.get_vocab(false), other.inner.get_vocab(false));
+        let token = ours
+            .keys()
+            .chain(theirs.keys())
+            .filter(|token| ours.get(*token) != theirs.get(*token))
+            .min()?;
+        Some(Difference {
+            token: token.clone(),
+            ours: ours.get(token).copied(),
+            theirs: theirs.get(token).copied(),
+        })
     }
 
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {

@@ -26,6 +26,7 @@ use crate::harness::clock::WorkerClock;
 use crate::load::LoadError;
 use crate::load::identity;
 use crate::load::source::{self, Places, SourceError};
+use crate::suites::speculative::pair::DraftError;
 use crate::suites::{self, Bench, Files};
 use crate::synthetic::SyntheticError;
 use crate::system;
@@ -90,21 +91,30 @@ enum LaunchError {
 impl LaunchError {
     fn kind(&self) -> FailureKind {
         match self {
-            Self::Misfit(Misfit::Memory { .. }) | Self::Trial(TrialError::AlreadyQuantised(_)) => {
-                FailureKind::Skipped
-            }
+            Self::Misfit(Misfit::Memory { .. })
+            | Self::Trial(
+                TrialError::AlreadyQuantised(_)
+                | TrialError::Draft(DraftError::Vocabulary { .. } | DraftError::Tokenizer { .. }),
+            ) => FailureKind::Skipped,
             Self::Misfit(Misfit::Context { .. }) => FailureKind::Case,
-            Self::Source(SourceError::Synthetic(SyntheticError::Write { .. }))
-            | Self::Trial(TrialError::NoModel | TrialError::Mlx(_) | TrialError::Emit(_))
+            Self::Trial(TrialError::NoModel | TrialError::Mlx(_) | TrialError::Emit(_))
             | Self::Panic(_) => FailureKind::Internal,
-            Self::Source(
-                SourceError::Load(error) | SourceError::Synthetic(SyntheticError::Load(error)),
-            )
-            | Self::Trial(TrialError::Load(error)) => kind_of_load(error),
-            Self::Source(SourceError::Name(_) | SourceError::NotDownloaded { .. }) => {
-                FailureKind::Model
+            Self::Source(error) => kind_of_source(error),
+            Self::Trial(TrialError::Draft(DraftError::Source { source, .. })) => {
+                kind_of_source(source)
             }
+            Self::Trial(TrialError::Load(error)) => kind_of_load(error),
         }
+    }
+}
+
+fn kind_of_source(error: &SourceError) -> FailureKind {
+    match error {
+        SourceError::Synthetic(SyntheticError::Write { .. }) => FailureKind::Internal,
+        SourceError::Load(error) | SourceError::Synthetic(SyntheticError::Load(error)) => {
+            kind_of_load(error)
+        }
+        SourceError::Name(_) | SourceError::NotDownloaded { .. } => FailureKind::Model,
     }
 }
 
@@ -185,9 +195,11 @@ fn launch(
     ))
     .map_err(TrialError::Emit)?;
 
-    let fits = |outline: &Outline| -> Result<(), LaunchError> {
+    let fits = |outline: &Outline, places: Option<&Places>| -> Result<(), LaunchError> {
+        let (case, limit_bytes) = (&request.case, request.memory_limit_bytes);
         let fused_attention = device::device_info().map_err(TrialError::Mlx)?.is_gpu;
-        Ok(outline.check(&request.case, fused_attention, request.memory_limit_bytes)?)
+        let draft = outline.of_draft(case, places).map_err(TrialError::Draft)?;
+        Ok(outline.check(draft.as_ref(), case, fused_attention, limit_bytes)?)
     };
     let places = places(request);
     let mut bench = Bench {
@@ -203,10 +215,11 @@ fn launch(
     };
     // Before synthetic weights are written, for they may be larger than the disk too.
     if let Some(outline) = Outline::of_catalogue(model) {
-        fits(&outline)?;
+        fits(&outline, None)?;
     }
     let folder = source::resolve(&model.source, model.dtype, &places)?;
-    fits(&Outline::of_files(&folder, model.dtype).map_err(TrialError::Load)?)?;
+    let outline = Outline::of_files(&folder, model.dtype).map_err(TrialError::Load)?;
+    fits(&outline, Some(&places))?;
     let identity = identity::identify(&folder, &places.cache).map_err(TrialError::Load)?;
 
     bench.files = Some(Files {

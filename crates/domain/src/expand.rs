@@ -1,10 +1,12 @@
 //! From a plan and the machines there are to jobs, in a deterministic order; whoever is left out is
 //! told why.
 
+use crate::catalogue::Architecture;
 use crate::ids::MachineId;
 use crate::machine::Inventory;
-use crate::model::{ModelRef, ModelSource};
+use crate::model::{Dtype, ModelRef, ModelSource};
 use crate::plan::Plan;
+use crate::suite::speculative::vocabularies_differ;
 use crate::suite::{Case, Suite};
 
 /// A machine as the coordinator knows it.
@@ -63,7 +65,7 @@ pub fn expand(plan: &Plan, candidates: &[Candidate]) -> Expansion {
             continue;
         }
         for (model, suite, cases) in plan.pairs() {
-            let misfit = |case: &Case| does_not_fit(model?, case.context_tokens(), inventory);
+            let misfit = |case: &Case| cannot_run(model?, case, inventory);
             let (fitting, others): (Vec<Case>, Vec<Case>) = cases
                 .iter()
                 .cloned()
@@ -91,15 +93,28 @@ pub fn expand(plan: &Plan, candidates: &[Candidate]) -> Expansion {
     expansion
 }
 
-/// Predicts weights and cache of a model of the catalogue; what lies in files is predicted by the
-/// worker, which can see them.
-fn does_not_fit(model: &ModelRef, context_tokens: u64, machine: &Inventory) -> Option<String> {
+/// Predicts what is known of models of the catalogue: weights and caches, the draft's too, and whether
+/// the two share a vocabulary. What lies in files is predicted by the worker, which can see them.
+fn cannot_run(model: &ModelRef, case: &Case, machine: &Inventory) -> Option<String> {
     let ModelSource::Synthetic(architecture) = &model.source else {
         return None;
     };
-    let bytes = model.dtype.map_or(2, crate::model::Dtype::bytes);
-    let needs =
-        architecture.weight_bytes(bytes) + architecture.kv_bytes_per_token(bytes) * context_tokens;
+    let bytes = |model: &ModelRef, architecture: &Architecture| {
+        let bytes = model.dtype.map_or(2, Dtype::bytes);
+        architecture.weight_bytes(bytes)
+            + architecture.kv_bytes_per_token(bytes) * case.context_tokens()
+    };
+    let mut needs = bytes(model, architecture);
+    let draft = case.draft_beside(model.dtype.unwrap_or(Dtype::Bf16));
+    if let Some((draft, ModelSource::Synthetic(small))) =
+        draft.as_ref().map(|draft| (draft, &draft.source))
+    {
+        let (drafts, models) = (small.vocab_size, architecture.vocab_size);
+        if drafts != models {
+            return Some(vocabularies_differ(&draft.source, drafts, models));
+        }
+        needs += bytes(draft, small);
+    }
     let limit = machine.model_limit_bytes();
     (needs > limit).then(|| would_not_fit(needs, limit))
 }
@@ -174,6 +189,32 @@ mod tests {
                 ("new=128,depth=131072".to_owned(), 1, true)
             ]
         );
+    }
+
+    #[test]
+    fn a_draft_needs_room_and_the_vocabulary_of_the_model() {
+        let reasons = |draft: &str, memory_gb| {
+            let text = format!("[suite.speculative]\ndraft = \"synthetic:{draft}\"");
+            let expansion = expand(&plan(&text), &[candidate("one", memory_gb)]);
+            let of_suite = expansion.jobs.into_iter();
+            of_suite
+                .filter(|job| job.suite == Suite::Speculative)
+                .map(|job| job.skipped.unwrap_or_default())
+                .collect::<Vec<_>>()
+        };
+        // Each of the two is 16.1 GB large; a share of the memory is for models.
+        assert_eq!(reasons("llama-3.1-8b", 64), [""]);
+        let [reason] = &reasons("llama-3.1-8b", 32)[..] else {
+            panic!("one job");
+        };
+        assert!(reason.starts_with("would not fit, needs 32."), "{reason}");
+        assert_eq!(reasons("llama-3.2-1b", 32), [""]);
+        let [reason] = &reasons("qwen3-0.6b", 64)[..] else {
+            panic!("one job");
+        };
+        for word in ["synthetic:qwen3-0.6b", "151936", "128256", "`suites`"] {
+            assert!(reason.contains(word), "{reason}");
+        }
     }
 
     #[test]

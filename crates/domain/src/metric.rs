@@ -152,6 +152,26 @@ metrics! {
     QuantPplDelta "quant_ppl_delta" "%" LowerIsBetter "by how much that is above the unquantised model's";
     QuantKlMean "quant_kl_mean" "nats" LowerIsBetter "mean KL divergence of the quantised next-token distributions from the unquantised ones on that text";
     QuantTop1Agree "quant_top1_agree" "ratio" HigherIsBetter "share of that text's positions where both models prefer the same token";
+    SpecSpeedup "spec_speedup" "ratio" HigherIsBetter "time of plain decoding over that of speculative decoding, for the same tokens and in turn";
+    SpecDecodeTps "spec_decode_tps" "tok/s" HigherIsBetter "decode_tps with a draft model; the tokens of a round are known at once";
+    SpecBaselineDecodeTps "spec_baseline_decode_tps" "tok/s" HigherIsBetter "decode_tps of the model alone beside it, pipelined";
+    SpecAcceptRate "spec_accept_rate" "ratio" HigherIsBetter "drafted tokens that were accepted over all that were drafted";
+    SpecFromDraftShare "spec_from_draft_share" "ratio" HigherIsBetter "drafted tokens over all tokens that came out, at most k/(k+1)";
+    SpecTokensPerRound "spec_tokens_per_round" "tokens" HigherIsBetter "tokens that came out over verification steps, 1 to k+1";
+    SpecAcceptPos1 "spec_accept_pos_1" "ratio" HigherIsBetter "share of first drafted tokens that were accepted";
+    SpecAcceptPos2 "spec_accept_pos_2" "ratio" HigherIsBetter "share of second drafted tokens that were accepted, of those after an accepted one";
+    SpecAcceptPos3 "spec_accept_pos_3" "ratio" HigherIsBetter "the same for third ones";
+    SpecAcceptPos4 "spec_accept_pos_4" "ratio" HigherIsBetter "the same for fourth ones";
+    SpecAcceptPos5 "spec_accept_pos_5" "ratio" HigherIsBetter "the same for fifth ones";
+    SpecAcceptPos6 "spec_accept_pos_6" "ratio" HigherIsBetter "the same for sixth ones";
+    SpecAcceptPos7 "spec_accept_pos_7" "ratio" HigherIsBetter "the same for seventh ones";
+    SpecAcceptPos8 "spec_accept_pos_8" "ratio" HigherIsBetter "the same for eighth ones";
+    SpecDraftMs "spec_draft_ms" "ms" LowerIsBetter "drafting k tokens, with a wait after it: median over the rounds of a pass that is not timed otherwise";
+    SpecVerifyMs "spec_verify_ms" "ms" LowerIsBetter "verifying them in one step of k+1 positions, in the same pass";
+    SpecSpeedupPred "spec_speedup_pred" "ratio" Neutral "speed-up that acceptance and the step times of both models would give by themselves";
+    SpecOutputIdentical "spec_output_identical" "" HigherIsBetter "1 where speculative decoding gave the tokens of plain decoding, else 0";
+    SpecDivergenceIndex "spec_divergence_index" "tokens" Neutral "tokens before the first that differs, where one does";
+    SpecMemExtraBytes "spec_mem_extra_bytes" "bytes" LowerIsBetter "the draft model's weights and its key and value cache";
 }
 
 impl fmt::Display for Metric {

@@ -85,6 +85,7 @@ reasons! {
     MemoryImpossible "g4" Invalid "peak memory below the bytes of the weights";
     LoadImpossible "g5" Invalid "the load was faster than the disk";
     Incorrect "g6" Invalid "the output differs from the reference";
+    OutputParted "output_parted" Tainted "speculative output parted from plain decoding's, as rounding in types shorter than f32 may make it: the two ways wrote different texts";
     NotMonotone "g7" Invalid "more work took less time";
     NotLazySafe "g8" Invalid "doubled work did not take twice the time";
     ClockJump "g9" Invalid "clocks disagree: the machine slept or the parts do not add up";

@@ -13,11 +13,13 @@ pub mod memory;
 pub mod prefill;
 pub mod quantization;
 pub mod roofline;
+pub mod speculative;
 pub mod sustained;
 
 use serde::{Deserialize, Serialize};
 
 use crate::metric::Metric;
+use crate::model::{Dtype, ModelRef};
 use crate::plan::Problem;
 
 /// What a suite's jobs are about.
@@ -119,7 +121,18 @@ suites! {
     Attention attention "attention";
     Batch batch "batch";
     Quantization quantization "quantization";
+    Speculative speculative "speculative";
     Sustained sustained "sustained";
+}
+
+impl Case {
+    /// The second model that a case loads beside its own, which computes in `dtype`.
+    pub fn draft_beside(&self, dtype: Dtype) -> Option<ModelRef> {
+        match self {
+            Self::Speculative(case) => Some(case.draft_beside(dtype)),
+            _ => None,
+        }
+    }
 }
 
 impl std::fmt::Display for Suite {

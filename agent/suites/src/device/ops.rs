@@ -210,11 +210,13 @@ pub fn transpose(x: &Array, axes: &[i32]) -> Result<Array> {
     })
 }
 
-pub fn concatenate(parts: [&Array; 2], axis: i32) -> Result<Array> {
-    let handles = parts.map(Array::as_ptr);
-    // SAFETY: the vector copies the handles it is given and is freed before returning.
+pub fn concatenate<'a>(parts: impl IntoIterator<Item = &'a Array>, axis: i32) -> Result<Array> {
+    // SAFETY: the vector copies the live handles it is given and is freed before returning.
     array(|res, stream| unsafe {
-        let vector = mlx_sys::mlx_vector_array_new_data(handles.as_ptr(), handles.len());
+        let vector = mlx_sys::mlx_vector_array_new();
+        for part in parts {
+            mlx_sys::mlx_vector_array_append_value(vector, part.as_ptr());
+        }
         let status = mlx_sys::mlx_concatenate_axis(res, vector, axis, stream);
         mlx_sys::mlx_vector_array_free(vector);
         status

@@ -1,4 +1,5 @@
-//! The checkpoints that `parity.py` writes with mlx-lm, made once and shared by every test.
+//! The checkpoints that `parity.py` writes with mlx-lm, and what other scripts make of them, written
+//! once and shared by every test.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -107,16 +108,26 @@ pub fn load_parts(folder: &Path) -> Result<(Loaded, Parts), LoadError> {
     )
 }
 
-/// Tests run in several processes: the first writes, the others wait for its lock.
 fn folder() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity.py");
+    written_by("parity", &[])
+}
+
+/// What `NAME.py` writes, given the folders that other scripts wrote. Tests run in several processes:
+/// the first writes, the others wait for its lock.
+pub fn written_by(name: &str, sources: &[&str]) -> PathBuf {
+    let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    let script = |name: &str| scripts.join(format!("{name}.py"));
+    let inputs: Vec<PathBuf> = sources.iter().map(|name| written_by(name, &[])).collect();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = target.join("parity");
+    let folder = target.join(name);
     fs::create_dir_all(target).unwrap();
-    let lock = File::create(target.join("parity.lock")).unwrap();
+    let lock = File::create(target.join(format!("{name}.lock"))).unwrap();
     lock.lock().unwrap();
-    let wanted = fs::read_to_string(&script).unwrap();
-    let written = folder.join("parity.py");
+    let texts = sources.iter().chain([&name]).map(|name| script(name));
+    let wanted: String = texts
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let written = folder.join(format!("{name}.py"));
     if fs::read_to_string(&written).is_ok_and(|script| script == wanted) {
         return folder;
     }
@@ -124,12 +135,13 @@ fn folder() -> PathBuf {
         fs::remove_dir_all(&folder).unwrap();
     }
     let output = Command::new(python())
-        .arg(&script)
+        .arg(script(name))
+        .args(inputs)
         .arg(&folder)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "parity.py failed: {said}");
+    assert!(output.status.success(), "{name}.py failed: {said}");
     // Last, so that an interrupted run is begun again.
     fs::write(written, wanted).unwrap();
     folder

@@ -96,8 +96,9 @@ fn no_case_asks_for_more_positions_than_its_model_has() {
             let Some(model) = model else { continue };
             let outline = Outline::of_catalogue(model).expect("shipped plans need no download");
             for case in cases {
+                let draft = outline.of_draft(case, None).unwrap();
                 outline
-                    .check(case, true, 0)
+                    .check(draft.as_ref(), case, true, 0)
                     .unwrap_or_else(|error| panic!("{}, {}: {error}", plan.name, model.label()));
             }
         }

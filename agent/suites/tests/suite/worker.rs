@@ -4,6 +4,7 @@ mod machine;
 mod process;
 mod quantization;
 mod serving;
+mod speculative;
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -7,10 +7,9 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Places, Plan, PlannedModel, Problem, Protocol, Span};
-use crate::catalogue;
 use crate::machine::Selector;
 use crate::metric::Metric;
-use crate::model::{BadSource, Dtype, ModelRef, ModelSource};
+use crate::model::{Dtype, ModelRef, ModelSource};
 use crate::suite::{Case, Subject, Suite, Tables};
 
 const MAX_NAME_CHARS: usize = 80;
@@ -183,25 +182,8 @@ fn check_models(
     } in models
     {
         let suites = suites.map(|suites| check_suites(suites, tables, problems));
-        let source = match written.get_ref().parse::<ModelSource>() {
-            Ok(source) => source,
-            Err(BadSource::UnknownSynthetic { name }) => {
-                let noun = "synthetic model";
-                problems.push(Problem::unknown(
-                    written.span(),
-                    noun,
-                    &name,
-                    catalogue::names(),
-                ));
-                continue;
-            }
-            Err(refused) => {
-                problems.push(
-                    Problem::at(written.span(), refused.to_string())
-                        .with_help("use an absolute folder, hf://ORG/NAME or synthetic:NAME"),
-                );
-                continue;
-            }
+        let Some(source) = Problem::check_source(&written, problems) else {
+            continue;
         };
         for dtype in check_dtypes(dtypes, &source, problems) {
             let model = ModelRef {

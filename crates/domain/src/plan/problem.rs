@@ -5,6 +5,8 @@ use std::hash::Hash;
 use std::ops::{Range, RangeInclusive};
 
 use super::Span;
+use crate::catalogue;
+use crate::model::{BadSource, ModelSource};
 
 /// More points of one parameter than anyone reads, and few enough that two lists multiply to thousands.
 const MAX_ITEMS: usize = 64;
@@ -120,6 +122,23 @@ impl Problem {
             problems.push(out_of_range(value.span(), key, *value.get_ref(), &allowed));
         }
         *value.get_ref()
+    }
+
+    /// Where a model's weights come from; the nearest name for a synthetic one that is not known.
+    pub fn check_source(written: &Span<String>, problems: &mut Vec<Self>) -> Option<ModelSource> {
+        let refused = match written.get_ref().parse::<ModelSource>() {
+            Ok(source) => return Some(source),
+            Err(BadSource::UnknownSynthetic { name }) => {
+                let known = catalogue::names();
+                Self::unknown(written.span(), "synthetic model", &name, known)
+            }
+            Err(refused @ (BadSource::RelativeFolder { .. } | BadSource::Hub { .. })) => {
+                Self::at(written.span(), refused.to_string())
+                    .with_help("use an absolute folder, hf://ORG/NAME or synthetic:NAME")
+            }
+        };
+        problems.push(refused);
+        None
     }
 
     /// Line and column of the problem's start, both from 1, columns in characters.
