@@ -13,6 +13,7 @@ mod memory;
 mod methodology;
 mod models;
 mod quantization;
+mod speculative;
 mod summary;
 mod sustained;
 mod validity;
@@ -37,6 +38,7 @@ pub fn all(report: &Report) -> Vec<Section> {
         attention::section(report),
         batch::section(report),
         quantization::section(report),
+        speculative::section(report),
         sustained::section(report),
         ceilings::section(report),
     ];

@@ -168,6 +168,12 @@ fn answers_batches_and_minutes_have_their_sections() {
             "Several sequences at once",
         ),
         (
+            "speculative",
+            "k=2,prompt=code,new=128,draft=/models/small",
+            "spec_decode_tps",
+            "Speculative decoding",
+        ),
+        (
             "sustained",
             "seconds=180,depth=0",
             "sustained_tps",
