@@ -7,6 +7,7 @@ pub mod load;
 pub mod prefill;
 pub mod quantization;
 pub mod tokens;
+pub mod training;
 
 use std::io;
 
@@ -31,6 +32,8 @@ pub struct Demand {
     pub step_tokens: u64,
     /// What the suite keeps that grows with the weights, in hundredths of their bytes.
     pub extra_weights_percent: u64,
+    /// Examples and their positions, where every layer keeps what its gradients need.
+    pub trained: Option<[u64; 2]>,
 }
 
 macro_rules! suites {
@@ -55,6 +58,7 @@ suites! {
     Prefill prefill;
     Decode decode;
     Quantization quantization;
+    Training training;
 }
 
 /// What a suite has to work with.

@@ -90,7 +90,8 @@ enum LaunchError {
 impl LaunchError {
     fn kind(&self) -> FailureKind {
         match self {
-            Self::Misfit(Misfit::Memory { .. }) | Self::Trial(TrialError::AlreadyQuantised(_)) => {
+            Self::Misfit(Misfit::Memory { .. })
+            | Self::Trial(TrialError::AlreadyQuantised(_) | TrialError::Untrainable(_)) => {
                 FailureKind::Skipped
             }
             Self::Misfit(Misfit::Context { .. }) => FailureKind::Case,

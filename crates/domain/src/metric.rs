@@ -120,6 +120,16 @@ metrics! {
     QuantPplDelta "quant_ppl_delta" "%" LowerIsBetter "by how much that is above the unquantised model's";
     QuantKlMean "quant_kl_mean" "nats" LowerIsBetter "mean KL divergence of the quantised next-token distributions from the unquantised ones on that text";
     QuantTop1Agree "quant_top1_agree" "ratio" HigherIsBetter "share of that text's positions where both models prefer the same token";
+    TrainStepMs "train_step_ms" "ms" LowerIsBetter "one optimizer step: forward, backward and update, evaluated";
+    TrainTps "train_tps" "tok/s" HigherIsBetter "tokens that a step predicts over train_step_ms";
+    TrainExamplesPerS "train_examples_per_s" "1/s" HigherIsBetter "examples of a step over train_step_ms";
+    TrainForwardMs "train_forward_ms" "ms" LowerIsBetter "the loss alone, without its gradients, timed by itself";
+    TrainFwdBwdMs "train_fwd_bwd_ms" "ms" LowerIsBetter "the loss and its gradients without an update, timed by themselves";
+    TrainForwardEps "train_forward_eps" "1/s" HigherIsBetter "examples over train_forward_ms: forward only, no training";
+    TrainPeakBytes "train_peak_bytes" "bytes" LowerIsBetter "MLX's peak memory over the steps of the timed region";
+    TrainLossFirst "train_loss_first" "nats" Neutral "mean loss of the launch's first step, before any update";
+    TrainLossLast "train_loss_last" "nats" Neutral "mean loss of the same batch at the launch's twentieth step";
+    TrainFlops "train_flops" "FLOP/s" HigherIsBetter "6 operations per trained parameter and token, 4 per frozen one, over train_step_ms";
 }
 
 impl fmt::Display for Metric {

@@ -8,6 +8,7 @@ pub mod decode;
 pub mod load;
 pub mod prefill;
 pub mod quantization;
+pub mod training;
 
 use serde::{Deserialize, Serialize};
 
@@ -108,6 +109,7 @@ suites! {
     Prefill prefill "prefill";
     Decode decode "decode";
     Quantization quantization "quantization";
+    Training training "training";
 }
 
 impl std::fmt::Display for Suite {

@@ -30,6 +30,7 @@ pub fn demand(case: &Case) -> Demand {
         step_tokens: case.prompt_tokens.min(generate::PREFILL_CHUNK as u64),
         // Both models at once: of 16 bits that a value had, so many, and two more 16 for each group.
         extra_weights_percent: (case.bits * 100 + 3200 / case.group_size).div_ceil(16),
+        ..Demand::default()
     }
 }
 

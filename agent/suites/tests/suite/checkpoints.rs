@@ -1,4 +1,5 @@
-//! The checkpoints that `parity.py` writes with mlx-lm, made once and shared by every test.
+//! The checkpoints that `parity.py` writes with mlx-lm, and what `training.py` makes of them, made once
+//! and shared by every test.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -107,16 +108,29 @@ pub fn load_parts(folder: &Path) -> Result<(Loaded, Parts), LoadError> {
     )
 }
 
-/// Tests run in several processes: the first writes, the others wait for its lock.
+/// The checkpoints and what mlx-lm computes from them.
 fn folder() -> PathBuf {
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parity.py");
+    written("parity.py", &[])
+}
+
+/// What mlx-lm and MLX's optimizer make of some of the checkpoints.
+pub fn trained() -> PathBuf {
+    written("training.py", &[folder()])
+}
+
+/// What a script writes into the folder that it is given, before other arguments. Tests run in several
+/// processes: the first writes, the others wait for its lock.
+fn written(name: &str, arguments: &[PathBuf]) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name);
     let target = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    let folder = target.join("parity");
+    let folder = target.join(name.trim_end_matches(".py"));
     fs::create_dir_all(target).unwrap();
-    let lock = File::create(target.join("parity.lock")).unwrap();
+    let lock = File::create(folder.with_extension("lock")).unwrap();
     lock.lock().unwrap();
     let wanted = fs::read_to_string(&script).unwrap();
-    let written = folder.join("parity.py");
+    let written = folder.join(name);
     if fs::read_to_string(&written).is_ok_and(|script| script == wanted) {
         return folder;
     }
@@ -126,10 +140,11 @@ fn folder() -> PathBuf {
     let output = Command::new(python())
         .arg(&script)
         .arg(&folder)
+        .args(arguments)
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "parity.py failed: {said}");
+    assert!(output.status.success(), "{name} failed: {said}");
     // Last, so that an interrupted run is begun again.
     fs::write(written, wanted).unwrap();
     folder

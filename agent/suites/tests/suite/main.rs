@@ -9,4 +9,5 @@ mod loading;
 mod packing;
 mod parity;
 mod plans;
+mod training;
 mod worker;

@@ -2,6 +2,7 @@
 
 mod process;
 mod quantization;
+mod training;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
