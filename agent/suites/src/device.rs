@@ -193,6 +193,11 @@ pub fn synchronize() -> Result<()> {
     raw::synchronize()
 }
 
+/// Whether MLX can compile functions into kernels here: on a processor it needs a C++ compiler.
+pub fn compiles() -> bool {
+    compiled::swiglu().is_some()
+}
+
 /// The version of the MLX library that is linked.
 pub fn mlx_version() -> Result<String> {
     raw::version()

@@ -180,13 +180,27 @@ impl Outline {
             step_tokens,
             extra_weights_percent,
             bytes,
+            trained,
             positions: _,
         } = suites::demand(case);
+        let trained = trained.map_or(0, |of| self.trained_bytes(of));
         bytes
             + self.weight_bytes
             + self.weight_bytes * extra_weights_percent / 100
             + self.kv_bytes(context)
             + self.activation_bytes(step_tokens, context, fused_attention)
+            + trained
+    }
+
+    /// What all layers keep at once for their gradients, with the scores, since attention is not
+    /// fused there; then the scores over the vocabulary, in their own type and three times in f32.
+    fn trained_bytes(&self, [examples, positions]: [u64; 2]) -> u64 {
+        let projections = (self.heads * 2 + self.kv_heads * 2) * self.head_dim;
+        let per_token = 4 * self.hidden + 2 * projections + 4 * self.intermediate;
+        let scores = self.heads * positions;
+        let kept = self.layers * (per_token + scores) * self.bytes_per_value;
+        let vocab = self.vocab * (self.bytes_per_value + 12);
+        examples * positions * (kept + vocab)
     }
 
     /// Allocated in steps.

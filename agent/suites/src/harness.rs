@@ -121,6 +121,8 @@ pub enum TrialError {
          bf16, f16 or f32 checkpoint, or keep this model to other suites with `suites`"
     )]
     AlreadyQuantised(String),
+    #[error(transparent)]
+    Untrainable(#[from] crate::suites::training::Untrainable),
     #[error("MLX failed: {0}")]
     Mlx(#[from] Exception),
     /// The worker's reader is gone, so nobody wants the rest.

@@ -14,6 +14,7 @@ pub mod roofline;
 pub mod speculative;
 pub mod sustained;
 pub mod tokens;
+pub mod training;
 
 use std::io;
 
@@ -45,6 +46,8 @@ pub struct Demand {
     pub extra_weights_percent: u64,
     /// What it keeps besides, whatever the model.
     pub bytes: u64,
+    /// Examples and their positions, where every layer keeps what its gradients need.
+    pub trained: Option<[u64; 2]>,
 }
 
 macro_rules! suites {
@@ -76,6 +79,7 @@ suites! {
     Quantization quantization;
     Speculative speculative;
     Sustained sustained;
+    Training training;
 }
 
 /// What a suite has to work with.

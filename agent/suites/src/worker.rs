@@ -94,6 +94,7 @@ impl LaunchError {
             Self::Misfit(Misfit::Memory { .. })
             | Self::Trial(
                 TrialError::AlreadyQuantised(_)
+                | TrialError::Untrainable(_)
                 | TrialError::Draft(DraftError::Vocabulary { .. } | DraftError::Tokenizer { .. }),
             ) => FailureKind::Skipped,
             Self::Misfit(Misfit::Context { .. }) => FailureKind::Case,

@@ -172,6 +172,16 @@ metrics! {
     SpecOutputIdentical "spec_output_identical" "" HigherIsBetter "1 where speculative decoding gave the tokens of plain decoding, else 0";
     SpecDivergenceIndex "spec_divergence_index" "tokens" Neutral "tokens before the first that differs, where one does";
     SpecMemExtraBytes "spec_mem_extra_bytes" "bytes" LowerIsBetter "the draft model's weights and its key and value cache";
+    TrainStepMs "train_step_ms" "ms" LowerIsBetter "one optimizer step: forward, backward and update, evaluated";
+    TrainTps "train_tps" "tok/s" HigherIsBetter "tokens that a step predicts over train_step_ms";
+    TrainExamplesPerS "train_examples_per_s" "1/s" HigherIsBetter "examples of a step over train_step_ms";
+    TrainForwardMs "train_forward_ms" "ms" LowerIsBetter "the loss alone, without its gradients, timed by itself";
+    TrainFwdBwdMs "train_fwd_bwd_ms" "ms" LowerIsBetter "the loss and its gradients without an update, timed by themselves";
+    TrainForwardEps "train_forward_eps" "1/s" HigherIsBetter "examples over train_forward_ms: forward only, no training";
+    TrainPeakBytes "train_peak_bytes" "bytes" LowerIsBetter "MLX's peak memory over the steps of the timed region";
+    TrainLossFirst "train_loss_first" "nats" Neutral "mean loss of the launch's first step, before any update";
+    TrainLossLast "train_loss_last" "nats" Neutral "mean loss of the same batch at the launch's twentieth step";
+    TrainFlops "train_flops" "FLOP/s" HigherIsBetter "6 operations per trained parameter and token, 4 per frozen one, over train_step_ms";
 }
 
 impl fmt::Display for Metric {

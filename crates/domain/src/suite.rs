@@ -15,6 +15,7 @@ pub mod quantization;
 pub mod roofline;
 pub mod speculative;
 pub mod sustained;
+pub mod training;
 
 use serde::{Deserialize, Serialize};
 
@@ -123,6 +124,7 @@ suites! {
     Quantization quantization "quantization";
     Speculative speculative "speculative";
     Sustained sustained "sustained";
+    Training training "training";
 }
 
 impl Case {

@@ -16,6 +16,7 @@ mod quantization;
 mod speculative;
 mod summary;
 mod sustained;
+mod training;
 mod validity;
 
 mod tables;
@@ -36,6 +37,7 @@ pub fn all(report: &Report) -> Vec<Section> {
         answers::section(report),
         memory::section(report),
         attention::section(report),
+        training::section(report),
         batch::section(report),
         quantization::section(report),
         speculative::section(report),

@@ -174,6 +174,12 @@ fn answers_batches_and_minutes_have_their_sections() {
             "Speculative decoding",
         ),
         (
+            "training",
+            "mode=full,batch=4,tokens=512",
+            "train_step_ms",
+            "Training",
+        ),
+        (
             "sustained",
             "seconds=180,depth=0",
             "sustained_tps",

@@ -13,14 +13,16 @@ pub fn softmax_last(x: &Array) -> Result<Array> {
 }
 
 /// The indices of each row's `count` largest values, in no particular order; `x` is
-/// `[batch, length, width]`.
+/// `[batch, length, width]`. No gradient flows through a choice.
 pub fn largest(x: &Array, count: i32) -> Result<Array> {
     let [batch, length, width] = [x.dim(0), x.dim(1), x.dim(2)];
     // SAFETY: the handle is borrowed from a live array.
     let ordered = array(|res, stream| unsafe {
         mlx_sys::mlx_argpartition_axis(res, x.as_ptr(), -count, -1, stream)
     })?;
-    super::ops::slice(&ordered, &[0, 0, width - count], &[batch, length, width])
+    let largest = super::ops::slice(&ordered, &[0, 0, width - count], &[batch, length, width])?;
+    // SAFETY: the handle is borrowed from a live array.
+    array(|res, stream| unsafe { mlx_sys::mlx_stop_gradient(res, largest.as_ptr(), stream) })
 }
 
 /// Along the last axis.

@@ -19,6 +19,28 @@ pub enum Linear {
         weight: Packed,
         bias: Option<Array>,
     },
+    Adapted {
+        base: Box<Linear>,
+        adapter: Adapter,
+    },
+}
+
+/// What is trained beside a frozen projection: `scale · (x A) B` is added to it, in the adapter's
+/// type and then cast to that of `x`, as in mlx-lm.
+#[derive(Clone, Debug)]
+pub struct Adapter {
+    /// `[in, rank]`.
+    pub a: Array,
+    /// `[rank, out]`.
+    pub b: Array,
+    pub scale: Array,
+}
+
+impl Adapter {
+    fn forward(&self, x: &Array) -> Result<Array> {
+        let narrow = ops::matmul(&ops::matmul(x, &self.a)?, &self.b)?;
+        ops::as_dtype(&ops::multiply(&self.scale, &narrow)?, x.dtype())
+    }
 }
 
 impl Linear {
@@ -42,6 +64,7 @@ impl Linear {
                 weight,
                 bias: Some(bias),
             } => ops::add(&ops::quantized_matmul(x, weight)?, bias),
+            Self::Adapted { base, adapter } => ops::add(&base.forward(x)?, &adapter.forward(x)?),
         }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::BuildError;
 use super::config::{Config, ConfigError, unsupported, whole};
-use super::linear::{Embedding, Experts, Linear};
+use super::linear::{Adapter, Embedding, Experts, Linear};
 use crate::device::ops::Packed;
 use crate::device::{self, experts};
 
@@ -171,6 +171,14 @@ enum Matrix {
     Packed(Packed),
 }
 
+/// A projection that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Projection {
+    pub path: String,
+    pub width: i32,
+    pub height: i32,
+}
+
 /// The tensors that nothing has taken yet, and a tally of those that were.
 #[derive(Debug)]
 pub struct Weights {
@@ -178,9 +186,14 @@ pub struct Weights {
     quantization: Quantization,
     /// How plain matrices are packed as they are taken; None: they stay plain.
     pack: Option<Packing>,
+    /// By the path of the projection that each goes beside.
+    adapters: HashMap<String, Adapter>,
     tally: Tally,
     /// As the model holds them.
     taken: Vec<Array>,
+    /// Of those taken, in that order.
+    names: Vec<String>,
+    projections: Vec<Projection>,
     /// Those met so far, each once.
     packings: Vec<Packing>,
 }
@@ -191,8 +204,11 @@ impl Weights {
             tensors,
             quantization,
             pack: None,
+            adapters: HashMap::new(),
             tally: Tally::default(),
             taken: Vec::new(),
+            names: Vec::new(),
+            projections: Vec::new(),
             packings: Vec::new(),
         }
     }
@@ -205,6 +221,13 @@ impl Weights {
         self
     }
 
+    /// Puts adapters beside the projections at their paths as these are taken.
+    #[must_use]
+    pub fn adapting(mut self, adapters: HashMap<String, Adapter>) -> Self {
+        self.adapters = adapters;
+        self
+    }
+
     pub fn tally(&self) -> Tally {
         self.tally
     }
@@ -212,6 +235,15 @@ impl Weights {
     /// What the model holds, to be evaluated: nothing is read from the files before.
     pub fn taken(&self) -> &[Array] {
         &self.taken
+    }
+
+    /// The names of the tensors taken, as they are in the files.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    pub fn projections(&self) -> &[Projection] {
+        &self.projections
     }
 
     /// A floating-point tensor of exactly this shape.
@@ -238,6 +270,7 @@ impl Weights {
         if array.shape() == shape {
             self.tally.bytes += array.nbytes() as u64;
             self.taken.push(array.clone());
+            self.names.push(name.to_owned());
             return Ok(array);
         }
         Err(WeightError::Shape {
@@ -259,9 +292,21 @@ impl Weights {
         let bias = bias
             .then(|| self.tensor(&format!("{path}.bias"), &[height]))
             .transpose()?;
-        Ok(match matrix {
+        self.projections.push(Projection {
+            path: path.to_owned(),
+            width,
+            height,
+        });
+        let base = match matrix {
             Matrix::Plain(weight) => Linear::plain(&weight, bias)?,
             Matrix::Packed(weight) => Linear::Quantized { weight, bias },
+        };
+        Ok(match self.adapters.remove(path) {
+            None => base,
+            Some(adapter) => Linear::Adapted {
+                base: Box::new(base),
+                adapter,
+            },
         })
     }
 

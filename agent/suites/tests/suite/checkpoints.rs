@@ -112,6 +112,11 @@ fn folder() -> PathBuf {
     written_by("parity", &[])
 }
 
+/// What mlx-lm and MLX's optimizer make of some of the checkpoints.
+pub fn trained() -> PathBuf {
+    written_by("training", &["parity"])
+}
+
 /// What `NAME.py` writes, given the folders that other scripts wrote. Tests run in several processes:
 /// the first writes, the others wait for its lock.
 pub fn written_by(name: &str, sources: &[&str]) -> PathBuf {

@@ -10,4 +10,5 @@ mod packing;
 mod parity;
 mod plans;
 mod speculative;
+mod training;
 mod worker;

@@ -5,6 +5,7 @@ mod process;
 mod quantization;
 mod serving;
 mod speculative;
+mod training;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
