@@ -41,6 +41,19 @@ struct Matched<'a> {
     pair: Pair,
 }
 
+/// Metrics that many suites report, each with the suite that is about it: only there they are compared,
+/// since the others would only repeat it.
+const HOMES: [(&str, &str); 3] = [
+    ("mem_weights_bytes", "load"),
+    ("mem_peak_bytes", "memory"),
+    ("ttft_ms", "prefill"),
+];
+
+pub fn is_at_home(suite: &str, metric: &str) -> bool {
+    let home = HOMES.iter().find(|(of, _)| *of == metric);
+    home.is_none_or(|(_, home)| *home == suite)
+}
+
 pub fn compare(
     baseline: Option<String>,
     measurements: &[Measurement],
@@ -51,6 +64,7 @@ pub fn compare(
     let headline: Vec<&Measurement> = measurements
         .iter()
         .filter(|m| m.direction != Direction::Neutral && headline.contains(&m.metric))
+        .filter(|m| is_at_home(&m.suite, &m.metric))
         .collect();
     let matched = match &baseline {
         Some(baseline) => matched(baseline, &headline, samples, differences),

@@ -1,8 +1,8 @@
 //! The summary's sentences. Each carries its numbers; none is written when its numbers are missing.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
+use super::comparison::is_at_home;
 use crate::number;
 use crate::report::{Direction, Finding, FindingKind, Measurement, Report};
 
@@ -47,8 +47,8 @@ fn success(report: &Report) -> Finding {
     }
 }
 
-/// The best and the worst case of a headline metric, where they are different ones. Within one machine:
-/// across machines a rank would compare what may not be compared, and the scores say what may.
+/// The best and the worst case of a headline metric, where there are several. Within one machine: across
+/// machines a rank would compare what may not be compared, and the scores say what may.
 fn extremes(report: &Report, metric: &str) -> Vec<Finding> {
     let Some(facts) = report.metric(metric) else {
         return Vec::new();
@@ -59,7 +59,8 @@ fn extremes(report: &Report, metric: &str) -> Vec<Finding> {
     let mut groups: BTreeMap<(&str, &str), Vec<&Measurement>> = BTreeMap::new();
     let baseline = report.comparison.baseline.as_deref();
     for m in &report.measurements {
-        if m.metric == metric && m.valid && baseline.is_none_or(|baseline| m.machine == baseline) {
+        let counts = m.metric == metric && m.valid && is_at_home(&m.suite, metric);
+        if counts && baseline.is_none_or(|baseline| m.machine == baseline) {
             groups.entry((&m.machine, &m.suite)).or_default().push(m);
         }
     }
@@ -76,17 +77,17 @@ fn extremes_of(
 ) -> Option<Finding> {
     let higher = direction == Direction::Higher;
     ranked.sort_by(|a, b| a.estimate.value.total_cmp(&b.estimate.value));
-    let (mut best, mut worst) = (*ranked.first()?, *ranked.last()?);
+    let [best, .., worst] = ranked.as_slice() else {
+        return None;
+    };
+    let (mut best, mut worst) = (*best, *worst);
     if higher {
         std::mem::swap(&mut best, &mut worst);
     }
+    // The reasons stand in the caution below and beside the number in its section.
     let place = |m: &Measurement| {
-        format!(
-            "{}, {}{}",
-            m.variant,
-            m.case_key.words(),
-            number::doubts(m.tainted, &m.reasons)
-        )
+        let mark = if m.tainted { " †" } else { "" };
+        format!("{}, {}{mark}", m.variant, m.case_key.words())
     };
     let machine = match report.machines.len() {
         0 | 1 => String::new(),
@@ -97,21 +98,14 @@ fn extremes_of(
     } else {
         ("Lowest", "highest")
     };
-    let mut text = format!(
-        "{best_word} {}{machine}: {}, by {}",
+    Some(result(format!(
+        "{best_word} {}{machine}: {}, by {}; {worst_word}: {}, by {}.",
         number::metric_title(&best.metric),
         number::with_interval(best),
-        place(best)
-    );
-    if ranked.len() > 1 {
-        _ = write!(
-            text,
-            "; {worst_word}: {}, by {}",
-            number::with_interval(worst),
-            place(worst)
-        );
-    }
-    Some(result(text + "."))
+        place(best),
+        number::with_interval(worst),
+        place(worst)
+    )))
 }
 
 fn comparisons(report: &Report) -> Vec<Finding> {

@@ -1,5 +1,8 @@
 //! `roofline`: what the machine can do at the most, as far as MLX gets it there. Each pass is a chain
 //! of the same operation, so that none can be left out and dispatch is spread over several.
+//!
+//! Streams work in place: MLX writes into an operand that nobody else holds. A new array for every
+//! result would time the system's handing out of fresh pages (on Linux more than half of it).
 
 use domain::metric::Metric;
 use domain::model::Dtype;
@@ -17,7 +20,7 @@ const CHAIN: u32 = 4;
 
 pub fn demand(case: &Case) -> Demand {
     let bytes = match case {
-        // The array that is kept, what is made of it, and what is being made.
+        // Both ways' arrays, and what one of them makes.
         Case::Stream { megabytes } => 4 * megabytes * 1_000_000,
         Case::Gemm { size, dtype } => 4 * size * size * dtype.bytes(),
         Case::Dispatch => 0,
@@ -32,17 +35,19 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
     match case {
         Case::Stream { megabytes } => {
             let values = (megabytes * 1_000_000 / 4) as i32;
-            let x = random_array(&[values], Dtype::F32, 1.0)?;
+            let x = || random_array(&[values], Dtype::F32, 1.0);
             let bytes = f64::from(values) * 4.0;
             bench.measure(&mut [
                 Ceiling {
-                    work: Work::Scale { x: x.clone() },
+                    work: Work::Scale,
+                    last: x()?,
                     name: "scale",
                     per_operation: 2.0 * bytes,
                     chain: CHAIN,
                 },
                 Ceiling {
-                    work: Work::Add { x },
+                    work: Work::Add { x: x()? },
+                    last: x()?,
                     name: "add",
                     per_operation: 3.0 * bytes,
                     chain: CHAIN,
@@ -54,8 +59,8 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
             // The deviation keeps products of products near one.
             let deviation = f64::from(n).sqrt().recip() as f32;
             bench.measure(&mut [Ceiling {
+                last: random_array(&[n, n], *dtype, 1.0)?,
                 work: Work::Gemm {
-                    a: random_array(&[n, n], *dtype, 1.0)?,
                     b: random_array(&[n, n], *dtype, deviation)?,
                     dtype: *dtype,
                 },
@@ -65,9 +70,8 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
             }])
         }
         Case::Dispatch => bench.measure(&mut [Ceiling {
-            work: Work::Dispatch {
-                x: random_array(&[8], Dtype::F32, 1.0)?,
-            },
+            work: Work::Dispatch,
+            last: random_array(&[8], Dtype::F32, 1.0)?,
             name: "dispatch",
             per_operation: 1.0,
             chain: 1,
@@ -76,14 +80,16 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
 }
 
 enum Work {
-    Scale { x: Array },
+    Scale,
     Add { x: Array },
-    Gemm { a: Array, b: Array, dtype: Dtype },
-    Dispatch { x: Array },
+    Gemm { b: Array, dtype: Dtype },
+    Dispatch,
 }
 
 struct Ceiling {
     work: Work,
+    /// What the chain goes on with: each pass takes up where the one before it left off.
+    last: Array,
     name: &'static str,
     /// Bytes, floating-point operations or dispatches.
     per_operation: f64,
@@ -108,23 +114,19 @@ impl Trial for Ceiling {
     }
 
     fn run(&mut self, _watch: &mut Watch) -> Result<(), TrialError> {
-        let mut last = match &self.work {
-            Work::Gemm { a, .. } => a.clone(),
-            Work::Scale { x } | Work::Add { x } | Work::Dispatch { x } => x.clone(),
-        };
         for _ in 0..self.chain {
-            last = match &self.work {
-                Work::Scale { .. } => last.negative()?,
-                Work::Add { x } | Work::Dispatch { x } => ops::add(&last, x)?,
-                Work::Gemm { b, .. } => ops::matmul(&last, b)?,
+            self.last = match &self.work {
+                Work::Scale | Work::Dispatch => self.last.negative()?,
+                Work::Add { x } => ops::add(&self.last, x)?,
+                Work::Gemm { b, .. } => ops::matmul(&self.last, b)?,
             };
         }
-        last.eval()?;
+        self.last.eval()?;
         Ok(device::synchronize()?)
     }
 
     fn double(&mut self, is_double: bool) -> Result<bool, TrialError> {
-        if matches!(self.work, Work::Dispatch { .. }) {
+        if matches!(self.work, Work::Dispatch) {
             return Ok(false);
         }
         self.chain = if is_double { 2 * CHAIN } else { CHAIN };
@@ -140,7 +142,7 @@ impl Trial for Ceiling {
             ..Observation::default()
         };
         match &self.work {
-            Work::Scale { .. } => seen.sample(Metric::StreamGbps, rate / 1e9),
+            Work::Scale => seen.sample(Metric::StreamGbps, rate / 1e9),
             Work::Add { .. } => seen.sample(Metric::StreamAddGbps, rate / 1e9),
             Work::Gemm { dtype, .. } => {
                 let metric = match dtype {
@@ -150,7 +152,7 @@ impl Trial for Ceiling {
                 };
                 seen.sample(metric, rate / 1e12);
             }
-            Work::Dispatch { .. } => seen.sample(Metric::DispatchUs, seconds * 1e6),
+            Work::Dispatch => seen.sample(Metric::DispatchUs, seconds * 1e6),
         }
         Ok(seen)
     }

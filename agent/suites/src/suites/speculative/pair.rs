@@ -64,6 +64,7 @@ impl Pair {
             .map_err(of_draft(case))?
             .digest;
         bench.announce_as(&target.loaded.facts, |identity| {
+            identity.label = format!("{} + {}", identity.label, wanted.label());
             identity.source = format!(
                 "{} with draft {} sha256:{digest}",
                 identity.source, case.draft
