@@ -154,12 +154,10 @@ impl Trial for Decode<'_> {
         let tps = rate(intervals, first_to_last);
         match self.mode {
             Mode::Pipelined => {
-                if case.depth == 0 {
-                    seen.sample(Metric::DecodeTps, tps);
-                    seen.sample(Metric::DecodeTpsMlxlm, rate(intervals + 1, first_to_last));
-                } else {
-                    seen.sample(Metric::DecodeTpsAtDepth, tps);
-                }
+                let at_depth = case.depth > 0;
+                let of_depth = [Metric::DecodeTps, Metric::DecodeTpsAtDepth];
+                seen.sample(of_depth[usize::from(at_depth)], tps);
+                seen.sample(Metric::DecodeTpsMlxlm, rate(intervals + 1, first_to_last));
                 let built: Vec<Duration> = region.steps(Mark::Built).collect();
                 // The first step waits for nothing and fills no gap.
                 let handed_over = region.steps(Mark::Submitted).skip(1);
