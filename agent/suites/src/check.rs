@@ -1,6 +1,8 @@
 //! `mlx-fleet-suite check`: what the engine computes for one prompt, for anyone to compare with
 //! another engine.
 
+use std::path::PathBuf;
+
 use domain::model::Dtype;
 use serde::Serialize;
 
@@ -74,6 +76,8 @@ pub struct Checked {
 
 #[derive(Debug, Serialize)]
 pub struct CheckedModel {
+    /// Where it was read from.
+    pub folder: PathBuf,
     #[serde(rename = "type")]
     pub model_type: String,
     pub parameters: u64,
@@ -129,6 +133,7 @@ pub fn check(args: &CheckArgs, clock: &dyn Fn() -> u64) -> Result<Checked, Check
         greedy_ids,
         logits,
         model: CheckedModel {
+            folder: folder.path,
             model_type: facts.model_type,
             parameters: facts.parameters,
             weight_bytes: facts.weight_bytes,
@@ -149,6 +154,7 @@ impl Checked {
     /// A summary for people.
     pub fn summary(&self) -> String {
         let CheckedModel {
+            folder: _,
             model_type,
             parameters,
             weight_bytes,

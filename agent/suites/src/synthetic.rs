@@ -17,6 +17,8 @@ use sha2::{Digest, Sha256};
 
 use crate::load::{LoadError, ModelFolder};
 
+const PARENT: &str = "synthetic";
+
 /// Changes when the same architecture gets other values.
 const RECIPE: u32 = 1;
 
@@ -38,13 +40,8 @@ pub fn ensure(
     dtype: Dtype,
     cache_dir: &Path,
 ) -> Result<ModelFolder, SyntheticError> {
-    let parent = cache_dir.join("synthetic");
-    let recipe = Sha256::digest(format!("{RECIPE} {architecture:?} {dtype}"));
-    let name = format!(
-        "{}-{dtype}-{}",
-        architecture.name,
-        hex::encode(&recipe[..4])
-    );
+    let parent = cache_dir.join(PARENT);
+    let name = folder_name(architecture, dtype);
     let folder = parent.join(&name);
     if !folder.is_dir() {
         let write = |source| SyntheticError::Write {
@@ -65,6 +62,22 @@ pub fn ensure(
         fs::rename(&unfinished.0, &folder).map_err(write)?;
     }
     Ok(opened(&folder)?)
+}
+
+/// Where [`ensure`] keeps an architecture's weights.
+pub fn folder(architecture: &Architecture, dtype: Dtype, cache_dir: &Path) -> PathBuf {
+    cache_dir
+        .join(PARENT)
+        .join(folder_name(architecture, dtype))
+}
+
+fn folder_name(architecture: &Architecture, dtype: Dtype) -> String {
+    let recipe = Sha256::digest(format!("{RECIPE} {architecture:?} {dtype}"));
+    format!(
+        "{}-{dtype}-{}",
+        architecture.name,
+        hex::encode(&recipe[..4])
+    )
 }
 
 fn opened(folder: &Path) -> Result<ModelFolder, LoadError> {

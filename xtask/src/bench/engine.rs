@@ -74,10 +74,8 @@ pub fn run(args: &Args) -> Result<()> {
             source,
             dtype: Some(dtype),
         };
-        let folder = ours.cache.join("synthetic").join(format!("{name}-{dtype}"));
+        let folder = ours.folder(&model)?;
         let (prompt, new) = lengths(name);
-        // The weights are written by our worker's first start.
-        ours.measure(&model, prompt, 2)?;
         let mut rounds = Rounds::default();
         for round in 0..args.rounds {
             eprintln!("{name} {dtype}: round {} of {}", round + 1, args.rounds);
@@ -150,6 +148,31 @@ impl Ours {
             binary: target.join("release/mlx-fleet-suite"),
             cache: target.join("bench-cache"),
         })
+    }
+
+    /// Where the model's weights are, written first where they are not there yet.
+    fn folder(&self, model: &ModelRef) -> Result<PathBuf> {
+        #[derive(Deserialize)]
+        struct Checked {
+            model: Model,
+        }
+        #[derive(Deserialize)]
+        struct Model {
+            folder: PathBuf,
+        }
+        let source = model.source.to_string();
+        let dtype = model.dtype.map_or("bf16", Dtype::as_str);
+        let output = Command::new(&self.binary)
+            .args(["check", "--json", "--max-tokens", "1", "--prompt-ids", "1"])
+            .args(["--model", &source, "--dtype", dtype])
+            .env("MLX_FLEET_CACHE", &self.cache)
+            .output()
+            .context("starting our worker")?;
+        if !output.status.success() {
+            bail!("{}", String::from_utf8_lossy(&output.stderr));
+        }
+        let checked: Checked = serde_json::from_slice(&output.stdout)?;
+        Ok(checked.model.folder)
     }
 
     fn measure(&self, model: &ModelRef, prompt: u64, new: u64) -> Result<Figures> {

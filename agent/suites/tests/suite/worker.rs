@@ -8,6 +8,7 @@ mod speculative;
 mod training;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use domain::metric::Metric;
@@ -422,12 +423,18 @@ fn assert_failed(launch: &Launch, kind: FailureKind, exit: i32, words: &[&str]) 
     assert!(launch.iterations().is_empty(), "nothing was measured");
 }
 
+/// In bf16.
+fn weights_of(name: &str) -> PathBuf {
+    let architecture = domain::catalogue::find(name).unwrap();
+    suites::synthetic::folder(architecture, Dtype::Bf16, &process::cache_dir())
+}
+
 #[test]
 fn a_damaged_weight_file_fails_the_model_by_name() {
     let good = Worker::start(&request("nano-llama", Dtype::Bf16, load(Regime::Warm))).finish();
     assert_eq!(good.exit, Some(0), "{}", good.log);
     let folder = tempfile::tempdir().unwrap();
-    let written = process::cache_dir().join("synthetic/nano-llama-bf16");
+    let written = weights_of("nano-llama");
     std::fs::copy(
         written.join("config.json"),
         folder.path().join("config.json"),
@@ -479,9 +486,5 @@ fn a_model_that_would_not_fit_is_skipped_before_its_weights_are_written() {
     let launch = Worker::start(&large).finish();
     let words = ["would not fit, needs 16.1 GB, has 8.0 GB"];
     assert_failed(&launch, FailureKind::Skipped, 5, &words);
-    assert!(
-        !process::cache_dir()
-            .join("synthetic/llama-3.1-8b-bf16")
-            .exists()
-    );
+    assert!(!weights_of("llama-3.1-8b").exists());
 }
