@@ -159,7 +159,7 @@ fn another_draft_makes_it_another_thing_that_is_measured() {
     };
     let alone = Worker::start(&request("nano-llama", Dtype::F32, decode(4, 0))).finish();
     let (itself, other) = (told("synthetic:nano-llama"), told("synthetic:nano-qwen2"));
-    assert_eq!(itself.label, "nano-llama");
+    assert_eq!(itself.label, "nano-llama + nano-llama");
     assert!(itself.digest != other.digest && itself.digest != alone.model().digest);
     let digest = &alone.model().digest;
     assert_eq!(
