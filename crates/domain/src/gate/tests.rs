@@ -32,13 +32,13 @@ fn model(name: &str, bits: f64) -> ModelIdentity {
 
 fn judged(
     (chip, cores): (&str, u32),
-    case: Case,
+    case: &Case,
     model: Option<&ModelIdentity>,
     metric: Metric,
     value: f64,
 ) -> Vec<Reason> {
     let sample = Sample { metric, value };
-    judge(&case, model, Ceilings::of(chip, Some(cores)), &[sample])
+    judge(case, model, Ceilings::of(chip, Some(cores)), &[sample])
 }
 
 fn decode_case(new_tokens: u64, prompt: u64) -> Case {
@@ -67,13 +67,13 @@ fn claims_that_cannot_be_are_refused_each_by_its_gate() {
     // 16.06 GB in 0.97 s, from a disk.
     let gbps = llama.weight_bytes as f64 / 1e9 / 0.97;
     assert_eq!(
-        judged(M3_MAX, cold.clone(), Some(&llama), Metric::LoadGbps, gbps),
+        judged(M3_MAX, &cold, Some(&llama), Metric::LoadGbps, gbps),
         [Reason::LoadImpossible]
     );
     // 13,348 MB for weights of 16,061.
     for metric in [Metric::MemWeightsBytes, Metric::MemPeakBytes] {
         assert_eq!(
-            judged(M3_MAX, cold.clone(), Some(&llama), metric, 13_348e6),
+            judged(M3_MAX, &cold, Some(&llama), metric, 13_348e6),
             [Reason::MemoryImpossible]
         );
     }
@@ -90,7 +90,7 @@ fn claims_that_cannot_be_are_refused_each_by_its_gate() {
         for tps in rates {
             let case = prefill_case(256);
             assert_eq!(
-                judged(M3_MAX, case, Some(&model), Metric::PrefillTps, tps),
+                judged(M3_MAX, &case, Some(&model), Metric::PrefillTps, tps),
                 [Reason::FlopsImpossible],
                 "{name} {tps}"
             );
@@ -99,12 +99,12 @@ fn claims_that_cannot_be_are_refused_each_by_its_gate() {
     // A loop that builds graphs and evaluates one: seventeen times the bandwidth.
     let stream = Case::Roofline(roofline::Case::Stream { megabytes: 1000 });
     assert_eq!(
-        judged(M3_MAX, stream, None, Metric::StreamGbps, 17.0 * 400.0),
+        judged(M3_MAX, &stream, None, Metric::StreamGbps, 17.0 * 400.0),
         [Reason::BandwidthImpossible]
     );
     let quick = judged(
         M3_MAX,
-        decode_case(50, 0),
+        &decode_case(50, 0),
         Some(&llama),
         Metric::DecodeTps,
         27.0,
@@ -125,7 +125,7 @@ fn claims_that_cannot_be_are_refused_each_by_its_gate() {
         dtype: Dtype::Bf16,
     });
     assert_eq!(
-        judged(M3_MAX, attention, None, Metric::AttnFlops, 1.8e15),
+        judged(M3_MAX, &attention, None, Metric::AttnFlops, 1.8e15),
         [Reason::FlopsImpossible]
     );
 }
@@ -139,7 +139,7 @@ fn decode_rates_that_mix_prefill_in_are_slow_and_not_impossible() {
     ] {
         let case = decode_case(50, 0);
         let model = model(name, BF16);
-        assert!(judged(M3_MAX, case, Some(&model), Metric::DecodeTps, tps).is_empty());
+        assert!(judged(M3_MAX, &case, Some(&model), Metric::DecodeTps, tps).is_empty());
     }
 }
 
@@ -235,7 +235,7 @@ fn published_measurements_pass_every_gate() {
         ];
         for (metric, case, tps) in rates {
             let Some(tps) = tps else { continue };
-            let failed = judged(on, case, Some(&model), metric, tps);
+            let failed = judged(on, &case, Some(&model), metric, tps);
             assert!(
                 failed.is_empty(),
                 "{chip} {name} {metric} {tps}: {failed:?}"
@@ -248,5 +248,5 @@ fn published_measurements_pass_every_gate() {
 fn a_chip_that_is_not_known_has_no_ceiling() {
     let stream = Case::Roofline(roofline::Case::Stream { megabytes: 1000 });
     let epyc = ("AMD EPYC", 0);
-    assert!(judged(epyc, stream, None, Metric::StreamGbps, 9e9).is_empty());
+    assert!(judged(epyc, &stream, None, Metric::StreamGbps, 9e9).is_empty());
 }
