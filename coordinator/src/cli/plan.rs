@@ -176,7 +176,11 @@ fn tell_jobs(answer: &wire::CheckPlanResponse) -> Result<(), Failure> {
     }
     let runs = answer.jobs.iter().filter(|job| job.skipped.is_empty());
     let launches: u32 = runs.clone().map(|job| job.launches).sum();
-    show::line(format_args!("{} jobs, {launches} launches", runs.count()))
+    show::line(format_args!(
+        "{}, {}",
+        show::counted(runs.count() as u64, ["job", "jobs"]),
+        show::counted(u64::from(launches), ["launch", "launches"]),
+    ))
 }
 
 fn tell_json(

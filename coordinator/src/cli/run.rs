@@ -73,8 +73,9 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     }
     if !args.json {
         show::note(format_args!(
-            "run {}: {} jobs",
-            submitted.run_id, submitted.jobs
+            "run {}: {}",
+            submitted.run_id,
+            show::counted(submitted.jobs, ["job", "jobs"])
         ));
     }
     follow_or_leave(&mut client, &submitted.run_id, args.json).await
@@ -249,8 +250,9 @@ pub async fn cancel(args: CancelArgs) -> Result<ExitCode, Failure> {
         .await?
         .into_inner();
     show::line(format_args!(
-        "cancelled {} jobs of run {}",
-        answer.jobs_cancelled, answer.run_id
+        "cancelled {} of run {}",
+        show::counted(answer.jobs_cancelled, ["job", "jobs"]),
+        answer.run_id
     ))?;
     Ok(ExitCode::SUCCESS)
 }

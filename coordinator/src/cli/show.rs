@@ -21,6 +21,12 @@ pub fn table(head: &[&str]) -> Table {
     table
 }
 
+/// So many of a thing: `1 job`, `3 jobs`.
+pub fn counted(count: impl Into<u64>, [one, many]: [&str; 2]) -> String {
+    let count = count.into();
+    format!("{count} {}", if count == 1 { one } else { many })
+}
+
 /// Prints a line; a reader that has gone ends the command.
 pub fn line(text: impl Display) -> Result<(), Failure> {
     Ok(writeln!(std::io::stdout(), "{text}")?)

@@ -157,7 +157,8 @@ impl Story<'_> {
         let submitted = run::submit(client, &self.args.plan).await?;
         let run_id = submitted.run_id;
         begun.run_id = Some(run_id.clone());
-        show::note(format_args!("run {run_id}: {} jobs", submitted.jobs));
+        let jobs = show::counted(submitted.jobs, ["job", "jobs"]);
+        show::note(format_args!("run {run_id}: {jobs}"));
         let ended = tokio::select! {
             ended = run::follow(client, &run_id, false) => ended?,
             status = agent.child.wait() => {
