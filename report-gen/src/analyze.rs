@@ -4,6 +4,7 @@
 mod comparison;
 mod findings;
 mod measurements;
+mod monotone;
 mod variants;
 
 use std::collections::HashMap;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::comparison::is_at_home;
+use super::monotone;
 use crate::number;
 use crate::report::{Direction, Finding, FindingKind, Measurement, Report};
 
@@ -144,6 +145,7 @@ fn cautions(report: &Report) -> Vec<Finding> {
             report.run.label
         )));
     }
+    findings.extend(monotone::contradictions(report).into_iter().map(caution));
     let total = report.measurements.len() as i64;
     let invalid = report.measurements.iter().filter(|m| !m.valid).count() as i64;
     let tainted = report

@@ -191,3 +191,27 @@ fn answers_batches_and_minutes_have_their_sections() {
         assert!(section.contains("51"), "{section}");
     }
 }
+
+#[test]
+fn more_work_in_less_time_is_a_caution() {
+    let ms = |value| [("prefill_ms", "ms", Direction::Lower, value)];
+    let (short, doubled, longer) = (ms(100.0), ms(120.0), ms(300.0));
+    let said = |long: &[Row<'_>]| {
+        let cases = [
+            ("prompt=512,depth=0,chunk=2048", &short[..]),
+            ("prompt=1024,depth=0,chunk=2048", long),
+        ];
+        section_of_cases("prefill", &cases, "Summary").unwrap()
+    };
+    assert!(said(&doubled).contains("1024 prompt tokens took 1.20 times as long as 512"));
+    assert!(!said(&longer).contains("(g7)"));
+
+    let tps = |metric, value| [(metric, "tok/s", Direction::Higher, value)];
+    let (shallow, deep) = (tps("decode_tps", 50.0), tps("decode_tps_at_depth", 60.0));
+    let cases = [
+        ("new=96,depth=0", &shallow[..]),
+        ("new=96,depth=4096", &deep[..]),
+    ];
+    let text = section_of_cases("decode", &cases, "Summary").unwrap();
+    assert!(text.contains("decoding at depth 4096"), "{text}");
+}
