@@ -197,14 +197,11 @@ impl CaseKey {
     /// The parameters in words.
     pub fn words(&self) -> String {
         let words: Vec<String> = self
-            .parameters()
-            .map(|(name, value)| format!("{name} {value}"))
+            .0
+            .split(',')
+            .map(|part| part.replacen('=', " ", 1))
             .collect();
-        if words.is_empty() {
-            self.0.clone()
-        } else {
-            words.join(", ")
-        }
+        words.join(", ")
     }
 }
 

@@ -117,6 +117,10 @@ fn a_suite_about_the_machine_has_no_column_for_a_model() {
     let section = section_of_machine("roofline", "stream,mb=1000", &metrics, "Measured ceilings");
     let section = section.unwrap();
     assert!(!section.contains("Precision"), "{section}");
+    assert!(
+        section.contains("stream, mb 1000"),
+        "a row begins with its case: {section}"
+    );
     assert!(section.contains("Scale"), "{section}");
     assert!(!section.contains("bf16 |"), "no product was measured");
 }

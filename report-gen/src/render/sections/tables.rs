@@ -76,9 +76,9 @@ pub fn measured(
     }
     rows.dedup();
     let several_machines = report.machines.len() > 1;
-    let several_cases = rows.iter().any(|row| row.case_key != rows[0].case_key);
-    // A suite about the machine itself has neither model nor precision.
+    // A suite about the machine itself has neither model nor precision: its rows are its cases.
     let has_model = rows.iter().any(|row| row.variant.source.is_some());
+    let several_cases = !has_model || rows.iter().any(|row| row.case_key != rows[0].case_key);
 
     let mut columns = Vec::new();
     if has_model {
