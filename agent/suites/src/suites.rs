@@ -15,6 +15,7 @@ pub mod speculative;
 pub mod sustained;
 pub mod tokens;
 pub mod training;
+mod turns;
 
 use std::io;
 
@@ -26,10 +27,9 @@ use mlx_rs::Array;
 use crate::device::{self, ops};
 use crate::harness::clock::{self, WorkerClock};
 use crate::harness::{Harness, Trial, TrialError};
-use crate::load::mlx_dtype;
 use crate::load::parts::Parts;
 use crate::load::source::Places;
-use crate::load::{Facts, LoadError, Loaded, ModelFolder, Options};
+use crate::load::{Facts, LoadError, Loaded, ModelFolder, Options, mlx_dtype};
 
 /// Of arrays whose values matter to nobody.
 const RANDOM_SEED: u64 = 42;

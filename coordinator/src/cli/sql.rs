@@ -67,11 +67,8 @@ fn table(head: &[String], rows: &[Row]) -> Result<(), Failure> {
         table.add_row(row.iter().map(|cell| cell.as_deref().unwrap_or("")));
     }
     show::line(table)?;
-    let count = rows.len();
-    show::note(format_args!(
-        "({count} row{})",
-        if count == 1 { "" } else { "s" }
-    ));
+    let count = show::counted(rows.len() as u64, ["row", "rows"]);
+    show::note(format_args!("({count})"));
     Ok(())
 }
 

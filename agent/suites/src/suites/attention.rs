@@ -9,7 +9,7 @@ use domain::worker::{Finished, Sample};
 use mlx_rs::Array;
 use mlx_rs::error::Exception;
 
-use super::{Bench, Demand, random_array};
+use super::{Bench, Demand, random_array, turns};
 use crate::device::{
     self,
     ops::{self, Fused, Mask},
@@ -34,10 +34,10 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
     let limit = bench.request.memory_limit_bytes;
     let has_room = limit == 0 || standard_bytes(case) < limit;
     let once = once(&inputs, is_fused, has_room)?;
-    let order = match (has_room, bench.request.launch_seed.is_multiple_of(2)) {
-        (false, _) => vec![Way::Library],
-        (true, true) => vec![Way::Library, Way::Standard, Way::Standard, Way::Library],
-        (true, false) => vec![Way::Standard, Way::Library, Way::Library, Way::Standard],
+    let order = if has_room {
+        turns::in_turn(Way::Library, Way::Standard, bench.request.launch_seed).to_vec()
+    } else {
+        vec![Way::Library]
     };
     let chain = chain(case);
     bench.measure(&mut [Attention {
@@ -212,10 +212,9 @@ fn once(inputs: &Inputs, is_fused: bool, has_room: bool) -> Result<Vec<Sample>, 
         (Metric::AttnFusedAvailable, f64::from(u8::from(is_fused))),
         (Metric::AttnMaxAbsErr, error),
         (Metric::AttnRelErr, error / largest),
-        (Metric::AttnPeakBytesFused, peak(&library)?),
     ];
-    if !is_fused {
-        samples.pop();
+    if is_fused {
+        samples.push((Metric::AttnPeakBytesFused, peak(&library)?));
     }
     if has_room {
         let standard = || inputs.standard(&inputs.queries);

@@ -10,15 +10,13 @@ use domain::worker::Finished;
 use mlx_rs::Array;
 use mlx_rs::error::{Exception, Result as MlxResult};
 
-use super::{Bench, Demand, Ready, tokens};
+use super::turns::TURNS;
+use super::{Bench, Demand, Ready, tokens, turns};
 use crate::device::{self, ops};
 use crate::generate;
 use crate::harness::clock::{Mark, Region, Watch, ms, rate};
 use crate::harness::{Observation, Shape, Trial, TrialError};
 use crate::models::{CausalLm, KvCache, cache};
-
-/// Turns of one pass: two of the batch, two of one sequence.
-const TURNS: usize = 4;
 
 pub fn demand(case: &Case) -> Demand {
     Demand {
@@ -35,11 +33,7 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
     let trial = Batch {
         // Each sequence has a prompt of its own, the first that of the one alone.
         prompts: tokens::random(bench.request.protocol.seed, batch * length, vocab),
-        order: if bench.request.launch_seed.is_multiple_of(2) {
-            [1, batch, batch, 1]
-        } else {
-            [batch, 1, 1, batch]
-        },
+        order: turns::in_turn(1, batch, bench.request.launch_seed),
         ids: Vec::new(),
         ready: &ready,
         case,
@@ -128,7 +122,7 @@ impl Batch<'_> {
         let tokens: Vec<Duration> = region.times(Mark::Token).collect();
         let steps = self.case.new_tokens as usize;
         let mut times = [Duration::ZERO; 3];
-        for place in (0..TURNS).filter(|place| self.order[*place] == batch) {
+        for place in turns::places(self.order, batch) {
             let (first, last) = (place * steps, (place + 1) * steps - 1);
             times[0] += filling[place];
             times[1] += filling[place] + firsts[first];

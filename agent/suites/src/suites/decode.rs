@@ -154,9 +154,12 @@ impl Trial for Decode<'_> {
         let tps = rate(intervals, first_to_last);
         match self.mode {
             Mode::Pipelined => {
-                let at_depth = case.depth > 0;
-                let of_depth = [Metric::DecodeTps, Metric::DecodeTpsAtDepth];
-                seen.sample(of_depth[usize::from(at_depth)], tps);
+                let metric = if case.depth == 0 {
+                    Metric::DecodeTps
+                } else {
+                    Metric::DecodeTpsAtDepth
+                };
+                seen.sample(metric, tps);
                 seen.sample(Metric::DecodeTpsMlxlm, rate(intervals + 1, first_to_last));
                 let built: Vec<Duration> = region.steps(Mark::Built).collect();
                 // The first step waits for nothing and fills no gap.

@@ -12,7 +12,8 @@ use domain::suite::quantization::Case;
 use domain::worker::Finished;
 
 use super::prefill::return_to;
-use super::{Bench, Demand, Ready, tokens};
+use super::turns::TURNS;
+use super::{Bench, Demand, Ready, tokens, turns};
 use crate::generate::{self, Decoder};
 use crate::harness::clock::{self, Mark, Region, Watch, ms, rate};
 use crate::harness::{Observation, Shape, Trial, TrialError};
@@ -20,9 +21,6 @@ use crate::load::{LoadError, parts::PackedModel};
 use crate::models::weights::Packing;
 use crate::models::{CausalLm, KvCache};
 pub use quality::{Quality, TEXT, compare};
-
-/// As many turns as one pass has: two of each model.
-const TURNS: usize = 4;
 
 pub fn demand(case: &Case) -> Demand {
     Demand {
@@ -56,7 +54,6 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
         _ => None,
     };
     let vocab = ready.loaded.model.dims().vocab as u32;
-    let turn = Turn::order(bench.request.launch_seed);
     let trial = Quantization {
         ready: &ready,
         packed: &packed,
@@ -66,7 +63,7 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
             case.prompt_tokens as usize,
             vocab,
         ),
-        order: turn,
+        order: turns::in_turn(Turn::Baseline, Turn::Quantised, bench.request.launch_seed),
         cache: RefCell::new(ready.loaded.model.new_cache()),
         tokens: Vec::new(),
         quantising,
@@ -79,18 +76,6 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
 enum Turn {
     Baseline,
     Quantised,
-}
-
-impl Turn {
-    /// A B B A, or B A A B in every other launch.
-    fn order(launch_seed: u64) -> [Turn; TURNS] {
-        use Turn::{Baseline, Quantised};
-        if launch_seed.is_multiple_of(2) {
-            [Baseline, Quantised, Quantised, Baseline]
-        } else {
-            [Quantised, Baseline, Baseline, Quantised]
-        }
-    }
 }
 
 struct Quantization<'a> {
@@ -121,15 +106,10 @@ impl Quantization<'_> {
         }
     }
 
-    fn turns_of(&self, turn: Turn) -> impl Iterator<Item = usize> {
-        (0..TURNS).filter(move |&place| self.order[place] == turn)
-    }
-
     /// The ids of each of a model's turns.
     fn outputs(&self, turn: Turn) -> impl Iterator<Item = &[u32]> {
         let per_turn = self.case.new_tokens as usize;
-        self.turns_of(turn)
-            .filter_map(move |place| self.tokens.chunks(per_turn).nth(place))
+        turns::outputs(&self.tokens, per_turn, self.order, turn)
     }
 
     fn rates(&self, turn: Turn, region: &Region) -> Rates {
@@ -137,7 +117,7 @@ impl Quantization<'_> {
         let filling: Vec<Duration> = region.steps(Mark::Filled).collect();
         let times: Vec<Duration> = region.times(Mark::Token).collect();
         let (mut prefill, mut decode) = (Duration::ZERO, Duration::ZERO);
-        for place in self.turns_of(turn) {
+        for place in turns::places(self.order, turn) {
             let first = place * self.case.new_tokens as usize;
             let last = first + self.case.new_tokens as usize - 1;
             prefill += filling[place];

@@ -15,7 +15,8 @@ use domain::reason::Reason;
 use domain::suite::speculative::Case;
 use domain::worker::Finished;
 
-use super::{Bench, Demand, tokens};
+use super::turns::TURNS;
+use super::{Bench, Demand, tokens, turns};
 use crate::generate::speculative::Round;
 use crate::harness::clock::{Mark, Region, Watch, rate};
 use crate::harness::{Observation, Shape, Trial, TrialError};
@@ -25,9 +26,6 @@ use prompt::Prompt;
 pub use prompt::{CODE, PROSE};
 use stage::Stage;
 use tally::Tally;
-
-/// As many turns as one pass has: two of each way.
-const TURNS: usize = 4;
 
 /// Of the model and of its draft, each for itself.
 pub fn demand(case: &Case) -> Demand {
@@ -47,7 +45,7 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
     )?;
     let trial = Speculative {
         case,
-        order: Turn::order(bench.request.launch_seed),
+        order: turns::in_turn(Turn::Plain, Turn::Speculative, bench.request.launch_seed),
         stage: Stage::new(&pair, prompt),
         tokens: Vec::new(),
         rounds: Vec::new(),
@@ -60,18 +58,6 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
 enum Turn {
     Plain,
     Speculative,
-}
-
-impl Turn {
-    /// A B B A, or B A A B in every other launch.
-    fn order(launch_seed: u64) -> [Turn; TURNS] {
-        use Turn::{Plain, Speculative};
-        if launch_seed.is_multiple_of(2) {
-            [Plain, Speculative, Speculative, Plain]
-        } else {
-            [Speculative, Plain, Plain, Speculative]
-        }
-    }
 }
 
 struct Speculative<'a> {
@@ -94,15 +80,10 @@ struct Rates {
 }
 
 impl Speculative<'_> {
-    fn turns_of(&self, turn: Turn) -> impl Iterator<Item = usize> {
-        (0..TURNS).filter(move |&place| self.order[place] == turn)
-    }
-
     /// The ids of each of a way's turns.
     fn outputs(&self, turn: Turn) -> impl Iterator<Item = &[u32]> {
         let per_turn = self.case.new_tokens as usize;
-        self.turns_of(turn)
-            .filter_map(move |place| self.tokens.chunks(per_turn).nth(place))
+        turns::outputs(&self.tokens, per_turn, self.order, turn)
     }
 
     fn rates(&self, turn: Turn, region: &Region) -> Rates {
@@ -110,7 +91,7 @@ impl Speculative<'_> {
         let times: Vec<_> = region.times(Mark::Token).collect();
         let per_turn = self.case.new_tokens as usize;
         let (mut whole, mut first_to_last) = (Duration::ZERO, Duration::ZERO);
-        for place in self.turns_of(turn) {
+        for place in turns::places(self.order, turn) {
             let (first, last) = (place * per_turn, (place + 1) * per_turn - 1);
             whole += times[last].saturating_sub(began[place]);
             first_to_last += times[last].saturating_sub(times[first]);
@@ -263,14 +244,5 @@ mod tests {
         assert_eq!(severity(Dtype::F32), Severity::Invalid);
         assert_eq!(severity(Dtype::Bf16), Severity::Tainted);
         assert_eq!(severity(Dtype::F16), Severity::Tainted);
-    }
-
-    #[test]
-    fn neither_way_always_goes_first() {
-        for seed in [6, 7] {
-            let order = Turn::order(seed);
-            assert!(order[0] == order[3] && order[1] == order[2] && order[0] != order[1]);
-        }
-        assert_ne!(Turn::order(6), Turn::order(7));
     }
 }

@@ -20,7 +20,7 @@ pub struct Plain<'a> {
     pub chart: Option<(&'a str, &'a str)>,
     /// A caption and its metrics with their titles; one without any is left out.
     pub tables: &'a [(&'a str, &'a [(&'a str, &'a str)])],
-    /// How to read it.
+    /// How to read it; may be empty.
     pub note: &'a str,
 }
 
@@ -31,7 +31,10 @@ pub fn plain(report: &Report, plain: &Plain<'_>) -> Option<Section> {
     if measured.is_empty() {
         return None;
     }
-    let mut blocks = vec![Block::Text(plain.note.to_owned())];
+    let mut blocks = Vec::new();
+    if !plain.note.is_empty() {
+        blocks.push(Block::Text(plain.note.to_owned()));
+    }
     if let Some((metric, title)) = plain.chart {
         let shown: Vec<&Measurement> = report.of(plain.suite, metric).collect();
         if !shown.is_empty() {
