@@ -26,7 +26,7 @@ use domain::record::{
     Environment, JobFinished, LaunchFinished, LaunchModel, LaunchStarted, Record,
 };
 use domain::suite::Case;
-use domain::worker::{FailureKind, Frame, Request, Started};
+use domain::worker::{FailureKind, Frame, Phase, Request, Started};
 use proto::wire;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -34,6 +34,7 @@ use tokio::sync::{Mutex, mpsc, watch};
 use crate::awake::Awake;
 use crate::host_lock::HostLock;
 use crate::order::{Slot, order};
+use crate::precision::{Headline, Precision};
 use crate::preflight::{self, Gate};
 use crate::recorder::Recorder;
 use crate::sensors::{self, PowerSource, Sampler};
@@ -89,6 +90,7 @@ pub async fn run(
     let mut job = Job {
         failures: grant.failures,
         gate_budget: grant.protocol.gate_timeout,
+        precision: Precision::new(&grant),
         bench: &bench,
         grant: &grant,
         recorder: &recorder,
@@ -116,27 +118,32 @@ struct Job<'a> {
     failures: u32,
     /// What is left of the plan's `gate_timeout`, which is for the whole job.
     gate_budget: Duration,
+    precision: Precision,
 }
 
 impl Job<'_> {
     async fn work(&mut self) -> Left {
         let slots = order(self.grant);
-        let total = self.grant.cases.len() as u32 * self.grant.protocol.launches;
-        let before = total - slots.len() as u32;
+        let mut total = self.grant.cases.len() as u32 * self.grant.protocol.launches;
+        let mut done = total - slots.len() as u32;
         let (mut outcome, mut reason) = (JobOutcome::Succeeded, String::new());
         let mut dropped: Vec<(String, String)> = Vec::new();
-        'job: for (done, slot) in (before..).zip(&slots) {
-            if dropped.iter().any(|(case, _)| *case == slot.case.key()) {
+        'job: for slot in &slots {
+            let case_key = slot.case.key();
+            let is_dropped = dropped.iter().any(|(case, _)| *case == case_key);
+            if is_dropped || self.precision.is_reached(&case_key) {
+                total -= 1;
                 continue;
             }
             self.tell(done, total, slot);
+            done += 1;
             loop {
                 match self.launch(slot).await {
                     Verdict::Next => break,
                     Verdict::Again => {}
                     Verdict::Drop(ending, why) => {
                         outcome = worse(outcome, ending);
-                        dropped.push((slot.case.key(), why));
+                        dropped.push((case_key, why));
                         reason = told(&dropped, self.grant.cases.len());
                         break;
                     }
@@ -204,14 +211,20 @@ impl Job<'_> {
             seed: slot.seed,
         };
         self.recorder.record(Record::LaunchStarted(started)).await;
-        let (ended, reasons) = self.measure(launch_id, slot, quiet).await;
+        let (ended, headline, reasons) = self.measure(launch_id, slot, quiet).await;
         let ended = self.cancelled(ended);
         tracing::info!(
             %lease, case = slot.case.key(), ordinal = slot.ordinal, outcome = %ended.outcome,
             message = ended.message, "launch ended"
         );
         match self.keep(launch_id, ended, reasons).await {
-            Ok(ended) => verdict(&ended, slot, &mut self.failures),
+            Ok(ended) => {
+                if ended.outcome == LaunchOutcome::Succeeded {
+                    let case_key = slot.case.key();
+                    self.precision.add(&case_key, slot.ordinal, headline);
+                }
+                verdict(&ended, slot, &mut self.failures)
+            }
             Err(why) => Verdict::End(JobOutcome::Parked, why),
         }
     }
@@ -221,7 +234,7 @@ impl Job<'_> {
         launch_id: LaunchId,
         slot: &Slot,
         quiet: bool,
-    ) -> (Ended, Vec<Reason>) {
+    ) -> (Ended, Option<f64>, Vec<Reason>) {
         let Bench {
             suite,
             inventory,
@@ -253,6 +266,7 @@ impl Job<'_> {
             case: &slot.case,
             model: None,
             ceilings: Ceilings::of(&inventory.chip, inventory.gpu_cores),
+            headline: Headline::default(),
         };
         let began = Instant::now();
         let stop = stopped(self.stop.clone());
@@ -265,7 +279,7 @@ impl Job<'_> {
         if inventory.virtual_machine {
             reasons.push(Reason::VirtualMachine);
         }
-        (ended, reasons)
+        (ended, scribe.headline.median(slot.case.suite()), reasons)
     }
 
     /// A worker stopped for an operator is not one that was interrupted.
@@ -406,6 +420,7 @@ struct Scribe<'a> {
     case: &'a Case,
     model: Option<ModelIdentity>,
     ceilings: Ceilings,
+    headline: Headline,
 }
 
 impl Listener for Scribe<'_> {
@@ -426,6 +441,11 @@ impl Listener for Scribe<'_> {
                 for reason in failed {
                     if !iteration.reasons.contains(&reason) {
                         iteration.reasons.push(reason);
+                    }
+                }
+                if iteration.phase == Phase::Measured {
+                    for sample in &iteration.samples {
+                        self.headline.add(sample.metric, sample.value);
                     }
                 }
                 // A suite about the machine itself loads no model.

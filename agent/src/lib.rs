@@ -17,6 +17,7 @@ pub mod upload;
 
 pub mod job;
 pub mod order;
+pub mod precision;
 pub mod preflight;
 pub mod supervisor;
 

@@ -3,7 +3,7 @@
 
 use std::collections::HashSet;
 
-use domain::lease::{FinishedLaunch, Grant};
+use domain::lease::Grant;
 use domain::suite::Case;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
@@ -30,7 +30,10 @@ pub fn order(grant: &Grant) -> Vec<Slot> {
         finished,
         ..
     } = grant;
-    let finished: HashSet<&FinishedLaunch> = finished.iter().collect();
+    let finished: HashSet<(&str, u32)> = finished
+        .iter()
+        .map(|launch| (launch.case_key.as_str(), launch.ordinal))
+        .collect();
     let mut slots = Vec::new();
     let mut position = 0;
     for ordinal in 0..protocol.launches {
@@ -42,11 +45,7 @@ pub fn order(grant: &Grant) -> Vec<Slot> {
         )));
         for case in block {
             let case_key = case.key();
-            let done = FinishedLaunch {
-                case_key: case_key.clone(),
-                ordinal,
-            };
-            if !finished.contains(&done) {
+            if !finished.contains(&(case_key.as_str(), ordinal)) {
                 slots.push(Slot {
                     case: case.clone(),
                     ordinal,
@@ -76,6 +75,7 @@ fn mix(seed: u64, word: &str, ordinal: u32) -> u64 {
 mod tests {
     use super::*;
     use crate::job::tests::grant;
+    use domain::lease::FinishedLaunch;
 
     #[test]
     fn each_block_holds_every_case_once_and_blocks_differ() {
@@ -109,6 +109,7 @@ mod tests {
             .map(|slot| FinishedLaunch {
                 case_key: slot.case.key(),
                 ordinal: slot.ordinal,
+                headline: None,
             })
             .collect();
         assert_eq!(order(&grant), rest);

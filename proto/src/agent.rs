@@ -175,9 +175,14 @@ impl From<&Grant> for wire::Grant {
             finished: finished
                 .iter()
                 .map(
-                    |FinishedLaunch { case_key, ordinal }| wire::FinishedLaunch {
+                    |FinishedLaunch {
+                         case_key,
+                         ordinal,
+                         headline,
+                     }| wire::FinishedLaunch {
                         case_key: case_key.clone(),
                         ordinal: *ordinal,
+                        headline: *headline,
                     },
                 )
                 .collect(),
@@ -223,9 +228,14 @@ impl TryFrom<wire::Grant> for Grant {
             finished: finished
                 .into_iter()
                 .map(
-                    |wire::FinishedLaunch { case_key, ordinal }| FinishedLaunch {
+                    |wire::FinishedLaunch {
+                         case_key,
+                         ordinal,
+                         headline,
+                     }| FinishedLaunch {
                         case_key,
                         ordinal,
+                        headline,
                     },
                 )
                 .collect(),

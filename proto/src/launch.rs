@@ -15,6 +15,7 @@ impl From<&Protocol> for wire::Protocol {
     fn from(protocol: &Protocol) -> Self {
         let Protocol {
             launches,
+            precision,
             iterations,
             min_region,
             warmup_max_iterations,
@@ -25,6 +26,7 @@ impl From<&Protocol> for wire::Protocol {
         } = *protocol;
         Self {
             launches,
+            precision,
             iterations,
             min_region_ms: millis(min_region),
             warmup_max_iterations,
@@ -40,6 +42,7 @@ impl From<wire::Protocol> for Protocol {
     fn from(protocol: wire::Protocol) -> Self {
         let wire::Protocol {
             launches,
+            precision,
             iterations,
             min_region_ms,
             warmup_max_iterations,
@@ -50,6 +53,7 @@ impl From<wire::Protocol> for Protocol {
         } = protocol;
         Self {
             launches,
+            precision,
             iterations,
             min_region: Duration::from_millis(min_region_ms),
             warmup_max_iterations,

@@ -13,7 +13,9 @@ use agent::supervisor::LEAVE;
 use agent::task::Task;
 use domain::job::LaunchOutcome;
 use domain::lease::FinishedLaunch;
+use domain::plan::LEAST_LAUNCHES;
 use domain::record::{LaunchFinished, Record};
+use domain::suite::Case;
 use service::folders::DataFolder;
 use service::lifecycle::{Lifecycle, Stop};
 use service::tls;
@@ -308,6 +310,7 @@ async fn a_restarted_agent_ends_what_it_was_at_and_measures_only_the_rest() {
     second.finished = vec![FinishedLaunch {
         case_key: second.cases[0].key(),
         ordinal: 0,
+        headline: None,
     }];
     coordinator.grant(&second).await;
     assert_eq!(
@@ -315,6 +318,40 @@ async fn a_restarted_agent_ends_what_it_was_at_and_measures_only_the_rest() {
         "succeeded"
     );
     assert_eq!(started(&coordinator.records(second.lease_id)), 1);
+    agent.kill().await;
+}
+
+/// The fake's workers say the same each time: the least launches are enough.
+#[tokio::test]
+async fn a_case_that_is_precise_enough_is_launched_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let mut grant = grant("good", 2, 30);
+    grant.protocol.precision = Some(0.01);
+    // What an earlier lease found of one case is as noisy as never to be precise enough.
+    let noisy = |(ordinal, headline)| FinishedLaunch {
+        case_key: grant.cases[0].key(),
+        ordinal,
+        headline: Some(headline),
+    };
+    grant.finished = (0..).zip([80.0, 8000.0]).map(noisy).collect();
+    coordinator.grant(&grant).await;
+    assert_eq!(
+        coordinator.job_finished(grant.lease_id).await.0,
+        "succeeded"
+    );
+    let records = coordinator.records(grant.lease_id);
+    let launches = |case: &Case| {
+        let of_case = |record: &&Record| match record {
+            Record::LaunchStarted(started) => started.case_key == case.key(),
+            _ => false,
+        };
+        records.iter().filter(of_case).count()
+    };
+    assert_eq!(launches(&grant.cases[1]), LEAST_LAUNCHES as usize);
+    assert_eq!(launches(&grant.cases[0]), 28, "all that the plan allows");
     agent.kill().await;
 }
 

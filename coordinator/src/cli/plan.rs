@@ -143,10 +143,15 @@ pub fn tell_problems(file: &Path, text: &str, problems: &[Problem]) {
 
 fn tell_offline(plan: &Plan) -> Result<(), Failure> {
     show::line(format_args!(
-        "{}: {} models, {} suites, {} launches on each machine",
+        "{}: {} models, {} suites, {}{} launches on each machine",
         plan.name,
         plan.models.len(),
         plan.suites.len(),
+        if plan.protocol.precision.is_some() {
+            "at most "
+        } else {
+            ""
+        },
         plan.launches_per_machine()
     ))
 }

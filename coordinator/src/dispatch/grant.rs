@@ -46,7 +46,11 @@ impl Dispatch {
             Err(refused) if refused.violates(ONE_PER_MACHINE) => return Ok(None),
             other => other?,
         }
-        let finished = job::finished_launches(&mut *tx, job_id).await?;
+        let headline = match protocol.precision {
+            Some(_) => cases[0].suite().headline(),
+            None => &[],
+        };
+        let finished = job::finished_launches(&mut *tx, job_id, headline).await?;
         let detail = format!("epoch {}, {} launches kept", epoch.0, finished.len());
         let event = Event::new(Kind::JobGranted, detail);
         let mut changes = Changes::default();

@@ -4,8 +4,9 @@ use domain::expand::PlannedJob;
 use domain::ids::{JobId, MachineId, RunId};
 use domain::job::JobState;
 use domain::lease::{Epoch, FinishedLaunch};
+use domain::metric::Metric;
 use domain::model::{Dtype, ModelRef};
-use domain::plan::Protocol;
+use domain::plan::{LEAST_LAUNCHES, Protocol};
 use domain::suite::Case;
 use serde_json::Value;
 use sqlx::PgExecutor;
@@ -150,7 +151,8 @@ pub async fn lock(executor: impl PgExecutor<'_>, job_id: JobId) -> Result<Held> 
     })
 }
 
-/// Leased to any other state. Touches one row.
+/// Leased to any other state; of a job that succeeded the launches there are become all that it wanted.
+/// Touches one row.
 pub async fn leave(
     executor: impl PgExecutor<'_>,
     job_id: JobId,
@@ -160,7 +162,10 @@ pub async fn leave(
 ) -> Result<()> {
     let done = sqlx::query!(
         "update fleet.job
-         set state = $2, reason = $3, failures = $4, ended_at = case when $5 then now() end
+         set state = $2, reason = $3, failures = $4, ended_at = case when $5 then now() end,
+             launches_total = case when $2 <> 'succeeded' then launches_total else (
+                 select count(*) from fleet.launch where launch.job_id = $1 and counted
+             ) end
          where job_id = $1 and state = 'leased'",
         job_id.0,
         state.as_str(),
@@ -242,23 +247,22 @@ pub async fn tally(executor: impl PgExecutor<'_>, run_id: RunId) -> Result<(u32,
     Ok((count(row.unfinished), count(row.not_well)))
 }
 
-/// Launches that count already.
+/// Launches that count already, each with its median of the first of `headline` that it has.
 pub async fn finished_launches(
     executor: impl PgExecutor<'_>,
     job_id: JobId,
+    headline: &[Metric],
 ) -> Result<Vec<FinishedLaunch>> {
-    let rows = sqlx::query!(
-        "select case_key, ordinal from fleet.launch
-         where job_id = $1 and counted order by case_key, ordinal",
-        job_id.0
-    )
-    .fetch_all(executor)
-    .await?;
+    let names: Vec<String> = headline.iter().map(|m| m.name().to_owned()).collect();
+    let rows = sqlx::query_file!("src/store/job_finished_launches.sql", job_id.0, &names)
+        .fetch_all(executor)
+        .await?;
     Ok(rows
         .into_iter()
         .map(|row| FinishedLaunch {
             case_key: row.case_key,
             ordinal: count(row.ordinal),
+            headline: row.headline,
         })
         .collect())
 }
@@ -275,14 +279,12 @@ pub async fn runs_of(executor: impl PgExecutor<'_>, jobs: &[JobId]) -> Result<Ve
     Ok(runs.into_iter().map(RunId).collect())
 }
 
-/// How many launches of the job do not count yet.
+/// How many launches, at the least, the job lacks.
 pub async fn missing_launches(executor: impl PgExecutor<'_>, job_id: JobId) -> Result<u32> {
-    let missing = sqlx::query_scalar!(
-        r#"select launches_total - (
-               select count(*) from fleet.launch where launch.job_id = job.job_id and counted
-           ) as "missing!"
-           from fleet.job where job_id = $1"#,
-        job_id.0
+    let missing = sqlx::query_file_scalar!(
+        "src/store/job_missing_launches.sql",
+        job_id.0,
+        i64::from(LEAST_LAUNCHES)
     )
     .fetch_one(executor)
     .await?;

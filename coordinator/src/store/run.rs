@@ -66,6 +66,7 @@ pub async fn insert(executor: impl PgExecutor<'_>, new: &New<'_>) -> Result<()> 
 fn protocol_to_json(protocol: &Protocol) -> Value {
     let Protocol {
         launches,
+        precision,
         iterations,
         min_region,
         warmup_max_iterations,
@@ -76,6 +77,7 @@ fn protocol_to_json(protocol: &Protocol) -> Value {
     } = *protocol;
     json!({
         "launches": launches,
+        "precision": precision,
         "iterations": iterations,
         "min_region_ms": min_region.as_millis() as u64,
         "warmup_max_iterations": warmup_max_iterations,
@@ -92,6 +94,7 @@ pub(super) fn protocol_from_json(value: &Value) -> Option<Protocol> {
     let millis = |key: &str| number(key).map(std::time::Duration::from_millis);
     Some(Protocol {
         launches: count(number("launches")?),
+        precision: value["precision"].as_f64(),
         iterations: count(number("iterations")?),
         min_region: millis("min_region_ms")?,
         warmup_max_iterations: count(number("warmup_max_iterations")?),

@@ -42,8 +42,10 @@ pub struct Grant {
 }
 
 /// One repetition of one case.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FinishedLaunch {
     pub case_key: String,
     pub ordinal: u32,
+    /// Median of its headline metric, where the protocol has a precision to be reached.
+    pub headline: Option<f64>,
 }

@@ -54,11 +54,17 @@ pub struct PlannedModel {
     pub suites: Option<Vec<Suite>>,
 }
 
+/// However quiet a machine, an interval over fewer launches is not believed.
+pub const LEAST_LAUNCHES: u32 = 3;
+
 /// How every case of a plan is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Protocol {
-    /// Fresh worker processes per case.
+    /// Fresh worker processes per case; with a `precision`, the most of them.
     pub launches: u32,
+    /// `launches = "auto"`: a case is done before that, from [`LEAST_LAUNCHES`] on, when the 95 %
+    /// interval of its headline metric reaches no farther than this share of the value to either side.
+    pub precision: Option<f64>,
     /// Measured passes per launch.
     pub iterations: u32,
     /// Shortest timed region; shorter work is repeated inside it where the suite can.
@@ -77,6 +83,7 @@ impl Default for Protocol {
     fn default() -> Self {
         Self {
             launches: 10,
+            precision: None,
             iterations: 5,
             min_region: Duration::from_millis(500),
             warmup_max_iterations: 10,
@@ -127,7 +134,7 @@ impl Plan {
         }
     }
 
-    /// How many worker processes one machine starts.
+    /// How many worker processes one machine starts; with a precision, at most.
     pub fn launches_per_machine(&self) -> usize {
         let cases: usize = self.pairs().map(|(_, _, cases)| cases.len()).sum();
         cases * self.protocol.launches as usize
@@ -220,6 +227,40 @@ mod tests {
         assert!(refusal(&metric).contains("`decode_tps`"));
         let duration = format!("{GOOD}\n[protocol]\nmin_region = \"soon\"");
         assert!(refusal(&duration).contains("@ \"soon\""));
+    }
+
+    #[test]
+    fn launches_are_a_number_or_as_many_as_a_precision_needs() {
+        let plan = |keys: &str| format!("{GOOD}\n[protocol]\n{keys}");
+        let protocol = |keys: &str| {
+            let Protocol {
+                launches,
+                precision,
+                ..
+            } = Plan::parse(&plan(keys)).unwrap().protocol;
+            (launches, precision)
+        };
+        assert_eq!(protocol("launches = 4"), (4, None));
+        assert_eq!(protocol("launches = \"auto\""), (30, Some(0.01)));
+        let written = "launches = \"auto\"\nmax_launches = 12\nprecision = 0.005";
+        assert_eq!(protocol(written), (12, Some(0.005)));
+        for (keys, told) in [
+            (
+                "launches = \"many\"",
+                "neither a number nor \"auto\" @ \"many\"",
+            ),
+            ("launches = 0", "1 to 1000"),
+            ("launches = -1", "1 to 1000"),
+            ("launches = 2.5", "neither a number"),
+            ("max_launches = 9", "is for launches = \"auto\" only @ 9"),
+            ("launches = 3\nprecision = 0.01", "only @ 0.01"),
+            ("launches = \"auto\"\nmax_launches = 2", "3 to 1000"),
+            ("launches = \"auto\"\nprecision = 1.0", "0.001 to 0.5 @ 1.0"),
+            ("launches = \"auto\"\nprecision = nan", "0.001 to 0.5"),
+        ] {
+            let refusal = refusal(&plan(keys));
+            assert!(refusal.contains(told), "{keys}: {refusal}");
+        }
     }
 
     #[test]

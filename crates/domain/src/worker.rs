@@ -10,7 +10,7 @@ use crate::reason::Reason;
 use crate::suite::Case;
 
 /// One launch: one case of one model.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Request {
     /// None for a suite whose subject is the machine.
     pub model: Option<ModelRef>,

@@ -186,8 +186,13 @@ impl FakeAgent {
 
     /// Does the whole job in one batch per launch and one for the end.
     pub async fn do_job(&mut self, grant: &Grant) {
+        self.do_launches(grant, to_do(grant)).await;
+    }
+
+    /// Does these launches and calls the job done.
+    pub async fn do_launches(&mut self, grant: &Grant, launches: Vec<(String, u32)>) {
         let mut batches = Vec::new();
-        for (case_key, ordinal) in to_do(grant) {
+        for (case_key, ordinal) in launches {
             let seq = batches.len() as u64;
             batches.push(batch(grant, seq, launch(&case_key, ordinal).records()));
         }

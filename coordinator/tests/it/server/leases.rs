@@ -57,6 +57,74 @@ async fn a_job_granted_again_keeps_its_finished_launches() {
     assert_eq!(world.number(COUNTED).await, 4);
 }
 
+/// One case, as many launches as its agent finds that it needs.
+const AUTO: &str = r#"
+name = "auto"
+[protocol]
+launches = "auto"
+max_launches = 20
+[[model]]
+source = "synthetic:nano-llama"
+[suite.decode]
+new_tokens = [16]
+"#;
+
+#[tokio::test]
+async fn an_agent_decides_how_many_launches_make_a_case_precise() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let run = operator.submit(AUTO).await;
+    agent.ready().await;
+    let first = agent.granted().await;
+    assert_eq!(first.protocol.precision, Some(0.01));
+    let (case_key, _) = to_do(&first).remove(0);
+    let one = batch(&first, 0, launch(&case_key, 5).records());
+    agent.upload(vec![one]).await.unwrap();
+
+    // Another lease learns what the launch showed: the median of its measured iterations.
+    drop(agent);
+    world.number(EXPIRE).await;
+    world.until("the lease expires", LIVE, 0).await;
+    let mut agent = machine.connect_with(&[first.lease_id]).await;
+    agent.ready().await;
+    let second = agent.granted().await;
+    assert_eq!(second.finished[0].headline, Some(105.0));
+    let more = vec![(case_key.clone(), 0), (case_key, 1)];
+    agent.do_launches(&second, more).await;
+
+    let ended = operator.watch(&run).await.run.unwrap();
+    assert_eq!(
+        (
+            ended.state.as_str(),
+            ended.launches_done,
+            ended.launches_total
+        ),
+        ("succeeded", 3, 3)
+    );
+}
+
+#[tokio::test]
+async fn fewer_than_the_least_launches_are_no_success() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let run = operator.submit(AUTO).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    let two = to_do(&grant)[..2].to_vec();
+    agent.do_launches(&grant, two).await;
+    let snapshot = operator.watch(&run).await;
+    assert_eq!(snapshot.jobs[0].state, "failed");
+    assert!(
+        snapshot.jobs[0].reason.contains("1 launches are missing"),
+        "{}",
+        snapshot.jobs[0].reason
+    );
+}
+
 #[tokio::test]
 async fn a_stale_agent_cannot_finish_a_regranted_job() {
     let world = World::start().await;

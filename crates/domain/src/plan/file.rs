@@ -6,13 +6,19 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Places, Plan, PlannedModel, Problem, Protocol, Span};
+use super::{LEAST_LAUNCHES, Places, Plan, PlannedModel, Problem, Protocol, Span};
 use crate::machine::Selector;
 use crate::metric::Metric;
 use crate::model::{Dtype, ModelRef, ModelSource};
 use crate::suite::{Case, Subject, Suite, Tables};
 
 const MAX_NAME_CHARS: usize = 80;
+const MAX_LAUNCHES: u64 = 1000;
+
+/// What `launches = "auto"` means where the plan says no more: half the margin of a verdict, and as
+/// many launches as that takes at a spread between launches of 2.5 %.
+const AUTO_PRECISION: f64 = 0.01;
+const AUTO_MAX_LAUNCHES: u64 = 30;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -45,7 +51,9 @@ struct MachinesFile {
 #[derive(Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ProtocolFile {
-    launches: Option<Span<u64>>,
+    launches: Option<Span<toml::Value>>,
+    max_launches: Option<Span<u64>>,
+    precision: Option<Span<f64>>,
     iterations: Option<Span<u64>>,
     min_region: Option<Span<String>>,
     warmup_max_iterations: Option<Span<u64>>,
@@ -284,13 +292,14 @@ fn check_headline(names: &Span<Vec<Span<String>>>, problems: &mut Vec<Problem>) 
 impl ProtocolFile {
     fn check(self, problems: &mut Vec<Problem>) -> Protocol {
         let default = Protocol::default();
+        let (launches, precision) =
+            check_launches(self.launches, self.max_launches, self.precision, problems);
         let mut count = |value: Option<Span<u64>>, key: &str, most: u64, default: u32| {
             value.map_or(default, |value| {
                 Problem::check_one(&value, 1..=most, key, problems);
                 *value.get_ref() as u32
             })
         };
-        let launches = count(self.launches, "launches", 1000, default.launches);
         let iterations = count(self.iterations, "iterations", 1000, default.iterations);
         let warmup_max_iterations = count(
             self.warmup_max_iterations,
@@ -331,6 +340,7 @@ impl ProtocolFile {
         }
         Protocol {
             launches,
+            precision,
             iterations,
             warmup_max_iterations,
             min_region,
@@ -340,6 +350,70 @@ impl ProtocolFile {
             seed: self.seed.unwrap_or(default.seed),
         }
     }
+}
+
+/// `launches = 10`, or `launches = "auto"` with its limits: how many at most, and the precision.
+fn check_launches(
+    launches: Option<Span<toml::Value>>,
+    max_launches: Option<Span<u64>>,
+    precision: Option<Span<f64>>,
+    problems: &mut Vec<Problem>,
+) -> (u32, Option<f64>) {
+    let fixed = match launches {
+        None => Protocol::default().launches,
+        Some(written) => match written.get_ref() {
+            toml::Value::String(word) if word == "auto" => {
+                return check_auto(max_launches, precision, problems);
+            }
+            toml::Value::Integer(number) => {
+                let number = Span::new(written.span(), u64::try_from(*number).unwrap_or(0));
+                Problem::check_one(&number, 1..=MAX_LAUNCHES, "launches", problems) as u32
+            }
+            _ => {
+                problems.push(
+                    Problem::at(
+                        written.span(),
+                        "`launches` is neither a number nor \"auto\"",
+                    )
+                    .with_help("write launches = 10 or launches = \"auto\""),
+                );
+                Protocol::default().launches
+            }
+        },
+    };
+    let keys = [
+        ("max_launches", max_launches.map(|value| value.span())),
+        ("precision", precision.map(|value| value.span())),
+    ];
+    for (key, place) in keys {
+        let Some(place) = place else { continue };
+        problems.push(
+            Problem::at(place, format!("`{key}` is for launches = \"auto\" only"))
+                .with_help("write launches = \"auto\", or leave the key out"),
+        );
+    }
+    (fixed, None)
+}
+
+fn check_auto(
+    max_launches: Option<Span<u64>>,
+    precision: Option<Span<f64>>,
+    problems: &mut Vec<Problem>,
+) -> (u32, Option<f64>) {
+    let most = max_launches.map_or(AUTO_MAX_LAUNCHES, |most| {
+        let allowed = u64::from(LEAST_LAUNCHES)..=MAX_LAUNCHES;
+        Problem::check_one(&most, allowed, "max_launches", problems)
+    });
+    let precision = precision.map_or(AUTO_PRECISION, |share| {
+        if !(0.001..=0.5).contains(share.get_ref()) {
+            problems.push(
+                Problem::at(share.span(), "`precision` must be 0.001 to 0.5")
+                    .with_help("0.01 asks for intervals of 1 % to either side"),
+            );
+        }
+        share.into_inner()
+    });
+    (most as u32, Some(precision))
 }
 
 /// A whole number with the unit ms, s, m or h; at most a day.

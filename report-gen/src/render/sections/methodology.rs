@@ -17,6 +17,7 @@ pub fn section(report: &Report) -> Section {
     {
         let rows = protocol
             .iter()
+            .filter(|(_, value)| !value.is_null())
             .map(|(name, value)| {
                 let value = match value {
                     Value::String(text) => text.clone(),
