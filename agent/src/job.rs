@@ -1,9 +1,11 @@
 //! One grant, from its first launch to its last record.
 //!
 //! ```text
-//!   for each slot of the order:   host lock ─▶ gate ─▶ LaunchStarted ─▶ worker ─▶ LaunchFinished
-//!                                    ▲                                               │
-//!                                    └──── failed: the same slot again ──────────────┘
+//!   for each slot of the order:   host lock ─▶ cool-down ─▶ gate ─▶ canary ─▶ LaunchStarted
+//!                                    ▲                                            │
+//!                                    │                                          worker ─▶ canary
+//!                                    │                                                      │
+//!                                    └── failed: the same slot again ◀── LaunchFinished ◀───┘
 //!   at the end, unless the lease is lost:  JobFinished
 //! ```
 //!
@@ -23,7 +25,7 @@ use domain::machine::Inventory;
 use domain::model::ModelIdentity;
 use domain::reason::Reason;
 use domain::record::{
-    Environment, JobFinished, LaunchFinished, LaunchModel, LaunchStarted, Record,
+    Environment, JobFinished, LaunchFinished, LaunchHeat, LaunchModel, LaunchStarted, Record,
 };
 use domain::suite::Case;
 use domain::worker::{FailureKind, Frame, Phase, Request, Started};
@@ -32,6 +34,8 @@ use time::OffsetDateTime;
 use tokio::sync::{Mutex, mpsc, watch};
 
 use crate::awake::Awake;
+use crate::canary::{self, Cage, Canaries};
+use crate::cooldown::Cooldown;
 use crate::host_lock::HostLock;
 use crate::order::{Slot, order};
 use crate::precision::{Headline, Precision};
@@ -41,6 +45,7 @@ use crate::sensors::{self, PowerSource, Sampler};
 use crate::session::{Progress, Stop};
 use crate::spool::Writer;
 use crate::supervisor::{self, Ended, Limits, Listener, Suite};
+use crate::throttle::{self, Pace};
 
 /// What all jobs of this agent share.
 #[derive(Debug)]
@@ -53,6 +58,9 @@ pub struct Bench {
     pub host_lock: PathBuf,
     pub sensors: sensors::Open,
     pub gate: Mutex<Gate>,
+    pub cooldown: Mutex<Cooldown>,
+    /// Where the best canaries are kept.
+    pub canary_file: PathBuf,
     /// See [`supervisor::LEAVE`].
     pub leave: Duration,
 }
@@ -87,7 +95,16 @@ pub async fn run(
     let _awake = Awake::hold();
     let (recorder, task) = Recorder::start(writer);
     let sampler = Sampler::start(bench.sensors, Some(recorder.clone()));
+    let cage = Cage {
+        suite: &bench.suite,
+        inventory: &bench.inventory,
+        sampler: &sampler,
+        cache_dir: &bench.cache_dir,
+        file: bench.canary_file.clone(),
+        leave: bench.leave,
+    };
     let mut job = Job {
+        canaries: grant.protocol.canary.then(|| Canaries::new(cage)),
         failures: grant.failures,
         gate_budget: grant.protocol.gate_timeout,
         precision: Precision::new(&grant),
@@ -119,6 +136,17 @@ struct Job<'a> {
     /// What is left of the plan's `gate_timeout`, which is for the whole job.
     gate_budget: Duration,
     precision: Precision,
+    /// None: the plan wants none.
+    canaries: Option<Canaries<'a>>,
+}
+
+/// A launch that has ended, and what is told of it.
+struct Measured {
+    ended: Ended,
+    ended_at: OffsetDateTime,
+    headline: Option<f64>,
+    reasons: Vec<Reason>,
+    heat: LaunchHeat,
 }
 
 impl Job<'_> {
@@ -193,6 +221,17 @@ impl Job<'_> {
             Err(error) => return Verdict::End(JobOutcome::Parked, error.to_string()),
         };
         let bench = self.bench;
+        let Grant {
+            run_id, protocol, ..
+        } = self.grant;
+        let cool = async {
+            let mut cooldown = bench.cooldown.lock().await;
+            cooldown.wait(*run_id, protocol, self.sampler).await
+        };
+        let cooldown = tokio::select! {
+            waited = cool => waited,
+            () = stopped(self.stop.clone()) => return self.stopped(),
+        };
         let gate = async {
             let mut gate = bench.gate.lock().await;
             gate.pass(self.sampler, &mut self.gate_budget).await
@@ -201,6 +240,13 @@ impl Job<'_> {
             quiet = gate => quiet,
             () = stopped(self.stop.clone()) => return self.stopped(),
         };
+        let canary_before = match &mut self.canaries {
+            Some(canaries) => canaries.before(stopped(self.stop.clone())).await,
+            None => None,
+        };
+        if self.stop.borrow().is_some() {
+            return self.stopped();
+        }
         let launch_id = LaunchId::new();
         let started = LaunchStarted {
             launch_id,
@@ -211,13 +257,35 @@ impl Job<'_> {
             seed: slot.seed,
         };
         self.recorder.record(Record::LaunchStarted(started)).await;
-        let (ended, headline, reasons) = self.measure(launch_id, slot, quiet).await;
-        let ended = self.cancelled(ended);
+        let mut measured = self.measure(launch_id, slot, quiet).await;
+        measured.heat.cooldown = cooldown;
+        measured.heat.canary_before = canary_before;
+        measured.ended = self.cancelled(measured.ended);
+        let ended = &measured.ended;
         tracing::info!(
             %lease, case = slot.case.key(), ordinal = slot.ordinal, outcome = %ended.outcome,
             message = ended.message, "launch ended"
         );
-        match self.keep(launch_id, ended, reasons).await {
+        if ended.outcome == LaunchOutcome::Succeeded
+            && let Some(canaries) = &mut self.canaries
+        {
+            let stop = stopped(self.stop.clone());
+            measured.heat.canary_after = canaries.after(stop).await;
+        }
+        let LaunchHeat {
+            canary_before,
+            canary_after,
+            ..
+        } = &measured.heat;
+        if canary_before
+            .iter()
+            .chain(canary_after)
+            .any(canary::is_slow)
+        {
+            measured.reasons.push(Reason::ThrottledCanary);
+        }
+        let headline = measured.headline;
+        match self.keep(measured).await {
             Ok(ended) => {
                 if ended.outcome == LaunchOutcome::Succeeded {
                     let case_key = slot.case.key();
@@ -229,12 +297,7 @@ impl Job<'_> {
         }
     }
 
-    async fn measure(
-        &mut self,
-        launch_id: LaunchId,
-        slot: &Slot,
-        quiet: bool,
-    ) -> (Ended, Option<f64>, Vec<Reason>) {
+    async fn measure(&mut self, launch_id: LaunchId, slot: &Slot, quiet: bool) -> Measured {
         let Bench {
             suite,
             inventory,
@@ -267,19 +330,37 @@ impl Job<'_> {
             model: None,
             ceilings: Ceilings::of(&inventory.chip, inventory.gpu_cores),
             headline: Headline::default(),
+            pace: Pace::default(),
         };
         let began = Instant::now();
         let stop = stopped(self.stop.clone());
         let ended = supervisor::supervise(suite, &request, limits, &mut scribe, stop).await;
         self.sampler.set_worker(0);
-        let mut reasons = preflight::doubts(&self.sampler.since(began), began, Instant::now());
+        let (now, ended_at) = (Instant::now(), OffsetDateTime::now_utc());
+        let ticks = self.sampler.since(began);
+        self.bench.cooldown.lock().await.learn(&ticks);
+        let mut reasons = preflight::doubts(&ticks, began, now);
+        reasons.extend(throttle::flags(&ticks, &scribe.pace, inventory.gpu_max_mhz));
         if !quiet {
             reasons.push(Reason::GateTimeout);
         }
         if inventory.virtual_machine {
             reasons.push(Reason::VirtualMachine);
         }
-        (ended, scribe.headline.median(slot.case.suite()), reasons)
+        Measured {
+            ended,
+            ended_at,
+            headline: scribe.headline.median(slot.case.suite()),
+            reasons,
+            heat: LaunchHeat {
+                launch_id,
+                cooldown: Duration::ZERO,
+                canary_before: None,
+                canary_after: None,
+                trend_pct: scribe.pace.trend().map(|trend| trend.percent),
+                telemetry_gap: preflight::longest_gap(&ticks, began, now),
+            },
+        }
     }
 
     /// A worker stopped for an operator is not one that was interrupted.
@@ -296,18 +377,21 @@ impl Job<'_> {
 
     /// Writes the launch's end to the disk. A launch of which something could not be written has
     /// failed; when even that cannot be written, nothing more can be.
-    async fn keep(
-        &self,
-        launch_id: LaunchId,
-        ended: Ended,
-        reasons: Vec<Reason>,
-    ) -> Result<Ended, String> {
+    async fn keep(&self, measured: Measured) -> Result<Ended, String> {
+        let Measured {
+            ended,
+            ended_at,
+            headline: _,
+            reasons,
+            heat,
+        } = measured;
+        let launch_id = heat.launch_id;
         let record = |ended: &Ended, reasons: &[Reason]| {
             Record::LaunchFinished(LaunchFinished {
                 launch_id,
                 outcome: ended.outcome,
                 message: ended.message.clone(),
-                finished_at: OffsetDateTime::now_utc(),
+                finished_at: ended_at,
                 steady: ended.finished.is_some_and(|finished| finished.steady),
                 warmup_iterations: ended
                     .finished
@@ -318,6 +402,7 @@ impl Job<'_> {
                 signal: ended.signal,
             })
         };
+        self.recorder.record(Record::LaunchHeat(heat)).await;
         self.recorder.record(record(&ended, &reasons)).await;
         let Err(lost) = self.recorder.commit().await else {
             return Ok(ended);
@@ -421,6 +506,7 @@ struct Scribe<'a> {
     model: Option<ModelIdentity>,
     ceilings: Ceilings,
     headline: Headline,
+    pace: Pace,
 }
 
 impl Listener for Scribe<'_> {
@@ -436,6 +522,7 @@ impl Listener for Scribe<'_> {
                 self.tell_conditions(Some(model)).await;
             }
             Frame::Iteration(mut iteration) => {
+                self.pace.add(&iteration, Instant::now());
                 let model = self.model.as_ref();
                 let failed = gate::judge(self.case, model, self.ceilings, &iteration.samples);
                 for reason in failed {

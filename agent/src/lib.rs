@@ -6,7 +6,8 @@
 //! into batches, on disk ([`spool`]) before [`upload`] puts them on the wire.
 //!
 //! Where a lease goes: the [`link`] brings a grant, [`session`] decides what it means, [`driver`]
-//! does it. The sensors beside a job are in [`sensors`], what they say of a launch in [`preflight`].
+//! does it. The sensors beside a job are in [`sensors`], what they say of a launch in [`preflight`];
+//! how heat is waited for, seen and told: [`cooldown`], [`canary`], [`throttle`].
 
 pub mod session;
 
@@ -15,11 +16,14 @@ pub mod enrol;
 pub mod link;
 pub mod upload;
 
+pub mod canary;
+pub mod cooldown;
 pub mod job;
 pub mod order;
 pub mod precision;
 pub mod preflight;
 pub mod supervisor;
+pub mod throttle;
 
 pub mod recorder;
 pub mod spool;

@@ -295,6 +295,8 @@ async fn serve(
         host_lock: args.host_lock.clone(),
         sensors: sensors::open,
         gate: tokio::sync::Mutex::default(),
+        cooldown: tokio::sync::Mutex::default(),
+        canary_file: folder.root().join("canary.json"),
         leave: supervisor::LEAVE,
     });
     let signals = Signals::catch().context("catching signals")?;

@@ -10,8 +10,8 @@ use domain::reason::Reason;
 use tokio::time::timeout;
 
 use crate::sensors::{
-    FOREIGN_CPU_RATIO, INTERVAL, MEM_PRESSURE_LEVEL, PowerSource, SWAP_USED_BYTES, Sampler,
-    THERMAL_LEVEL, THERMAL_STATE, Tick,
+    FOREIGN_CPU_RATIO, INTERVAL, MEM_PRESSURE_LEVEL, PowerSource, Readout, SWAP_USED_BYTES,
+    Sampler, THERMAL_LEVEL, THERMAL_STATE, Tick,
 };
 
 /// Of all cores, by processes that are not ours.
@@ -37,7 +37,7 @@ pub fn unquiet(ticks: &[Tick]) -> Vec<Reason> {
         reasons.push(Reason::ForeignCpu);
     }
     let last = ticks.last().map_or(&[][..], std::slice::from_ref);
-    if is_hot(last) {
+    if last.iter().any(|tick| is_hot(&tick.readout)) {
         reasons.push(Reason::ThermalPressure);
     }
     if is_short_of_memory(last) {
@@ -64,7 +64,8 @@ pub fn doubts(ticks: &[Tick], started: Instant, ended: Instant) -> Vec<Reason> {
     };
     let on_battery = |tick: &Tick| tick.readout.power_source == Some(PowerSource::Battery);
     let low_power = |tick: &Tick| tick.readout.low_power_mode == Some(true);
-    doubt(is_hot(within), Reason::ThermalPressure);
+    let hot = within.iter().any(|tick| is_hot(&tick.readout));
+    doubt(hot, Reason::ThermalPressure);
     doubt(within.iter().any(on_battery), Reason::OnBattery);
     doubt(within.iter().any(low_power), Reason::LowPowerMode);
     let foreign = mean(within, FOREIGN_CPU_RATIO);
@@ -92,8 +93,9 @@ fn mean(ticks: &[Tick], sensor: &'static str) -> Option<f64> {
     (count > 0).then(|| sum / f64::from(count))
 }
 
-fn is_hot(ticks: &[Tick]) -> bool {
-    let hot = |sensor| values(ticks, sensor).any(|level| level > 0.0);
+/// Whether the system says that it is hot.
+pub fn is_hot(readout: &Readout) -> bool {
+    let hot = |sensor| readout.value(sensor).is_some_and(|level| level > 0.0);
     hot(THERMAL_LEVEL) || hot(THERMAL_STATE)
 }
 
@@ -107,7 +109,8 @@ fn swap_growth(ticks: &[Tick]) -> f64 {
     most.zip(first).map_or(0.0, |(most, first)| most - first)
 }
 
-fn longest_gap(ticks: &[Tick], started: Instant, ended: Instant) -> Duration {
+/// The longest that sensors were silent.
+pub fn longest_gap(ticks: &[Tick], started: Instant, ended: Instant) -> Duration {
     let mut longest = Duration::ZERO;
     let mut before = ticks.first().map_or(started, |tick| tick.at.min(started));
     for at in ticks.iter().map(|tick| tick.at).chain([ended]) {
@@ -172,7 +175,6 @@ impl Gate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sensors::Readout;
 
     fn ticks(start: Instant, values: &[&[(&'static str, f64)]]) -> Vec<Tick> {
         let tick = |(index, values): (u32, &&[(&'static str, f64)])| Tick {

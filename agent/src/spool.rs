@@ -505,7 +505,10 @@ impl Follow {
                 }
                 Record::LaunchFinished(_) => follow.launch = Opening::Closed,
                 Record::JobFinished(_) => follow.finished = true,
-                Record::LaunchModel(_) | Record::Iteration { .. } | Record::Reading(_) => {}
+                Record::LaunchModel(_)
+                | Record::Iteration { .. }
+                | Record::LaunchHeat(_)
+                | Record::Reading(_) => {}
             }
         }
         follow

@@ -30,6 +30,7 @@ create table fleet.machine (
     hardware_model text not null,
     chip text not null,
     gpu_cores integer,
+    gpu_max_mhz integer,
     cpu_cores integer not null,
     cpu_tiers jsonb not null default '[]',
     memory_bytes bigint not null,
@@ -227,6 +228,22 @@ create table fleet.launch (
 create unique index a_launch_counts_once on fleet.launch (job_id, case_key, ordinal) where counted;
 create index launch_of_lease on fleet.launch (lease_id);
 create index launch_of_job on fleet.launch (job_id);
+
+-- How warm the machine was beside a launch, and what that did. NULL: not asked for, or unknown.
+create table fleet.heat (
+    launch_id uuid primary key references fleet.launch,
+    cooldown_ms bigint not null,
+    canary_gemm_tflops_before double precision,
+    canary_gemm_ratio_before double precision,
+    canary_stream_gbps_before double precision,
+    canary_stream_ratio_before double precision,
+    canary_gemm_tflops_after double precision,
+    canary_gemm_ratio_after double precision,
+    canary_stream_gbps_after double precision,
+    canary_stream_ratio_after double precision,
+    trend_pct double precision,
+    telemetry_gap_ms bigint not null
+);
 
 create table fleet.iteration (
     iteration_id bigint generated always as identity primary key,

@@ -5,6 +5,7 @@ select
     name as machine,
     chip,
     gpu_cores,
+    gpu_max_mhz,
     cpu_cores,
     cpu_tiers,
     memory_bytes,
@@ -25,6 +26,7 @@ select
 from fleet.machine;
 comment on view report.machine is 'One row per enrolled machine, as its agent last described it.';
 comment on column report.machine.gpu_cores is 'GPU cores; NULL where the system does not say';
+comment on column report.machine.gpu_max_mhz is 'highest clock of the GPU; NULL where the system does not say';
 comment on column report.machine.cpu_cores is 'CPU cores of all tiers';
 comment on column report.machine.cpu_tiers is 'CPU cores by tier, with the system''s own names of the tiers';
 comment on column report.machine.memory_bytes is 'main memory';

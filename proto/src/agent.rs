@@ -27,6 +27,7 @@ impl From<&Inventory> for wire::Inventory {
             hardware_model,
             chip,
             gpu_cores,
+            gpu_max_mhz,
             cpu_cores,
             cpu_tiers,
             memory_bytes,
@@ -47,6 +48,7 @@ impl From<&Inventory> for wire::Inventory {
             hardware_model,
             chip,
             gpu_cores,
+            gpu_max_mhz,
             cpu_cores,
             cpu_tiers: cpu_tiers
                 .into_iter()
@@ -77,6 +79,7 @@ impl TryFrom<wire::Inventory> for Inventory {
             hardware_model,
             chip,
             gpu_cores,
+            gpu_max_mhz,
             cpu_cores,
             cpu_tiers,
             memory_bytes,
@@ -105,6 +108,7 @@ impl TryFrom<wire::Inventory> for Inventory {
             hardware_model: name(hardware_model, "inventory.hardware_model")?,
             chip: name(chip, "inventory.chip")?,
             gpu_cores,
+            gpu_max_mhz,
             cpu_cores,
             cpu_tiers: cpu_tiers
                 .into_iter()
@@ -308,6 +312,7 @@ impl From<Record> for wire::Record {
                 launch_id: launch_id.to_string(),
                 iteration: Some(iteration.into()),
             }),
+            Record::LaunchHeat(heat) => WireRecord::Heat(heat.into()),
             Record::LaunchFinished(finished) => WireRecord::LaunchFinished(finished.into()),
             Record::Reading(reading) => WireRecord::Reading(reading.into()),
             Record::JobFinished(JobFinished { outcome, reason }) => {
@@ -345,6 +350,7 @@ impl TryFrom<wire::Record> for Record {
                 launch_id: parse(&launch_id, "iteration.launch_id")?,
                 iteration: need(iteration, "iteration.iteration")?.try_into()?,
             },
+            WireRecord::Heat(heat) => Self::LaunchHeat(heat.try_into()?),
             WireRecord::LaunchFinished(finished) => Self::LaunchFinished(finished.try_into()?),
             WireRecord::Reading(reading) => Self::Reading(reading.try_into()?),
             WireRecord::JobFinished(wire::JobFinished { outcome, reason }) => {

@@ -22,6 +22,9 @@ impl From<&Protocol> for wire::Protocol {
             warmup_max,
             launch_timeout,
             gate_timeout,
+            canary,
+            cooldown_max,
+            cooldown_pause,
             seed,
         } = *protocol;
         Self {
@@ -33,6 +36,9 @@ impl From<&Protocol> for wire::Protocol {
             warmup_max_ms: millis(warmup_max),
             launch_timeout_ms: millis(launch_timeout),
             gate_timeout_ms: millis(gate_timeout),
+            canary,
+            cooldown_max_ms: millis(cooldown_max),
+            cooldown_pause_ms: millis(cooldown_pause),
             seed,
         }
     }
@@ -49,6 +55,9 @@ impl From<wire::Protocol> for Protocol {
             warmup_max_ms,
             launch_timeout_ms,
             gate_timeout_ms,
+            canary,
+            cooldown_max_ms,
+            cooldown_pause_ms,
             seed,
         } = protocol;
         Self {
@@ -60,6 +69,9 @@ impl From<wire::Protocol> for Protocol {
             warmup_max: Duration::from_millis(warmup_max_ms),
             launch_timeout: Duration::from_millis(launch_timeout_ms),
             gate_timeout: Duration::from_millis(gate_timeout_ms),
+            canary,
+            cooldown_max: Duration::from_millis(cooldown_max_ms),
+            cooldown_pause: Duration::from_millis(cooldown_pause_ms),
             seed,
         }
     }

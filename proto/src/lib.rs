@@ -7,6 +7,7 @@ pub mod frame;
 pub mod refusal;
 
 mod agent;
+mod heat;
 mod launch;
 mod worker;
 

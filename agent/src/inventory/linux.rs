@@ -21,6 +21,7 @@ pub fn hardware() -> Hardware {
             .unwrap_or_default(),
         chip: chip(&cpuinfo).unwrap_or_else(|| std::env::consts::ARCH.to_owned()),
         gpu_cores: None,
+        gpu_max_mhz: None,
         cpu_cores,
         cpu_tiers: vec![CpuTier {
             label: "CPU".to_owned(),

@@ -22,6 +22,10 @@ pub fn hardware() -> Hardware {
             .as_ref()
             .map(|chip| u32::from(chip.gpu_cores))
             .filter(|&n| n > 0),
+        gpu_max_mhz: chip
+            .as_ref()
+            .and_then(|chip| chip.gpu_freqs.iter().copied().max())
+            .filter(|&mhz| mhz > 0),
         cpu_cores: number("hw.physicalcpu").unwrap_or_default() as u32,
         cpu_tiers: tiers(),
         memory_bytes: number("hw.memsize").unwrap_or_default(),

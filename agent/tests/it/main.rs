@@ -44,6 +44,7 @@ fn protocol(launches: u32) -> Protocol {
         launches,
         iterations: 2,
         gate_timeout: Duration::ZERO,
+        canary: false,
         ..Protocol::default()
     }
 }

@@ -21,7 +21,7 @@ use domain::ids::{JobId, LaunchId, LeaseId, MachineId};
 use domain::job::LaunchOutcome;
 use domain::metric::Metric;
 use domain::record::{
-    Batch, Environment, JobFinished, LaunchModel, LaunchStarted, Reading, Record,
+    Batch, Environment, JobFinished, LaunchHeat, LaunchModel, LaunchStarted, Reading, Record,
 };
 use domain::worker::Iteration;
 use sha2::{Digest, Sha256};
@@ -185,6 +185,7 @@ struct Sorted<'a> {
     models: Vec<(LeaseId, &'a LaunchModel)>,
     iterations: Vec<(LeaseId, LaunchId, &'a Iteration)>,
     readings: Vec<(MachineId, LeaseId, &'a Reading)>,
+    heats: Vec<(LeaseId, &'a LaunchHeat)>,
     finished: Vec<Finish<'a>>,
     /// Failed launches by job.
     failures: BTreeMap<JobId, u32>,
@@ -210,6 +211,7 @@ impl<'a> Sorted<'a> {
                 Record::Reading(reading) => {
                     self.readings.push((lease.machine_id, lease_id, reading));
                 }
+                Record::LaunchHeat(heat) => self.heats.push((lease_id, heat)),
                 Record::LaunchFinished(finished) => {
                     self.finished.push(Finish {
                         lease_id,
@@ -236,6 +238,9 @@ impl<'a> Sorted<'a> {
         insert_iterations(&mut tx, &self.iterations).await?;
         if !self.readings.is_empty() {
             launch::insert_readings(&mut *tx, &self.readings).await?;
+        }
+        if !self.heats.is_empty() {
+            launch::insert_heats(&mut *tx, &self.heats).await?;
         }
         if !self.finished.is_empty() {
             launch::finish(&mut *tx, &self.finished).await?;

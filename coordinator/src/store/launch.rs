@@ -4,13 +4,14 @@
 //! launch also names the lease that the batch came under: an agent cannot write to another's launch.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use domain::ids::{JobId, LaunchId, LeaseId, MachineId};
 use domain::job::LaunchOutcome;
 use domain::metric::Metric;
 use domain::model::ModelIdentity;
 use domain::reason::Reason;
-use domain::record::{Environment, LaunchFinished, LaunchStarted, Reading};
+use domain::record::{Environment, LaunchFinished, LaunchHeat, LaunchStarted, Reading};
 use domain::worker::Iteration;
 use serde_json::json;
 use sqlx::PgExecutor;
@@ -335,6 +336,41 @@ pub async fn insert_readings(
     .execute(executor)
     .await?;
     Ok(())
+}
+
+/// Touches one row per launch.
+pub async fn insert_heats(
+    executor: impl PgExecutor<'_>,
+    heats: &[(LeaseId, &LaunchHeat)],
+) -> Result<()> {
+    let leases: Vec<Uuid> = heats.iter().map(|(lease, _)| lease.0).collect();
+    let launches: Vec<Uuid> = heats.iter().map(|(_, heat)| heat.launch_id.0).collect();
+    let millis = |value: fn(&LaunchHeat) -> Duration| -> Vec<i64> {
+        let values = heats.iter().map(|(_, heat)| value(heat));
+        values.map(|time| time.as_millis() as i64).collect()
+    };
+    let number = |value: fn(&LaunchHeat) -> Option<f64>| -> Vec<Option<f64>> {
+        heats.iter().map(|(_, heat)| value(heat)).collect()
+    };
+    let done = sqlx::query_file!(
+        "src/store/launch_insert_heats.sql",
+        &leases,
+        &launches,
+        &millis(|heat| heat.cooldown),
+        &number(|heat| heat.canary_before.map(|canary| canary.gemm_tflops)) as &[Option<f64>],
+        &number(|heat| heat.canary_before.map(|canary| canary.gemm_ratio)) as &[Option<f64>],
+        &number(|heat| heat.canary_before.map(|canary| canary.stream_gbps)) as &[Option<f64>],
+        &number(|heat| heat.canary_before.map(|canary| canary.stream_ratio)) as &[Option<f64>],
+        &number(|heat| heat.canary_after.map(|canary| canary.gemm_tflops)) as &[Option<f64>],
+        &number(|heat| heat.canary_after.map(|canary| canary.gemm_ratio)) as &[Option<f64>],
+        &number(|heat| heat.canary_after.map(|canary| canary.stream_gbps)) as &[Option<f64>],
+        &number(|heat| heat.canary_after.map(|canary| canary.stream_ratio)) as &[Option<f64>],
+        &number(|heat| heat.trend_pct) as &[Option<f64>],
+        &millis(|heat| heat.telemetry_gap)
+    )
+    .execute(executor)
+    .await?;
+    expect_rows("insert heat", heats.len(), done.rows_affected())
 }
 
 /// The end of a launch, and whether its lease was live when it was told.

@@ -62,6 +62,7 @@ pub async fn put(
         hardware_model,
         chip,
         gpu_cores,
+        gpu_max_mhz,
         cpu_cores,
         cpu_tiers,
         memory_bytes,
@@ -85,6 +86,7 @@ pub async fn put(
         hardware_model,
         chip,
         gpu_cores.map(|cores| cores as i32),
+        gpu_max_mhz.map(|mhz| mhz as i32),
         *cpu_cores as i32,
         tiers_to_json(cpu_tiers),
         *memory_bytes as i64,
@@ -163,6 +165,7 @@ pub async fn candidates(executor: impl PgExecutor<'_>) -> Result<Vec<Candidate>>
                     hardware_model: row.hardware_model,
                     chip: row.chip,
                     gpu_cores: row.gpu_cores.map(count),
+                    gpu_max_mhz: row.gpu_max_mhz.map(count),
                     cpu_cores: count(row.cpu_cores),
                     cpu_tiers: tiers_from_json(&row.cpu_tiers)
                         .ok_or_else(|| corrupt("machine.cpu_tiers", &row.cpu_tiers))?,

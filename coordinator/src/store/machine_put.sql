@@ -1,9 +1,10 @@
 insert into fleet.machine (
     machine_id, identity, name, hostname, os, os_version, os_build, arch, hardware_model, chip,
-    gpu_cores, cpu_cores, cpu_tiers, memory_bytes, wired_limit_bytes, boot_id, virtual_machine,
-    simulated, agent_version, labels, last_seen_at
+    gpu_cores, gpu_max_mhz, cpu_cores, cpu_tiers, memory_bytes, wired_limit_bytes, boot_id,
+    virtual_machine, simulated, agent_version, labels, last_seen_at
 ) values (
-    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, now()
+    $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21,
+    now()
 )
 on conflict (machine_id) do update set
     hostname = excluded.hostname,
@@ -14,6 +15,7 @@ on conflict (machine_id) do update set
     hardware_model = excluded.hardware_model,
     chip = excluded.chip,
     gpu_cores = excluded.gpu_cores,
+    gpu_max_mhz = excluded.gpu_max_mhz,
     cpu_cores = excluded.cpu_cores,
     cpu_tiers = excluded.cpu_tiers,
     memory_bytes = excluded.memory_bytes,

@@ -73,6 +73,9 @@ fn protocol_to_json(protocol: &Protocol) -> Value {
         warmup_max,
         launch_timeout,
         gate_timeout,
+        canary,
+        cooldown_max,
+        cooldown_pause,
         seed,
     } = *protocol;
     json!({
@@ -84,6 +87,9 @@ fn protocol_to_json(protocol: &Protocol) -> Value {
         "warmup_max_ms": warmup_max.as_millis() as u64,
         "launch_timeout_ms": launch_timeout.as_millis() as u64,
         "gate_timeout_ms": gate_timeout.as_millis() as u64,
+        "canary": canary,
+        "cooldown_max_ms": cooldown_max.as_millis() as u64,
+        "cooldown_pause_ms": cooldown_pause.as_millis() as u64,
         "seed": seed,
     })
 }
@@ -101,6 +107,9 @@ pub(super) fn protocol_from_json(value: &Value) -> Option<Protocol> {
         warmup_max: millis("warmup_max_ms")?,
         launch_timeout: millis("launch_timeout_ms")?,
         gate_timeout: millis("gate_timeout_ms")?,
+        canary: value["canary"].as_bool()?,
+        cooldown_max: millis("cooldown_max_ms")?,
+        cooldown_pause: millis("cooldown_pause_ms")?,
         seed: number("seed")?,
     })
 }

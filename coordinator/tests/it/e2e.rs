@@ -95,6 +95,15 @@ fn an_operator_runs_watches_queries_and_reports() {
     assert_eq!(count("decode", "decode_tps"), "4");
     assert_eq!(count("decode", "decode_tps_sync"), "4");
 
+    // A canary of each job's first launch before it, and of every launch after it. One of a machine
+    // without a fast BLAS takes too long, and then there is none.
+    let heats = fleet.value(
+        "select concat_ws(' ', count(*), bool_and(coalesce(canary_gemm_ratio_after
+             between 0.01 and 1 and canary_stream_gbps_before > 0, true)))
+         from report.heat",
+    );
+    assert_eq!(heats, "6 t");
+
     // The headline is recomputable from the raw token times.
     let off = fleet.value(
         "select count(*) from report.sample s join report.iteration i using (launch_id, iteration) \
@@ -228,6 +237,7 @@ fn checkpoints_that_mlx_lm_wrote_run_like_any_model() {
     assert!(written.status.success(), "{}", stderr(&written));
 
     let mut plan = SMALL.replace("[[model]]\nsource = \"synthetic:nano-llama\"\n", "");
+    plan = plan.replace("[protocol]", "[protocol]\ncanary = false");
     for entry in fs::read_dir(&models).unwrap() {
         let source = entry.unwrap().path();
         plan = format!("{plan}[[model]]\nsource = {source:?}\n");

@@ -16,6 +16,8 @@ pub struct Inventory {
     pub hardware_model: String,
     pub chip: String,
     pub gpu_cores: Option<u32>,
+    /// The highest clock that the GPU has.
+    pub gpu_max_mhz: Option<u32>,
     pub cpu_cores: u32,
     pub cpu_tiers: Vec<CpuTier>,
     pub memory_bytes: u64,

@@ -75,6 +75,12 @@ pub struct Protocol {
     pub launch_timeout: Duration,
     /// How long to wait for a quiet machine before measuring anyway, marked tainted.
     pub gate_timeout: Duration,
+    /// Whether a fixed piece of work beside each launch shows how fast the machine is.
+    pub canary: bool,
+    /// How long to wait between launches until the machine is as cool as before the run.
+    pub cooldown_max: Duration,
+    /// How long to wait between launches where no sensor tells a temperature.
+    pub cooldown_pause: Duration,
     /// From it come the order of launches and the tokens of prompts.
     pub seed: u64,
 }
@@ -90,6 +96,9 @@ impl Default for Protocol {
             warmup_max: Duration::from_secs(30),
             launch_timeout: Duration::from_mins(10),
             gate_timeout: Duration::from_mins(1),
+            canary: true,
+            cooldown_max: Duration::from_mins(2),
+            cooldown_pause: Duration::ZERO,
             seed: 42,
         }
     }
@@ -261,6 +270,22 @@ mod tests {
             let refusal = refusal(&plan(keys));
             assert!(refusal.contains(told), "{keys}: {refusal}");
         }
+    }
+
+    #[test]
+    fn a_plan_says_whether_and_how_long_the_machine_cools() {
+        let protocol = |keys: &str| Plan::parse(&format!("{GOOD}\n[protocol]\n{keys}"));
+        let written = "canary = false\ncooldown_max = \"10s\"\ncooldown_pause = \"5s\"";
+        let protocol = protocol(written).unwrap().protocol;
+        assert!(!protocol.canary);
+        assert_eq!(protocol.cooldown_max, Duration::from_secs(10));
+        assert_eq!(protocol.cooldown_pause, Duration::from_secs(5));
+        let longer = format!("{GOOD}\n[protocol]\ncooldown_pause = \"3m\"");
+        let refusal = refusal(&longer);
+        assert!(
+            refusal.contains("longer than `cooldown_max` @ \"3m\""),
+            "{refusal}"
+        );
     }
 
     #[test]

@@ -66,6 +66,10 @@ reasons! {
     NotSteady "not_steady" Tainted "warm-up ended before three iterations agreed within 2 %";
     RegionShort "region_short" Tainted "the timed region was shorter than the plan asks for";
     ThermalPressure "thermal" Tainted "the system reported thermal pressure";
+    ThrottledCanary "throttled_canary" Tainted "a fixed piece of work beside the launch ran at less than 97 % of the best that the machine did under these conditions";
+    ThrottledClock "throttled_clock" Tainted "the GPU's clock was below 95 % of its highest while it was busy";
+    ThrottledPower "throttled_power" Tainted "the GPU took less than 85 % of the power at the launch's end that it took at its beginning";
+    ThrottledTrend "throttled_trend" Tainted "the rate fell by more than 2 % over the launch, and more than its noise explains";
     OnBattery "battery" Tainted "the machine ran on its battery";
     LowPowerMode "low_power_mode" Tainted "low-power mode was on";
     ForeignCpu "foreign_cpu" Tainted "other processes kept the CPU busy";

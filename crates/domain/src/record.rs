@@ -3,6 +3,8 @@
 //! A batch is the unit of acknowledgement: written to the agent's disk before it is sent, forgotten
 //! when the coordinator has committed it, ignored when it comes twice.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 
 use crate::ids::{LaunchId, LeaseId};
@@ -34,6 +36,7 @@ pub enum Record {
         launch_id: LaunchId,
         iteration: Iteration,
     },
+    LaunchHeat(LaunchHeat),
     LaunchFinished(LaunchFinished),
     Reading(Reading),
     /// The last record of a lease.
@@ -78,6 +81,30 @@ pub struct Environment {
     /// `ac` or `battery`; None where the system does not say.
     pub power_source: Option<String>,
     pub low_power_mode: Option<bool>,
+}
+
+/// How warm the machine was and what that did to a launch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LaunchHeat {
+    pub launch_id: LaunchId,
+    /// How long it cooled before the launch.
+    pub cooldown: Duration,
+    /// None: not asked for, or it failed.
+    pub canary_before: Option<Canary>,
+    pub canary_after: Option<Canary>,
+    /// Change of the rate over the measured iterations by a straight line, in percent of its mean.
+    pub trend_pct: Option<f64>,
+    /// The longest that sensors were silent.
+    pub telemetry_gap: Duration,
+}
+
+/// What a fixed piece of work showed, and its share of the best known under the same conditions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Canary {
+    pub gemm_tflops: f64,
+    pub gemm_ratio: f64,
+    pub stream_gbps: f64,
+    pub stream_ratio: f64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

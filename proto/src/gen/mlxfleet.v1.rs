@@ -22,6 +22,13 @@ pub struct Protocol {
     /// share of the value that a case's interval may reach to either side
     #[prost(double, optional, tag = "9")]
     pub precision: ::core::option::Option<f64>,
+    #[prost(bool, tag = "10")]
+    pub canary: bool,
+    #[prost(uint64, tag = "11")]
+    pub cooldown_max_ms: u64,
+    /// where no sensor tells a temperature
+    #[prost(uint64, tag = "12")]
+    pub cooldown_pause_ms: u64,
 }
 /// One point of a suite's parameters. `params_json` is the tagged JSON of domain::suite::Case.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -273,6 +280,8 @@ pub struct Inventory {
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    #[prost(uint32, optional, tag = "19")]
+    pub gpu_max_mhz: ::core::option::Option<u32>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CpuTier {
@@ -441,7 +450,7 @@ pub struct Batch {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Record {
-    #[prost(oneof = "record::Record", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "record::Record", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub record: ::core::option::Option<record::Record>,
 }
 /// Nested message and enum types in `Record`.
@@ -460,6 +469,8 @@ pub mod record {
         JobFinished(super::JobFinished),
         #[prost(message, tag = "6")]
         Model(super::LaunchModel),
+        #[prost(message, tag = "7")]
+        Heat(super::LaunchHeat),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -523,6 +534,35 @@ pub struct LaunchIteration {
     pub launch_id: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "2")]
     pub iteration: ::core::option::Option<Iteration>,
+}
+/// How warm the machine was and what that did to the launch; comes before its end.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LaunchHeat {
+    #[prost(string, tag = "1")]
+    pub launch_id: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub cooldown_ms: u64,
+    /// absent: not asked for, or failed
+    #[prost(message, optional, tag = "3")]
+    pub canary_before: ::core::option::Option<Canary>,
+    #[prost(message, optional, tag = "4")]
+    pub canary_after: ::core::option::Option<Canary>,
+    #[prost(double, optional, tag = "5")]
+    pub trend_pct: ::core::option::Option<f64>,
+    #[prost(uint64, tag = "6")]
+    pub telemetry_gap_ms: u64,
+}
+/// A fixed piece of work, and its share of the best known under the same conditions.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct Canary {
+    #[prost(double, tag = "1")]
+    pub gemm_tflops: f64,
+    #[prost(double, tag = "2")]
+    pub gemm_ratio: f64,
+    #[prost(double, tag = "3")]
+    pub stream_gbps: f64,
+    #[prost(double, tag = "4")]
+    pub stream_ratio: f64,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LaunchFinished {

@@ -10,7 +10,8 @@ use domain::machine::Inventory;
 use domain::metric::Metric;
 use domain::model::{Dtype, ModelIdentity};
 use domain::record::{
-    Batch, Environment, JobFinished, LaunchFinished, LaunchModel, LaunchStarted, Reading, Record,
+    Batch, Canary, Environment, JobFinished, LaunchFinished, LaunchHeat, LaunchModel,
+    LaunchStarted, Reading, Record,
 };
 use domain::worker::{Iteration, Phase, Sample, Started};
 use proto::wire;
@@ -272,8 +273,25 @@ impl Launch {
             sensor: "cpu_ratio".to_owned(),
             value: 0.25,
         }));
+        records.push(self.heat());
         records.push(self.finished());
         records
+    }
+
+    fn heat(&self) -> Record {
+        Record::LaunchHeat(LaunchHeat {
+            launch_id: self.launch_id,
+            cooldown: Duration::from_millis(1500),
+            canary_before: None,
+            canary_after: Some(Canary {
+                gemm_tflops: 10.0,
+                gemm_ratio: 0.9,
+                stream_gbps: 400.0,
+                stream_ratio: 1.0,
+            }),
+            trend_pct: Some(-0.5),
+            telemetry_gap: Duration::from_millis(1100),
+        })
     }
 
     pub fn started(&self) -> Record {

@@ -60,6 +60,9 @@ struct ProtocolFile {
     warmup_max: Option<Span<String>>,
     launch_timeout: Option<Span<String>>,
     gate_timeout: Option<Span<String>>,
+    canary: Option<bool>,
+    cooldown_max: Option<Span<String>>,
+    cooldown_pause: Option<Span<String>>,
     seed: Option<u64>,
 }
 
@@ -329,6 +332,24 @@ impl ProtocolFile {
             time(self.warmup_max, "warmup_max", default.warmup_max),
             time(self.gate_timeout, "gate_timeout", default.gate_timeout),
         );
+        let pause = self.cooldown_pause.as_ref().map(Span::span);
+        let (cooldown_max, cooldown_pause) = (
+            time(self.cooldown_max, "cooldown_max", default.cooldown_max),
+            time(
+                self.cooldown_pause,
+                "cooldown_pause",
+                default.cooldown_pause,
+            ),
+        );
+        if cooldown_pause > cooldown_max {
+            problems.push(
+                Problem::at(
+                    pause.unwrap_or_default(),
+                    "`cooldown_pause` is longer than `cooldown_max`",
+                )
+                .with_help("raise `cooldown_max`, which ends every wait"),
+            );
+        }
         if launch_timeout < Duration::from_secs(1) {
             problems.push(
                 Problem::at(
@@ -347,6 +368,9 @@ impl ProtocolFile {
             warmup_max,
             launch_timeout,
             gate_timeout,
+            canary: self.canary.unwrap_or(default.canary),
+            cooldown_max,
+            cooldown_pause,
             seed: self.seed.unwrap_or(default.seed),
         }
     }

@@ -57,6 +57,9 @@ pub enum Case {
         dtype: Dtype,
     },
     Dispatch,
+    /// Products and streams of a fixed size: how fast the machine is now. The agent asks for it beside
+    /// launches; no plan does.
+    Canary,
 }
 
 impl Params {
@@ -79,6 +82,7 @@ impl Case {
             Self::Stream { megabytes } => format!("stream,mb={megabytes}"),
             Self::Gemm { size, dtype } => format!("gemm,n={size},dtype={dtype}"),
             Self::Dispatch => "dispatch".to_owned(),
+            Self::Canary => "canary".to_owned(),
         }
     }
 

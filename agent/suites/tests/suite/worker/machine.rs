@@ -79,6 +79,49 @@ fn streams_and_products_are_rates_of_work_that_was_done() {
     }
 }
 
+/// Its values are compared over months: a change of the work needs another recipe in the agent.
+#[test]
+fn a_canary_does_the_same_work_every_time_and_no_more() {
+    let mut request = request(
+        "nano-llama",
+        Dtype::F32,
+        Case::Roofline(roofline::Case::Canary),
+    );
+    request.model = None;
+    request.protocol.min_region = Duration::ZERO;
+    request.protocol.warmup_max_iterations = 1;
+    let launch = Worker::start(&request).finish();
+    assert_eq!(launch.exit, Some(0), "{}", launch.log);
+    let is_gpu = cfg!(target_os = "macos");
+    let (gemm, metric, gemm_work, stream_work) = if is_gpu {
+        (
+            "gemm",
+            Metric::GemmTflopsBf16,
+            8 * 2 * 4096_u64.pow(3),
+            8 * 2_000_000_000,
+        )
+    } else {
+        (
+            "gemm",
+            Metric::GemmTflopsF32,
+            4 * 2 * 1024_u64.pow(3),
+            4 * 256_000_000,
+        )
+    };
+    let iterations = launch.iterations();
+    // One warm-up and two measured of either.
+    assert_eq!(iterations.len(), 6);
+    for iteration in iterations {
+        let (metric, work) = match &iteration.mode {
+            mode if mode == gemm => (metric, gemm_work),
+            _ => (Metric::StreamGbps, stream_work),
+        };
+        assert!(sample(iteration, metric) > 0.0);
+        assert_eq!(iteration.work, work);
+        assert!(!has(iteration, Metric::DoubledRatio));
+    }
+}
+
 #[test]
 fn attention_is_timed_against_itself_written_out_and_agrees_with_f32() {
     for (regime, length, flops) in [
