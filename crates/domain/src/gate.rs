@@ -81,28 +81,27 @@ pub fn judge(
 fn demand(case: &Case, model: Option<&ModelIdentity>, sample: &Sample) -> Option<Demand> {
     use Metric as M;
     let Sample { metric, value } = *sample;
-    let read = |sequences: f64, context: u64, steps_per_second: f64| -> Option<Demand> {
+    // Positions of all sequences, and steps.
+    let read = |context: u64, per_second: f64| -> Option<Demand> {
         let model = model?;
-        let cache = model.kv_bytes_per_token as f64 * context as f64 * sequences;
+        let cache = model.kv_bytes_per_token as f64 * context as f64;
         let bytes = model.decode_bytes as f64 + cache;
-        Some(Demand::Gbps(bytes * steps_per_second / 1e9))
+        Some(Demand::Gbps(bytes * per_second / 1e9))
     };
     let computed = |tps: f64| Some(Demand::Tflops(2.0 * linear_parameters(model?) * tps / 1e12));
     match (metric, case) {
         // Half of the new tokens are in the cache on the average.
         (M::DecodeTps | M::DecodeTpsAtDepth | M::DecodeTpsSync, Case::Decode(case)) => {
-            read(1.0, case.depth + case.new_tokens / 2, value)
+            read(case.depth + case.new_tokens / 2, value)
         }
-        (M::SustainedTps, Case::Sustained(case)) => {
-            read(1.0, case.depth + STRETCH_TOKENS / 2, value)
-        }
+        (M::SustainedTps, Case::Sustained(case)) => read(case.depth + STRETCH_TOKENS / 2, value),
         (M::QuantBaselineDecodeTps, Case::Quantization(case)) => {
-            read(1.0, case.prompt_tokens + case.new_tokens / 2, value)
+            read(case.prompt_tokens + case.new_tokens / 2, value)
         }
-        (M::GenerateTps, Case::Generate(_)) => read(1.0, 0, value),
+        (M::GenerateTps, Case::Generate(_)) => read(0, value),
         (M::BatchStreamTps, Case::Batch(case)) => {
-            let context = case.prompt_tokens + case.new_tokens / 2;
-            read(case.batch_size as f64, context, value)
+            let contexts = case.prompts().map(|prompt| prompt + case.new_tokens / 2);
+            read(contexts.sum(), value)
         }
         (M::PrefillTps | M::PrefillTpsAtDepth, Case::Prefill(prefill::Case { .. }))
         | (M::BatchPrefillTps, Case::Batch(_))

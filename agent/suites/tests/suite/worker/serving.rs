@@ -57,28 +57,43 @@ fn a_template_that_refuses_is_the_models_fault_in_its_own_words() {
 
 #[test]
 fn a_batch_and_one_alone_take_turns() {
-    let case = Case::Batch(batch::Case {
-        batch_size: 3,
-        prompt_tokens: 20,
-        new_tokens: 8,
-    });
-    let request = request("nano-llama", Dtype::F32, case);
-    let launch = Worker::start(&request).finish();
-    assert_sound(&launch, &request);
-    for iteration in launch.iterations() {
-        // One, three, three, one.
-        assert_eq!((iteration.work, iteration.token_times.len()), (64, 32));
-        let turn = |place: usize| {
-            let times = &iteration.token_times[8 * place..];
-            times[7].saturating_sub(times[0]).as_secs_f64()
-        };
-        let (alone, together) = (turn(0) + turn(3), turn(1) + turn(2));
-        let value = |metric| sample(iteration, metric);
-        assert_close(value(Metric::BatchDecodeTps), 42.0 / together);
-        assert_close(value(Metric::BatchStreamTps), 14.0 / together);
-        assert_close(value(Metric::BatchSpeedup), 3.0 * alone / together);
-        assert_close(value(Metric::BatchEfficiency), alone / together);
-        assert!(value(Metric::BatchPrefillTps) > 0.0 && value(Metric::BatchTtftMs) > 0.0);
+    for (lengths, mode) in [
+        (batch::Lengths::Equal, "equal_lengths"),
+        (batch::Lengths::Ragged, "ragged"),
+    ] {
+        let case = Case::Batch(batch::Case {
+            batch_size: 3,
+            prompt_tokens: 20,
+            new_tokens: 8,
+            lengths,
+        });
+        let request = request("nano-llama", Dtype::F32, case);
+        let launch = Worker::start(&request).finish();
+        assert_sound(&launch, &request);
+        for iteration in launch.iterations() {
+            assert_eq!(iteration.mode, mode);
+            // One, three, three, one.
+            assert_eq!((iteration.work, iteration.token_times.len()), (64, 32));
+            let turn = |place: usize| {
+                let times = &iteration.token_times[8 * place..];
+                times[7].saturating_sub(times[0]).as_secs_f64()
+            };
+            let (alone, together) = (turn(0) + turn(3), turn(1) + turn(2));
+            let value = |metric| sample(iteration, metric);
+            assert_close(value(Metric::BatchDecodeTps), 42.0 / together);
+            assert_close(value(Metric::BatchStreamTps), 14.0 / together);
+            assert_close(value(Metric::BatchSpeedup), 3.0 * alone / together);
+            assert_close(value(Metric::BatchEfficiency), alone / together);
+            // The tokens before each prompt's last, over less than the time to the first tokens; what
+            // fills the shorter ones up is none.
+            let filled = if mode == "ragged" { 19 + 12 + 4 } else { 57 };
+            let filling = f64::from(filled) / value(Metric::BatchPrefillTps) * 1e3;
+            let ttft = value(Metric::BatchTtftMs);
+            assert!(
+                filling < ttft && filling > ttft * 0.1,
+                "{filling} of {ttft}"
+            );
+        }
     }
 }
 
