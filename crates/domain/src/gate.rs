@@ -3,7 +3,7 @@
 //!
 //! G1: bytes per second above the memory's bandwidth. G2: operations per second above the peak, with 5 %
 //! for a clock that is higher than known. G4: less memory than the weights. G5: a load faster than the
-//! disk, or than memory. The others need what only a worker sees, and are there.
+//! disk, as it was read beside it, or than memory. The others need what only a worker sees, and are there.
 
 use crate::chip;
 use crate::metric::Metric;
@@ -16,6 +16,7 @@ use crate::worker::Sample;
 
 /// No Mac's disk reads faster, in GB/s.
 const FASTEST_DISK_GBPS: f64 = 16.0;
+const RAW_READ_TOLERANCE: f64 = 1.1;
 const FLOPS_TOLERANCE: f64 = 1.05;
 
 /// What a chip can do; None where it is not known.
@@ -66,7 +67,7 @@ pub fn judge(
         let demand = demand(case, model, sample);
         let reasons = [
             demand.and_then(|demand| ceilings.exceeded_by(demand)),
-            load_doubt(case, ceilings, sample),
+            load_doubt(case, ceilings, sample, samples),
             model.and_then(|model| memory_doubt(model, sample)),
         ];
         for reason in reasons.into_iter().flatten() {
@@ -124,13 +125,25 @@ fn linear_parameters(model: &ModelIdentity) -> f64 {
     model.parameters as f64 * read - size("hidden_size") * size("vocab_size")
 }
 
-fn load_doubt(case: &Case, ceilings: Ceilings, sample: &Sample) -> Option<Reason> {
+/// A cold load cannot be faster than the disk, read beside it or, where it was not, the fastest known.
+fn load_doubt(
+    case: &Case,
+    ceilings: Ceilings,
+    sample: &Sample,
+    beside: &[Sample],
+) -> Option<Reason> {
     let Case::Load(case) = case else { return None };
     if sample.metric != Metric::LoadGbps {
         return None;
     }
     let limit = match case.regime {
-        Regime::Cold => Some(FASTEST_DISK_GBPS),
+        Regime::Cold => {
+            let mut raw = beside.iter().filter(|it| it.metric == Metric::SsdReadGbps);
+            Some(
+                raw.next()
+                    .map_or(FASTEST_DISK_GBPS, |raw| raw.value * RAW_READ_TOLERANCE),
+            )
+        }
         Regime::Warm => ceilings.bandwidth_gbps,
     };
     limit
