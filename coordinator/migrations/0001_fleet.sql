@@ -178,7 +178,9 @@ create table fleet.environment (
     os_build text not null,
     kernel text not null,
     agent_version text not null,
+    agent_commit text not null,
     suite_version text not null,
+    suite_commit text not null,
     mlx_version text not null,
     mlx_device text not null,
     mlx_architecture text not null,
@@ -186,9 +188,12 @@ create table fleet.environment (
     debug_build boolean not null,
     nax_built boolean,
     metallib_sha256 text not null,
+    metallib_bytes bigint,
     mlx_env jsonb not null,
     power_source text,
-    low_power_mode boolean
+    low_power_mode boolean,
+    wired_limit_bytes bigint,
+    recommended_working_set_bytes bigint not null
 );
 
 create table fleet.launch (

@@ -195,6 +195,8 @@ fn machine(name: &str, chip: &str) -> Machine {
     }
 }
 
+const COMMIT: &str = "173ff890c0ffee0c0ffee0c0ffee0c0ffee0c0ff";
+
 fn environment(machine: &str) -> Environment {
     Environment {
         machine: machine.into(),
@@ -204,13 +206,16 @@ fn environment(machine: &str) -> Environment {
         os_build: "25B78".into(),
         kernel: "Darwin 25.1.0".into(),
         agent_version: "0.1.0".into(),
+        agent_commit: COMMIT.into(),
         suite_version: "0.1.0".into(),
+        suite_commit: COMMIT.into(),
         mlx_version: "0.32.2".into(),
         mlx_device: "gpu".into(),
         mlx_architecture: "applegpu_g16g".into(),
         blas: "Accelerate".into(),
         debug_build: false,
         nax_built: Some(true),
+        nax_expected: false,
         mlx_env: json!({ "MLX_METAL_FAST_SYNCH": "1" }),
         power_source: Some("ac".into()),
         low_power_mode: Some(false),

@@ -5,6 +5,7 @@ mod fleet;
 mod postgres;
 
 mod comparing;
+mod conditions;
 mod cookbook;
 mod database;
 mod escaping;
