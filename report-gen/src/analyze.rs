@@ -30,6 +30,7 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         latencies,
         energies,
         validity,
+        disagreements,
         coverage,
         metrics,
     } = rows;
@@ -55,6 +56,7 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         energies: measurements::energies(energies),
         comparison,
         doubts: validity,
+        disagreements,
         coverage,
         metrics,
     };

@@ -11,8 +11,8 @@ use sqlx::{Executor, PgConnection};
 
 use crate::analyze;
 use crate::report::{
-    Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Model, Percentile, Run,
-    UnknownDirection, Variant,
+    Coverage, Direction, Disagreement, Doubt, Environment, Latency, Machine, MetricFacts, Model,
+    Percentile, Run, UnknownDirection, Variant,
 };
 use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, Rows};
 use crate::stats::{self, Interval};
@@ -110,6 +110,7 @@ pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
         latencies: latencies(connection, run_id).await?,
         energies: energies(connection, run_id).await?,
         validity: validity(connection, run_id).await?,
+        disagreements: disagreements(connection, run_id).await?,
         coverage: coverage(connection, run_id).await?,
         metrics: metrics(connection).await?,
         run,
@@ -370,6 +371,15 @@ async fn energies(
 
 async fn validity(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Doubt>, sqlx::Error> {
     sqlx::query_file_as!(Doubt, "src/query/validity.sql", run_id)
+        .fetch_all(connection)
+        .await
+}
+
+async fn disagreements(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+) -> Result<Vec<Disagreement>, sqlx::Error> {
+    sqlx::query_file_as!(Disagreement, "src/query/disagreements.sql", run_id)
         .fetch_all(connection)
         .await
 }

@@ -30,6 +30,7 @@ pub struct Report {
     pub energies: Vec<Energy>,
     pub comparison: Comparison,
     pub doubts: Vec<Doubt>,
+    pub disagreements: Vec<Disagreement>,
     pub coverage: Vec<Coverage>,
     pub metrics: Vec<MetricFacts>,
 }
@@ -390,6 +391,18 @@ pub struct Pair {
     pub differences: Vec<String>,
     pub tainted: bool,
     pub reasons: Vec<String>,
+}
+
+/// Two machines of one family, or one with itself, that wrote different texts where there is one: the
+/// same case, seed, weights, type and MLX. One of them need not be of this run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Disagreement {
+    pub machine: String,
+    pub other: String,
+    pub chip_family: String,
+    pub cases: i64,
+    /// One of the cases, for people.
+    pub example: String,
 }
 
 /// A reason code raised on one machine and suite.

@@ -2,8 +2,8 @@
 //! analysing, and easy to write by hand in a test. Rows that need no analysis are the report's own types.
 
 use crate::report::{
-    CaseKey, Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Model, Run,
-    Variant,
+    CaseKey, Coverage, Direction, Disagreement, Doubt, Environment, Latency, Machine, MetricFacts,
+    Model, Run, Variant,
 };
 
 /// Everything that a report is made from.
@@ -24,6 +24,7 @@ pub struct Rows {
     pub latencies: Vec<Latency>,
     pub energies: Vec<EnergyRow>,
     pub validity: Vec<Doubt>,
+    pub disagreements: Vec<Disagreement>,
     pub coverage: Vec<Coverage>,
     pub metrics: Vec<MetricFacts>,
 }

@@ -140,6 +140,7 @@ pub fn rows() -> Rows {
             launches: 2,
             of_launches: 16,
         }],
+        disagreements: Vec::new(),
         coverage: coverage(),
         metrics: METRICS
             .iter()
@@ -438,6 +439,7 @@ pub fn empty_report() -> Report {
         latencies: Vec::new(),
         energies: Vec::new(),
         validity: Vec::new(),
+        disagreements: Vec::new(),
         coverage: Vec::new(),
         metrics: Vec::new(),
     };

@@ -148,10 +148,14 @@ impl Trial for Batch<'_> {
         let decode_tps = rate(2 * batch_size * (new_tokens - 1), decoding);
         let speedup = decode_tps / rate(2 * (new_tokens - 1), alone);
         let turns = self.first_sequence();
+        // Whichever way leads in this launch, the same text in all of them.
+        let together = turns::places(self.order, batch_size as usize)
+            .next()
+            .map_or(&[][..], |place| &turns[place]);
         let mut seen = Observation {
             work: self.ids.len() as u64,
             token_times: region.times(Mark::Token).collect(),
-            token_ids_sha256: tokens::sha256(&self.prompts.concat(), &turns[0]),
+            token_ids_sha256: tokens::sha256(&self.prompts.concat(), together),
             weight_bytes: self.ready.loaded.facts.weight_bytes,
             ..Observation::default()
         };

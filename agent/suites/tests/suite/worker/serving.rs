@@ -99,7 +99,7 @@ fn a_batch_and_one_alone_take_turns() {
 
 #[test]
 fn memory_is_weights_and_cache_and_what_one_pass_needs() {
-    let case = Case::Memory(memory::Case { prompt_tokens: 300 });
+    let case = Case::Memory(memory::Case::Prompt { prompt_tokens: 300 });
     let request = request("nano-qwen2", Dtype::Bf16, case);
     let launch = Worker::start(&request).finish();
     assert_sound(&launch, &request);
@@ -118,6 +118,52 @@ fn memory_is_weights_and_cache_and_what_one_pass_needs() {
                 + value(Metric::MemActivationBytes),
         );
     }
+}
+
+#[test]
+fn the_longest_prompt_within_the_limit_is_found_by_running_them() {
+    let search = Case::Memory(memory::Case::MaxContext { up_to_tokens: 9000 });
+    let mut request = request("nano-llama", Dtype::F32, search);
+    let found = |request: &Request| {
+        let launch = Worker::start(request).finish();
+        assert_eq!(launch.exit, Some(0), "{}", launch.log);
+        let [
+            Frame::Started(_),
+            Frame::Model(_),
+            Frame::Iteration(iteration),
+            Frame::Finished(_),
+        ] = launch.frames.as_slice()
+        else {
+            panic!("{:?}", launch.frames);
+        };
+        assert_eq!(iteration.mode, "max_context");
+        assert_eq!(
+            iteration.reasons.contains(&Reason::DebugBuild),
+            cfg!(debug_assertions)
+        );
+        (iteration.work, launch.log)
+    };
+    // Without a limit the model's own positions are the end, and are tried first.
+    let (all, log) = found(&request);
+    assert_eq!((all, log.matches(" tokens: ").count()), (4096, 1), "{log}");
+    let unlimited = request.clone();
+    let peak = |prompt_tokens| {
+        let launch = Worker::start(&Request {
+            case: Case::Memory(memory::Case::Prompt { prompt_tokens }),
+            ..unlimited.clone()
+        })
+        .finish();
+        sample(launch.iterations()[0], Metric::MemPeakProcessBytes)
+    };
+    let limit = peak(1024);
+    request.memory_limit_bytes = limit as u64;
+    let (some, log) = found(&request);
+    assert!((1024..=1024 + 512).contains(&some), "{some}: {log}");
+    assert!(peak(some) <= limit, "{some} tokens ran within it");
+
+    request.memory_limit_bytes = 1000;
+    let launch = Worker::start(&request).finish();
+    assert_failed(&launch, FailureKind::Skipped, 5, &["would not fit"]);
 }
 
 #[test]
