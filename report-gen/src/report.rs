@@ -28,6 +28,8 @@ pub struct Report {
     pub measurements: Vec<Measurement>,
     pub latencies: Vec<Latency>,
     pub energies: Vec<Energy>,
+    pub ceilings: Vec<Ceiling>,
+    pub utilisations: Vec<Utilisation>,
     pub comparison: Comparison,
     pub doubts: Vec<Doubt>,
     pub disagreements: Vec<Disagreement>,
@@ -321,6 +323,49 @@ pub struct Energy {
     pub energy_j_per_token: Option<Estimate>,
     /// Why there is no number, where there is none.
     pub reason: String,
+    pub valid: bool,
+    pub tainted: bool,
+    pub reasons: Vec<String>,
+}
+
+/// What a machine reaches at the most under one set of conditions: measured, and published for its chip.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ceiling {
+    pub machine: String,
+    pub stream_gbps: Option<f64>,
+    pub gemm_tflops_bf16: Option<f64>,
+    pub bandwidth_gbps: Option<f64>,
+    pub fp32_tflops: Option<f64>,
+    /// The measured bandwidth over the published.
+    pub mbu_spec: Option<f64>,
+    /// Products in bf16 over what the GPU does without matrix units.
+    pub nax_ratio: Option<f64>,
+    pub nax_observed: Option<bool>,
+    pub nax_expected: bool,
+    pub nax_built: Option<bool>,
+    pub tainted: bool,
+    pub reasons: Vec<String>,
+}
+
+/// How much of a machine a measured rate takes; None where it cannot be known.
+#[derive(Clone, Debug, Serialize)]
+pub struct Utilisation {
+    pub machine: String,
+    pub suite: String,
+    pub variant: Variant,
+    pub case_key: CaseKey,
+    pub metric: String,
+    /// Bytes of weights and cache in a second, in 10⁹.
+    pub gbps: Option<f64>,
+    /// Operations in a second, in 10¹².
+    pub tflops: Option<f64>,
+    /// Of the run's own ceilings, and of those that are published.
+    pub mbu_meas: Option<f64>,
+    pub mbu_spec: Option<f64>,
+    pub mfu_meas: Option<f64>,
+    pub mfu_spec: Option<f64>,
+    /// Operations for each byte.
+    pub arith_intensity: Option<f64>,
     pub valid: bool,
     pub tainted: bool,
     pub reasons: Vec<String>,

@@ -8,6 +8,7 @@ use crate::postgres::Database;
 
 /// Two chips of one family, and everything decodes to one text.
 const ALIKE: &str = "
+    update fleet.machine set chip = 'Apple M2' where name = 'air';
     update fleet.machine set chip = 'Apple M3 Max' where name = 'mini';
     update fleet.iteration set token_ids_sha256 = 'one'";
 
@@ -71,7 +72,6 @@ async fn a_machine_that_writes_another_text_is_seen_and_told() {
     )
     .await;
     let report = report_of(&pool, &RunChoice::from(run)).await.unwrap();
-    let text = told(&report).unwrap_or_default();
-    assert!(!text.contains("mini and studio"), "{text}");
+    assert_eq!(told(&report), None);
     pool.close().await;
 }

@@ -4,7 +4,7 @@
 use super::*;
 use crate::catalogue;
 use crate::model::Dtype;
-use crate::suite::{attention, decode, load, roofline};
+use crate::suite::{attention, decode, load, prefill, roofline};
 
 /// Bits per weight, scales and biases included.
 const BF16: f64 = 16.0;

@@ -33,10 +33,10 @@ use crate::suites::{Bench, Files};
 const STEP: u64 = cache::STEP as u64;
 /// The answer is so near to the truth, or a step.
 const NEAR: u64 = 16;
-const MOST_PROBES: u32 = 12;
+const MOST_PROBES: u32 = 16;
 /// What arithmetic says takes more hundredths of the limit than this is not tried: a machine that swaps
-/// for minutes gives no answer.
-const FAR_PERCENT: u64 = 110;
+/// for minutes gives no answer. Arithmetic may be that wrong about a small model.
+const FAR_PERCENT: u64 = 300;
 
 #[derive(Debug, thiserror::Error)]
 pub enum SearchError {
@@ -157,6 +157,8 @@ fn search(
     let (mut longest, mut shortest_not) = (0, most + 1);
     let mut why = String::new();
     let mut next = guess.clamp(STEP.min(most), most);
+    // Careful at first beyond the guess, which may be right.
+    let mut growth = 4;
     for _ in 0..MOST_PROBES {
         match fits(next)? {
             Answer::Fits(_) => longest = next,
@@ -174,8 +176,9 @@ fn search(
             return Ok(longest);
         }
         next = if longest > 0 && shortest_not > most {
-            // The guess ran: what lies beyond it is short.
-            most
+            let farther = longest + (longest / growth).max(STEP);
+            growth = (growth / 2).max(1);
+            (farther / STEP * STEP).min(most)
         } else {
             (longest.midpoint(shortest_not) / STEP * STEP).clamp(STEP.min(most), most)
         };
@@ -306,7 +309,10 @@ mod tests {
     #[test]
     fn a_machine_that_takes_all_is_asked_once_and_one_that_takes_nothing_says_why() {
         assert!(matches!(found(4096, 4096, 9999), (Ok(4096), 1)));
-        assert!(matches!(found(4096, 1024, 9999), (Ok(4096), 2)));
+        assert!(
+            matches!(found(4096, 1024, 9999), (Ok(4096), 5)),
+            "1024, 1280, 1792, 3584 and all"
+        );
         assert!(
             matches!(found(100, 100, 9999), (Ok(100), 1)),
             "less than a step"

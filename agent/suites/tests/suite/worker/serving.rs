@@ -122,7 +122,7 @@ fn memory_is_weights_and_cache_and_what_one_pass_needs() {
 
 #[test]
 fn the_longest_prompt_within_the_limit_is_found_by_running_them() {
-    let search = Case::Memory(memory::Case::MaxContext { up_to_tokens: 9000 });
+    let search = Case::Memory(memory::Case::MaxContext { up_to_tokens: 1280 });
     let mut request = request("nano-llama", Dtype::F32, search);
     let found = |request: &Request| {
         let launch = Worker::start(request).finish();
@@ -143,9 +143,9 @@ fn the_longest_prompt_within_the_limit_is_found_by_running_them() {
         );
         (iteration.work, launch.log)
     };
-    // Without a limit the model's own positions are the end, and are tried first.
+    // Without a limit the plan's own end is tried first.
     let (all, log) = found(&request);
-    assert_eq!((all, log.matches(" tokens: ").count()), (4096, 1), "{log}");
+    assert_eq!((all, log.matches(" tokens: ").count()), (1280, 1), "{log}");
     let unlimited = request.clone();
     let peak = |prompt_tokens| {
         let launch = Worker::start(&Request {
@@ -155,10 +155,11 @@ fn the_longest_prompt_within_the_limit_is_found_by_running_them() {
         .finish();
         sample(launch.iterations()[0], Metric::MemPeakProcessBytes)
     };
-    let limit = peak(1024);
+    // Two runs of one length are not equal to the byte.
+    let limit = peak(512) * 1.05;
     request.memory_limit_bytes = limit as u64;
     let (some, log) = found(&request);
-    assert!((1024..=1024 + 512).contains(&some), "{some}: {log}");
+    assert!((512..=512 + 256).contains(&some), "{some}: {log}");
     assert!(peak(some) <= limit, "{some} tokens ran within it");
 
     request.memory_limit_bytes = 1000;
