@@ -171,6 +171,31 @@ create table fleet.model (
     unique (digest, dtype, label)
 );
 
+-- What one unit of a metric's value makes a machine do (a token per second: bytes read and operations
+-- computed for each token), by the domain's arithmetic.
+create table fleet.work (
+    model_id bigint not null references fleet.model,
+    suite text not null,
+    case_key text not null,
+    metric text not null,
+    bytes double precision,
+    flops double precision,
+    primary key (model_id, suite, case_key, metric),
+    constraint work_is_something check (num_nonnulls(bytes, flops) > 0)
+);
+
+-- What is published of chips, by name and GPU cores; without cores, the most that any has.
+create table fleet.chip (
+    chip text not null,
+    gpu_cores integer,
+    bandwidth_gbps double precision not null,
+    bandwidth_source text not null,
+    fp32_tflops double precision,
+    fp32_kind text not null,
+    peak_tflops double precision,
+    unique nulls not distinct (chip, gpu_cores)
+);
+
 -- The conditions of launches, by the hash of all of them.
 create table fleet.environment (
     environment_id text primary key,

@@ -32,6 +32,7 @@ use super::leases;
 use super::{Dispatch, Error, Result, chain};
 use crate::store::launch::{self, Conditions, Finish};
 use crate::store::lease::{self, Lease, State};
+use crate::store::work::{self, Measured};
 use crate::store::{self, job};
 
 /// Batches that wait for the worker: a few transactions' worth, so that it never starves, and no more,
@@ -296,6 +297,7 @@ async fn insert_conditions(
         .filter_map(|(_, told)| told.model.as_ref())
         .collect();
     launch::put_models(&mut **tx, &identities).await?;
+    insert_work(tx, models).await?;
     launch::put_environments(&mut **tx, &environments).await?;
     let conditions: Vec<Conditions<'_>> = models
         .iter()
@@ -309,6 +311,27 @@ async fn insert_conditions(
         })
         .collect();
     launch::set_conditions(&mut **tx, &conditions).await
+}
+
+/// A launch without a case of its job has none that anything could be known of.
+async fn insert_work(tx: &mut store::Tx, models: &[(LeaseId, &LaunchModel)]) -> store::Result<()> {
+    let with_model: HashMap<LaunchId, _> = models
+        .iter()
+        .filter_map(|(_, told)| Some((told.launch_id, told.model.as_ref()?)))
+        .collect();
+    if with_model.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<LaunchId> = with_model.keys().copied().collect();
+    let measured: Vec<Measured<'_>> = work::cases(&mut **tx, &ids)
+        .await?
+        .into_iter()
+        .map(|(launch_id, case)| Measured {
+            model: with_model[&launch_id],
+            case,
+        })
+        .collect();
+    work::put(&mut **tx, &measured).await
 }
 
 /// SHA-256 over everything that two comparable launches must share: not the process, not the boot.

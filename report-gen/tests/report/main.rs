@@ -12,3 +12,4 @@ mod escaping;
 mod simulation;
 mod snapshots;
 mod suites;
+mod texts;
