@@ -8,6 +8,7 @@
 //!
 //! A canary that fails costs no launch: the job goes on without.
 
+mod cost;
 mod known;
 
 use std::future::Future;
@@ -18,7 +19,7 @@ use domain::job::LaunchOutcome;
 use domain::machine::Inventory;
 use domain::metric::Metric;
 use domain::plan::Protocol;
-use domain::record::Canary;
+use domain::record::{Canary, SensorsCost};
 use domain::suite::{Case, roofline};
 use domain::worker::{Frame, Phase, Request, Started};
 use proto::wire;
@@ -36,11 +37,16 @@ const FRESH: Duration = Duration::from_secs(5);
 /// Some seconds on the slowest Mac; more where a processor has no fast BLAS, and not worth it there.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// The fastest of a few counts: what else the machine does only ever makes one slower.
+/// Of one process. The fastest counts: what else the machine does only ever makes one slower.
+const ITERATIONS: u32 = 3;
+
+/// Of one process for the cost of the sensors: long enough on a fast machine for a second's reading.
+const COST_ITERATIONS: u32 = 10;
+
 const PROTOCOL: Protocol = Protocol {
     launches: 1,
     precision: None,
-    iterations: 3,
+    iterations: ITERATIONS,
     min_region: Duration::ZERO,
     warmup_max_iterations: 2,
     warmup_max: PATIENCE,
@@ -77,6 +83,8 @@ pub struct Canaries<'a> {
     known: Known,
     last: Option<(Instant, Canary)>,
     given_up: bool,
+    /// Tried once in a job.
+    cost_tried: bool,
 }
 
 impl<'a> Canaries<'a> {
@@ -86,15 +94,28 @@ impl<'a> Canaries<'a> {
             cage,
             last: None,
             given_up: false,
+            cost_tried: false,
         }
     }
 
-    /// What came after the launch before, unless time has passed.
-    pub async fn before(&mut self, stop: impl Future<Output = ()> + Send) -> Option<Canary> {
-        match self.last {
-            Some((at, canary)) if at.elapsed() < FRESH => Some(canary),
-            _ => self.after(stop).await,
+    /// What came after the launch before, unless time has passed. The first of all also learns what the
+    /// sensors cost. `stop` makes futures that resolve when nothing of this is wanted any more.
+    pub async fn before<S: Future<Output = ()> + Send>(
+        &mut self,
+        stop: impl Fn() -> S,
+    ) -> Option<Canary> {
+        if let Some((at, canary)) = self.last
+            && at.elapsed() < FRESH
+        {
+            return Some(canary);
         }
+        let canary = self.after(stop()).await?;
+        if self.cost_tried || self.sensors_cost().is_some() {
+            return Some(canary);
+        }
+        self.cost_tried = true;
+        self.learn_cost(&stop).await;
+        self.after(stop()).await
     }
 
     /// Makes one; `stop` resolves when it is not wanted any more.
@@ -103,7 +124,7 @@ impl<'a> Canaries<'a> {
         if self.given_up {
             return None;
         }
-        let (ended, heard) = self.work(stop).await;
+        let (ended, heard) = self.work(ITERATIONS, stop).await;
         let canary = match (ended.outcome, heard.seen()) {
             (LaunchOutcome::Interrupted, _) => return None,
             (LaunchOutcome::Succeeded, Some((started, gemm, stream))) => {
@@ -122,7 +143,43 @@ impl<'a> Canaries<'a> {
         Some(canary)
     }
 
-    async fn work(&self, stop: impl Future<Output = ()> + Send) -> (Ended, Heard<'a>) {
+    /// What reading the sensors costs under the conditions of the last canary; None until it is known.
+    pub fn sensors_cost(&self) -> Option<SensorsCost> {
+        self.known.sensors_cost()
+    }
+
+    async fn learn_cost<S: Future<Output = ()> + Send>(&mut self, stop: &impl Fn() -> S) {
+        tracing::info!("measuring what the sensors cost: once on this machine, about a minute");
+        let mut blocks = Vec::new();
+        for _ in 0..cost::BLOCKS {
+            let mut block = [0.0; 4];
+            for (is_read, seconds) in cost::BLOCK.iter().zip(&mut block) {
+                self.cage.sampler.pause(!is_read);
+                let (ended, heard) = self.work(COST_ITERATIONS, stop()).await;
+                self.cage.sampler.pause(false);
+                if ended.outcome == LaunchOutcome::Interrupted {
+                    return;
+                }
+                if ended.outcome != LaunchOutcome::Succeeded || heard.seconds <= 0.0 {
+                    let (outcome, message) = (ended.outcome, ended.message);
+                    tracing::warn!(%outcome, message, "the cost of the sensors stays unknown");
+                    return;
+                }
+                *seconds = heard.seconds;
+            }
+            blocks.push(block);
+        }
+        if let Some(cost) = cost::of(&blocks) {
+            tracing::info!(?cost, "the cost of the sensors is known");
+            self.known.set_sensors_cost(cost);
+        }
+    }
+
+    async fn work(
+        &self,
+        iterations: u32,
+        stop: impl Future<Output = ()> + Send,
+    ) -> (Ended, Heard<'a>) {
         let Cage {
             suite,
             inventory,
@@ -134,7 +191,10 @@ impl<'a> Canaries<'a> {
         let request = wire::WorkerRequest::from(&Request {
             model: None,
             case: Case::Roofline(roofline::Case::Canary),
-            protocol: PROTOCOL,
+            protocol: Protocol {
+                iterations,
+                ..PROTOCOL
+            },
             cache_dir: cache_dir.to_string_lossy().into_owned(),
             memory_limit_bytes: inventory.model_limit_bytes(),
             launch_seed: 0,
@@ -149,6 +209,7 @@ impl<'a> Canaries<'a> {
             started: None,
             gemm: None,
             stream: None,
+            seconds: 0.0,
         };
         let ended = supervisor::supervise(suite, &request, limits, &mut heard, stop).await;
         sampler.set_worker(0);
@@ -156,12 +217,15 @@ impl<'a> Canaries<'a> {
     }
 }
 
-/// The fastest that a worker told of.
+/// What a worker told of.
 struct Heard<'a> {
     sampler: &'a Sampler,
     started: Option<Started>,
+    /// The fastest.
     gemm: Option<f64>,
     stream: Option<f64>,
+    /// Of all measured iterations.
+    seconds: f64,
 }
 
 impl Heard<'_> {
@@ -179,6 +243,7 @@ impl Listener for Heard<'_> {
         match frame {
             Frame::Started(started) => self.started = Some(started),
             Frame::Iteration(iteration) if iteration.phase == Phase::Measured => {
+                self.seconds += iteration.duration.as_secs_f64();
                 for sample in iteration.samples.iter().filter(|it| it.value > 0.0) {
                     let best = match sample.metric {
                         Metric::GemmTflopsBf16 | Metric::GemmTflopsF32 => &mut self.gemm,

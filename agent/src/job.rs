@@ -241,7 +241,7 @@ impl Job<'_> {
             () = stopped(self.stop.clone()) => return self.stopped(),
         };
         let canary_before = match &mut self.canaries {
-            Some(canaries) => canaries.before(stopped(self.stop.clone())).await,
+            Some(canaries) => canaries.before(|| stopped(self.stop.clone())).await,
             None => None,
         };
         if self.stop.borrow().is_some() {
@@ -271,6 +271,7 @@ impl Job<'_> {
         {
             let stop = stopped(self.stop.clone());
             measured.heat.canary_after = canaries.after(stop).await;
+            measured.heat.sensors_cost = canaries.sensors_cost();
         }
         let LaunchHeat {
             canary_before,
@@ -359,6 +360,7 @@ impl Job<'_> {
                 canary_after: None,
                 trend_pct: scribe.pace.trend().map(|trend| trend.percent),
                 telemetry_gap: preflight::longest_gap(&ticks, began, now),
+                sensors_cost: None,
             },
         }
     }

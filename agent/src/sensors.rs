@@ -17,7 +17,7 @@ use macos as platform;
 pub use platform::process_memory_bytes;
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -123,6 +123,7 @@ pub struct Tick {
 pub struct Sampler {
     history: Arc<Mutex<VecDeque<Tick>>>,
     worker: Arc<AtomicU32>,
+    paused: Arc<AtomicBool>,
     ticked: watch::Receiver<()>,
     /// Dropped to end the thread.
     _stop: SyncSender<()>,
@@ -133,10 +134,12 @@ impl Sampler {
     pub fn start(open: Open, recorder: Option<Recorder>) -> Self {
         let history = Arc::new(Mutex::new(VecDeque::new()));
         let worker = Arc::new(AtomicU32::new(0));
+        let paused = Arc::new(AtomicBool::new(false));
         let (tick, ticked) = watch::channel(());
         let (stop, stopped) = sync_channel::<()>(0);
         let loop_history = Arc::clone(&history);
         let loop_worker = Arc::clone(&worker);
+        let loop_paused = Arc::clone(&paused);
         let body = move || {
             let mut sensors = open();
             let mut due = Instant::now();
@@ -149,6 +152,9 @@ impl Sampler {
                     Ok(()) | Err(RecvTimeoutError::Disconnected) => return,
                 }
                 wait = INTERVAL;
+                if loop_paused.load(Ordering::Relaxed) {
+                    continue;
+                }
                 let pid = loop_worker.load(Ordering::Relaxed);
                 let readout = sensors.look((pid != 0).then_some(pid));
                 // After a sleep of the machine or a slow sensor: no burst of late ticks.
@@ -174,9 +180,15 @@ impl Sampler {
         Self {
             history,
             worker,
+            paused,
             ticked,
             _stop: stop,
         }
+    }
+
+    /// Reads nothing while it is paused: to learn what reading costs.
+    pub fn pause(&self, is_paused: bool) {
+        self.paused.store(is_paused, Ordering::Relaxed);
     }
 
     /// Whose load is ours from now on; 0 for nobody's.
@@ -256,6 +268,7 @@ mod tests {
         let sampler = Sampler {
             history: Arc::default(),
             worker: Arc::default(),
+            paused: Arc::default(),
             ticked,
             _stop: sync_channel(0).0,
         };

@@ -267,7 +267,10 @@ create table fleet.heat (
     canary_stream_gbps_after double precision,
     canary_stream_ratio_after double precision,
     trend_pct double precision,
-    telemetry_gap_ms bigint not null
+    telemetry_gap_ms bigint not null,
+    sensors_cost_pct double precision,
+    sensors_cost_pct_low double precision,
+    sensors_cost_pct_high double precision
 );
 
 create table fleet.iteration (

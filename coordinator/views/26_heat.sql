@@ -24,6 +24,9 @@ select
     heat.canary_stream_ratio_after,
     heat.trend_pct,
     heat.telemetry_gap_ms as telemetry_gap_ms_max,
+    heat.sensors_cost_pct,
+    heat.sensors_cost_pct_low,
+    heat.sensors_cost_pct_high,
     launch.reasons && array[
         'thermal', 'throttled_canary', 'throttled_clock', 'throttled_power', 'throttled_trend'
     ] as throttled,
@@ -43,5 +46,8 @@ comment on column report.heat.canary_stream_gbps_after is 'the canary''s stream 
 comment on column report.heat.canary_stream_ratio_after is 'the same over the best known';
 comment on column report.heat.trend_pct is 'change of the rate over the measured iterations by a straight line, in percent of its mean; NULL of fewer than three in each mode';
 comment on column report.heat.telemetry_gap_ms_max is 'the longest that sensors were silent';
+comment on column report.heat.sensors_cost_pct is 'how much longer the canary''s work takes while sensors are read, in percent, measured once on this machine for each build of the system and of MLX; NULL until then';
+comment on column report.heat.sensors_cost_pct_low is 'lower end of its 95 % interval';
+comment on column report.heat.sensors_cost_pct_high is 'upper end of its 95 % interval';
 comment on column report.heat.throttled is 'heat, or what looks like it: a reason of the family thermal, throttled_canary, throttled_clock, throttled_power, throttled_trend';
 comment on column report.heat.reasons is 'doubts about the whole launch';

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use domain::record::{Canary, LaunchHeat};
+use domain::record::{Canary, LaunchHeat, SensorsCost};
 
 use crate::refusal::{Refusal, finite, millis, parse};
 use crate::wire;
@@ -16,6 +16,7 @@ impl From<LaunchHeat> for wire::LaunchHeat {
             canary_after,
             trend_pct,
             telemetry_gap,
+            sensors_cost,
         } = heat;
         Self {
             launch_id: launch_id.to_string(),
@@ -24,6 +25,7 @@ impl From<LaunchHeat> for wire::LaunchHeat {
             canary_after: canary_after.map(Into::into),
             trend_pct,
             telemetry_gap_ms: millis(telemetry_gap),
+            sensors_cost: sensors_cost.map(Into::into),
         }
     }
 }
@@ -39,6 +41,7 @@ impl TryFrom<wire::LaunchHeat> for LaunchHeat {
             canary_after,
             trend_pct,
             telemetry_gap_ms,
+            sensors_cost,
         } = message;
         Ok(Self {
             launch_id: parse(&launch_id, "launch_heat.launch_id")?,
@@ -49,6 +52,7 @@ impl TryFrom<wire::LaunchHeat> for LaunchHeat {
                 .map(|trend| finite(trend, "launch_heat.trend_pct"))
                 .transpose()?,
             telemetry_gap: Duration::from_millis(telemetry_gap_ms),
+            sensors_cost: sensors_cost.map(TryInto::try_into).transpose()?,
         })
     }
 }
@@ -85,6 +89,26 @@ impl TryFrom<wire::Canary> for Canary {
             gemm_ratio: finite(gemm_ratio, "canary.gemm_ratio")?,
             stream_gbps: finite(stream_gbps, "canary.stream_gbps")?,
             stream_ratio: finite(stream_ratio, "canary.stream_ratio")?,
+        })
+    }
+}
+
+impl From<SensorsCost> for wire::SensorsCost {
+    fn from(cost: SensorsCost) -> Self {
+        let SensorsCost { percent, low, high } = cost;
+        Self { percent, low, high }
+    }
+}
+
+impl TryFrom<wire::SensorsCost> for SensorsCost {
+    type Error = Refusal;
+
+    fn try_from(message: wire::SensorsCost) -> Result<Self, Refusal> {
+        let wire::SensorsCost { percent, low, high } = message;
+        Ok(Self {
+            percent: finite(percent, "sensors_cost.percent")?,
+            low: finite(low, "sensors_cost.low")?,
+            high: finite(high, "sensors_cost.high")?,
         })
     }
 }

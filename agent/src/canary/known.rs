@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use domain::machine::Inventory;
-use domain::record::Canary;
+use domain::record::{Canary, SensorsCost};
 use domain::worker::Started;
 use serde::{Deserialize, Serialize};
 use service::folders;
@@ -52,6 +52,7 @@ struct Best {
     conditions: Conditions,
     gemm_tflops: f64,
     stream_gbps: f64,
+    sensors_cost: Option<SensorsCost>,
 }
 
 /// The file and what it holds, the lately used last.
@@ -85,11 +86,13 @@ impl Known {
     pub fn judge(&mut self, conditions: Conditions, gemm_tflops: f64, stream_gbps: f64) -> Canary {
         let place = self.best.iter().position(|it| it.conditions == conditions);
         let before = place.map(|place| self.best.remove(place));
+        let sensors_cost = before.as_ref().and_then(|it| it.sensors_cost);
         let (gemm, stream) = before.map_or((0.0, 0.0), |it| (it.gemm_tflops, it.stream_gbps));
         let best = Best {
             conditions,
             gemm_tflops: gemm.max(gemm_tflops),
             stream_gbps: stream.max(stream_gbps),
+            sensors_cost,
         };
         let canary = Canary {
             gemm_tflops,
@@ -104,6 +107,18 @@ impl Known {
             self.save();
         }
         canary
+    }
+
+    /// Of the conditions judged last.
+    pub fn sensors_cost(&self) -> Option<SensorsCost> {
+        self.best.last()?.sensors_cost
+    }
+
+    pub fn set_sensors_cost(&mut self, cost: SensorsCost) {
+        if let Some(best) = self.best.last_mut() {
+            best.sensors_cost = Some(cost);
+            self.save();
+        }
     }
 
     fn save(&self) {
@@ -146,6 +161,27 @@ mod tests {
         assert_eq!(ratios(again), [0.8, 0.8]);
         let other = known.judge(conditions("2"), 5.0, 100.0);
         assert_eq!(ratios(other), [1.0, 1.0]);
+    }
+
+    #[test]
+    fn the_cost_of_the_sensors_is_kept_with_its_conditions() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("canary.json");
+        let mut known = Known::open(&path);
+        known.judge(conditions("1"), 10.0, 400.0);
+        assert_eq!(known.sensors_cost(), None);
+        let cost = SensorsCost {
+            percent: 0.1,
+            low: -0.2,
+            high: 0.4,
+        };
+        known.set_sensors_cost(cost);
+        known.judge(conditions("2"), 10.0, 400.0);
+        assert_eq!(known.sensors_cost(), None);
+
+        let mut known = Known::open(&path);
+        known.judge(conditions("1"), 9.0, 300.0);
+        assert_eq!(known.sensors_cost(), Some(cost));
     }
 
     #[test]

@@ -479,12 +479,12 @@ async fn a_canary_slower_than_the_best_taints_also_after_a_restart() {
     coordinator.grant(&fast).await;
     assert_eq!(coordinator.job_finished(fast.lease_id).await.0, "succeeded");
     let records = coordinator.records(fast.lease_id);
-    assert_eq!(
-        canaries(dir.path()),
-        3,
-        "what comes after is the next one's before"
-    );
+    // Before the first, of which the cost of the sensors is learnt; then what comes after is the next
+    // one's before.
+    assert_eq!(canaries(dir.path()), 1 + 20 + 3);
     for heat in heats(&records) {
+        let cost = heat.sensors_cost.unwrap();
+        assert_eq!((cost.percent, cost.low, cost.high), (0.0, 0.0, 0.0));
         for canary in [heat.canary_before, heat.canary_after] {
             let canary = canary.unwrap();
             assert_eq!((canary.gemm_tflops, canary.stream_gbps), (10.0, 10.0));
@@ -506,7 +506,9 @@ async fn a_canary_slower_than_the_best_taints_also_after_a_restart() {
     );
     let records = coordinator.records(slowed.lease_id);
     assert_eq!(heats(&records).len(), 2);
+    assert_eq!(canaries(dir.path()), 24 + 3, "the cost is known");
     for heat in heats(&records) {
+        assert!(heat.sensors_cost.is_some());
         let ratio = heat.canary_after.unwrap().gemm_ratio;
         assert!((ratio - 0.9).abs() < 1e-12, "{ratio}");
     }

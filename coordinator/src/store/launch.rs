@@ -366,7 +366,10 @@ pub async fn insert_heats(
         &number(|heat| heat.canary_after.map(|canary| canary.stream_gbps)) as &[Option<f64>],
         &number(|heat| heat.canary_after.map(|canary| canary.stream_ratio)) as &[Option<f64>],
         &number(|heat| heat.trend_pct) as &[Option<f64>],
-        &millis(|heat| heat.telemetry_gap)
+        &millis(|heat| heat.telemetry_gap),
+        &number(|heat| heat.sensors_cost.map(|cost| cost.percent)) as &[Option<f64>],
+        &number(|heat| heat.sensors_cost.map(|cost| cost.low)) as &[Option<f64>],
+        &number(|heat| heat.sensors_cost.map(|cost| cost.high)) as &[Option<f64>]
     )
     .execute(executor)
     .await?;

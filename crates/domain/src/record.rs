@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::ids::{LaunchId, LeaseId};
@@ -96,6 +97,16 @@ pub struct LaunchHeat {
     pub trend_pct: Option<f64>,
     /// The longest that sensors were silent.
     pub telemetry_gap: Duration,
+    /// None: not measured on this machine yet.
+    pub sensors_cost: Option<SensorsCost>,
+}
+
+/// How much longer the canary's work takes while sensors are read, with its 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SensorsCost {
+    pub percent: f64,
+    pub low: f64,
+    pub high: f64,
 }
 
 /// What a fixed piece of work showed, and its share of the best known under the same conditions.

@@ -551,6 +551,19 @@ pub struct LaunchHeat {
     pub trend_pct: ::core::option::Option<f64>,
     #[prost(uint64, tag = "6")]
     pub telemetry_gap_ms: u64,
+    /// absent: not measured on this machine yet
+    #[prost(message, optional, tag = "7")]
+    pub sensors_cost: ::core::option::Option<SensorsCost>,
+}
+/// How much longer fixed work takes while sensors are read, in percent, with its 95 % interval.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct SensorsCost {
+    #[prost(double, tag = "1")]
+    pub percent: f64,
+    #[prost(double, tag = "2")]
+    pub low: f64,
+    #[prost(double, tag = "3")]
+    pub high: f64,
 }
 /// A fixed piece of work, and its share of the best known under the same conditions.
 #[derive(Clone, Copy, PartialEq, ::prost::Message)]

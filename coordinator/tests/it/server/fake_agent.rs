@@ -11,7 +11,7 @@ use domain::metric::Metric;
 use domain::model::{Dtype, ModelIdentity};
 use domain::record::{
     Batch, Canary, Environment, JobFinished, LaunchFinished, LaunchHeat, LaunchModel,
-    LaunchStarted, Reading, Record,
+    LaunchStarted, Reading, Record, SensorsCost,
 };
 use domain::worker::{Iteration, Phase, Sample, Started};
 use proto::wire;
@@ -291,6 +291,11 @@ impl Launch {
             }),
             trend_pct: Some(-0.5),
             telemetry_gap: Duration::from_millis(1100),
+            sensors_cost: Some(SensorsCost {
+                percent: 0.2,
+                low: -0.1,
+                high: 0.5,
+            }),
         })
     }
 

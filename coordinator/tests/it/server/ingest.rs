@@ -82,11 +82,12 @@ async fn everything_that_a_launch_says_is_stored_as_it_was_said() {
         .texts(
             "select distinct concat_ws(' ', cooldown_s, canary_gemm_tflops_after,
                  canary_gemm_ratio_after, canary_stream_gbps_after, canary_stream_ratio_after,
-                 trend_pct, telemetry_gap_ms_max, throttled)
+                 trend_pct, telemetry_gap_ms_max, sensors_cost_pct, sensors_cost_pct_low,
+                 sensors_cost_pct_high, throttled)
              from report.heat where canary_gemm_ratio_before is null",
         )
         .await;
-    assert_eq!(heat, ["1.5 10 0.9 400 1 -0.5 1100 f"]);
+    assert_eq!(heat, ["1.5 10 0.9 400 1 -0.5 1100 0.2 -0.1 0.5 f"]);
     let samples =
         world.texts("select distinct metric || ' ' || value from fleet.sample order by 1");
     assert_eq!(samples.await, ["decode_tps 100", "decode_tps 101"]);
