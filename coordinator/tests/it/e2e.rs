@@ -17,6 +17,7 @@ iterations = 2
 min_region = "20ms"
 warmup_max_iterations = 4
 gate_timeout = "0s"
+canary = false
 [[model]]
 source = "synthetic:nano-llama"
 [suite.load]
@@ -72,7 +73,7 @@ fn up_runs_a_plan_on_this_machine_and_ends_with_the_report() {
 fn an_operator_runs_watches_queries_and_reports() {
     let mut fleet = Fleet::start();
     fleet.start_agent();
-    let plan = fleet.write_plan(SMALL);
+    let plan = fleet.write_plan(&SMALL.replace("canary = false", "canary = true"));
 
     let checked = fleet.json(&["plan", "check", &plan, "--json"]);
     assert_eq!(checked["jobs"].as_array().unwrap().len(), 3);
@@ -95,11 +96,12 @@ fn an_operator_runs_watches_queries_and_reports() {
     assert_eq!(count("decode", "decode_tps"), "4");
     assert_eq!(count("decode", "decode_tps_sync"), "4");
 
-    // A canary of each job's first launch before it, and of every launch after it. One of a machine
-    // without a fast BLAS takes too long, and then there is none.
+    // A canary of each job's first launch before it, and of every launch after it; and what the sensors
+    // cost. One of a machine without a fast BLAS takes too long, and then there is none.
     let heats = fleet.value(
         "select concat_ws(' ', count(*), bool_and(coalesce(canary_gemm_ratio_after
-             between 0.01 and 1 and canary_stream_gbps_before > 0, true)))
+             between 0.01 and 1 and canary_stream_gbps_before > 0
+             and sensors_cost_pct between sensors_cost_pct_low and sensors_cost_pct_high, true)))
          from report.heat",
     );
     assert_eq!(heats, "6 t");
@@ -237,7 +239,6 @@ fn checkpoints_that_mlx_lm_wrote_run_like_any_model() {
     assert!(written.status.success(), "{}", stderr(&written));
 
     let mut plan = SMALL.replace("[[model]]\nsource = \"synthetic:nano-llama\"\n", "");
-    plan = plan.replace("[protocol]", "[protocol]\ncanary = false");
     for entry in fs::read_dir(&models).unwrap() {
         let source = entry.unwrap().path();
         plan = format!("{plan}[[model]]\nsource = {source:?}\n");
