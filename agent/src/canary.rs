@@ -98,10 +98,11 @@ impl<'a> Canaries<'a> {
         }
     }
 
-    /// What came after the launch before, unless time has passed. The first of all also learns what the
-    /// sensors cost. `stop` makes futures that resolve when nothing of this is wanted any more.
+    /// What came after the launch before, unless time has passed. The first of all on a quiet machine
+    /// also learns what the sensors cost. `stop` makes futures that resolve when nothing of this is wanted any more.
     pub async fn before<S: Future<Output = ()> + Send>(
         &mut self,
+        quiet: bool,
         stop: impl Fn() -> S,
     ) -> Option<Canary> {
         if let Some((at, canary)) = self.last
@@ -110,7 +111,7 @@ impl<'a> Canaries<'a> {
             return Some(canary);
         }
         let canary = self.after(stop()).await?;
-        if self.cost_tried || self.sensors_cost().is_some() {
+        if !quiet || self.cost_tried || self.sensors_cost().is_some() {
             return Some(canary);
         }
         self.cost_tried = true;

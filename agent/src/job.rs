@@ -241,7 +241,7 @@ impl Job<'_> {
             () = stopped(self.stop.clone()) => return self.stopped(),
         };
         let canary_before = match &mut self.canaries {
-            Some(canaries) => canaries.before(|| stopped(self.stop.clone())).await,
+            Some(canaries) => canaries.before(quiet, || stopped(self.stop.clone())).await,
             None => None,
         };
         if self.stop.borrow().is_some() {
