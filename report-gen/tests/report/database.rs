@@ -4,7 +4,7 @@ use report_gen::query::Error;
 use report_gen::report::Measurement;
 use report_gen::stats::{self, Method, Verdict};
 use report_gen::{Format, Report, RunChoice, render_run, report_of};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
@@ -116,7 +116,7 @@ async fn comparisons(pool: &PgPool, run: &str, expected: &Value) {
         if row["differences"] != Value::Array(vec![]) {
             assert_eq!(
                 row["differences"],
-                serde_json::json!(["baseline_invalid"]),
+                json!(["baseline_invalid"]),
                 "{want}"
             );
             assert!(row["ratio"].is_null() && row["verdict"].is_null());
@@ -285,7 +285,7 @@ async fn latencies(pool: &PgPool, run: &str, expected: &Value) {
             (&true.into(), &hot.into())
         );
         let reasons: &[&str] = if hot { &["thermal"] } else { &[] };
-        assert_eq!(row["reasons"], serde_json::json!(reasons));
+        assert_eq!(row["reasons"], json!(reasons));
     }
 }
 
@@ -348,6 +348,71 @@ fn report_equals(report: &Report, expected: &Value) {
     assert!(interval.low < 3.2 && 3.2 < interval.high, "{interval:?}");
 }
 
+/// What only several cases together show, by least squares and roots of scipy.
+#[tokio::test]
+async fn views_over_several_cases_equal_scipy() {
+    let database = Database::start();
+    let _owner = database.with_fleet("fleet").await;
+    let pool = database.reader("fleet").await;
+    let expected = expected();
+    let run = expected["shapes"].as_str().unwrap();
+    let of = |view: &str| format!("select * from report.{view} where run_id = '{run}'");
+
+    let knees = rows(&pool, &of("batch_knee")).await;
+    assert_eq!(knees.len(), 2);
+    let [reached, open] =
+        ["mini", "studio"].map(|name| find(&knees, &json!({ "machine": name }), &["machine"]));
+    let want = &expected["knees"][0]["batch_knee"];
+    close(&reached["batch_knee"], want, "batch_knee");
+    assert_eq!(
+        [&reached["above_size"], &reached["below_size"], &reached["clear"]],
+        [&json!(8), &json!(16), &json!(true)]
+    );
+    assert_eq!(reached["case_key"], "prompt=512,new=64,lengths=equal");
+    assert_eq!(
+        [&open["batch_knee"], &open["above_size"], &open["below_size"]],
+        [&Value::Null, &json!(4), &Value::Null]
+    );
+
+    let floors = rows(&pool, &of("kernel_floor")).await;
+    assert_eq!(floors.len(), 1);
+    assert_eq!(floors[0]["levels"], 3);
+    assert_eq!(floors[0]["models"][0], "tinyllama-1.1b-4bit (affine 4-bit g64)");
+    equal_columns(&floors[0], &expected["floor"]);
+
+    let slopes = rows(&pool, &of("memory_slope")).await;
+    for want in expected["slopes"].as_array().unwrap() {
+        let row = find(&slopes, want, &["machine"]);
+        equal_columns(row, want);
+        // A fifth more than keys and values can take.
+        let sound = want["machine"] == "mini";
+        let reasons: &[&str] = if sound { &[] } else { &["g4"] };
+        assert_eq!(
+            [&row["valid"], &row["reasons"]],
+            [&json!(sound), &json!(reasons)]
+        );
+    }
+
+    let positions = rows(&pool, &format!("{} and suite = 'prefill'", of("position_effect"))).await;
+    for want in expected["positions"].as_array().unwrap() {
+        equal_columns(find(&positions, want, &["effect"]), want);
+    }
+    // One case a block has one place.
+    let alone = format!("{} and suite = 'decode'", of("position_effect"));
+    let alone = rows(&pool, &alone).await;
+    assert!(!alone.is_empty() && alone.iter().all(|row| row["effect"] == "block"));
+    pool.close().await;
+}
+
+/// Every number that scipy has, under its name.
+fn equal_columns(row: &Value, want: &Value) {
+    for (column, value) in want.as_object().unwrap() {
+        if value.is_number() {
+            close(&row[column], value, column);
+        }
+    }
+}
+
 /// What must not be mixed is kept apart by the views and by the report.
 #[tokio::test]
 async fn twins_are_not_compared() {
@@ -362,7 +427,7 @@ async fn twins_are_not_compared() {
     );
     let got = rows(&pool, &query).await;
     let of = |source: Value, suite: &str| -> &Value {
-        let like = serde_json::json!({ "model_source": source, "suite": suite });
+        let like = json!({ "model_source": source, "suite": suite });
         find(&got, &like, &["model_source", "suite"])
     };
     assert_eq!(got.len(), 7, "each with its own twin and no other's");
@@ -372,7 +437,7 @@ async fn twins_are_not_compared() {
     let packed = of("/c/q".into(), "decode");
     assert_eq!(
         packed["differences"],
-        serde_json::json!(["model_digest", "quantisation"])
+        json!(["model_digest", "quantisation"])
     );
     assert_eq!(packed["baseline_quantisation"], "none");
     assert_eq!(
@@ -384,7 +449,7 @@ async fn twins_are_not_compared() {
     let updated = of("/d/u".into(), "decode");
     assert_eq!(
         updated["differences"],
-        serde_json::json!(["environment_changed"])
+        json!(["environment_changed"])
     );
     assert!(updated["ratio"].is_null());
     close(
