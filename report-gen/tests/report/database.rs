@@ -114,11 +114,7 @@ async fn comparisons(pool: &PgPool, run: &str, expected: &Value) {
     for want in expected.as_array().unwrap() {
         let row = find(&got, want, &CASE);
         if row["differences"] != Value::Array(vec![]) {
-            assert_eq!(
-                row["differences"],
-                json!(["baseline_invalid"]),
-                "{want}"
-            );
+            assert_eq!(row["differences"], json!(["baseline_invalid"]), "{want}");
             assert!(row["ratio"].is_null() && row["verdict"].is_null());
             continue;
         }
@@ -365,19 +361,30 @@ async fn views_over_several_cases_equal_scipy() {
     let want = &expected["knees"][0]["batch_knee"];
     close(&reached["batch_knee"], want, "batch_knee");
     assert_eq!(
-        [&reached["above_size"], &reached["below_size"], &reached["clear"]],
+        [
+            &reached["above_size"],
+            &reached["below_size"],
+            &reached["clear"]
+        ],
         [&json!(8), &json!(16), &json!(true)]
     );
     assert_eq!(reached["case_key"], "prompt=512,new=64,lengths=equal");
     assert_eq!(
-        [&open["batch_knee"], &open["above_size"], &open["below_size"]],
+        [
+            &open["batch_knee"],
+            &open["above_size"],
+            &open["below_size"]
+        ],
         [&Value::Null, &json!(4), &Value::Null]
     );
 
     let floors = rows(&pool, &of("kernel_floor")).await;
     assert_eq!(floors.len(), 1);
     assert_eq!(floors[0]["levels"], 3);
-    assert_eq!(floors[0]["models"][0], "tinyllama-1.1b-4bit (affine 4-bit g64)");
+    assert_eq!(
+        floors[0]["models"][0],
+        "tinyllama-1.1b-4bit (affine 4-bit g64)"
+    );
     equal_columns(&floors[0], &expected["floor"]);
 
     let slopes = rows(&pool, &of("memory_slope")).await;
@@ -393,7 +400,11 @@ async fn views_over_several_cases_equal_scipy() {
         );
     }
 
-    let positions = rows(&pool, &format!("{} and suite = 'prefill'", of("position_effect"))).await;
+    let positions = rows(
+        &pool,
+        &format!("{} and suite = 'prefill'", of("position_effect")),
+    )
+    .await;
     for want in expected["positions"].as_array().unwrap() {
         equal_columns(find(&positions, want, &["effect"]), want);
     }
@@ -401,6 +412,23 @@ async fn views_over_several_cases_equal_scipy() {
     let alone = format!("{} and suite = 'decode'", of("position_effect"));
     let alone = rows(&pool, &alone).await;
     assert!(!alone.is_empty() && alone.iter().all(|row| row["effect"] == "block"));
+
+    let report = report_of(&pool, &run.parse().unwrap()).await.unwrap();
+    let counts = (
+        report.knees.len(),
+        report.floors.len(),
+        report.memory_slopes.len(),
+    );
+    assert_eq!(counts, (2, 1, 2));
+    let moved: Vec<&str> = report
+        .position_effects
+        .iter()
+        .filter(|e| e.moved == Some(true))
+        .map(|e| e.effect.as_str())
+        .collect();
+    assert_eq!(moved, ["place_in_block"]);
+    let said = |words: &str| report.findings.iter().any(|f| f.text.contains(words));
+    assert!(said("takes 27.00 kB for each position") && said("in the last place of a block"));
     pool.close().await;
 }
 
@@ -447,10 +475,7 @@ async fn twins_are_not_compared() {
     assert!(packed["ratio"].is_null());
     // A machine that was updated under a case, and one whose update changed nothing that matters.
     let updated = of("/d/u".into(), "decode");
-    assert_eq!(
-        updated["differences"],
-        json!(["environment_changed"])
-    );
+    assert_eq!(updated["differences"], json!(["environment_changed"]));
     assert!(updated["ratio"].is_null());
     close(
         &of("/d/u".into(), "prefill")["ratio"],
@@ -607,5 +632,34 @@ async fn a_reader_sees_the_views_and_nothing_else() {
     )
     .await;
     assert_eq!(silent, Vec::<Value>::new(), "columns without a comment");
+    pool.close().await;
+}
+
+/// The rule that `report.latency` takes its percentiles by, on the cases of `references.py`.
+#[tokio::test]
+async fn percentiles_equal_numpys_and_need_enough_values() {
+    let references: Value = serde_json::from_str(&read(&repository(
+        "report-gen/tests/fixtures/references.json",
+    )))
+    .unwrap();
+    let database = Database::start();
+    let _owner = database.with_schema("fleet").await;
+    let pool = database.reader("fleet").await;
+    for want in references["percentiles"].as_array().unwrap() {
+        let query = format!(
+            "select found.* from report.order_statistic(
+                (select array_agg(v::double precision order by v::double precision)
+                 from jsonb_array_elements_text('{}') as v), {}) as found",
+            want["values"], want["p"]
+        );
+        let got = &rows(&pool, &query).await[0];
+        if want["value"].is_null() {
+            assert!(got["value"].is_null(), "{got} of too few");
+        } else {
+            for column in ["value", "low", "high"] {
+                close(&got[column], &want[column], column);
+            }
+        }
+    }
     pool.close().await;
 }
