@@ -8,6 +8,7 @@ mod comparing;
 mod conditions;
 mod cookbook;
 mod database;
+mod derived;
 mod escaping;
 mod references;
 mod simulation;

@@ -2,8 +2,10 @@
 
 use report_gen::stats::{self, Interval, RESAMPLES, Ratio, SEED, Verdict};
 use serde::Deserialize;
+use serde_json::Value;
 
-use crate::postgres::{read, repository};
+use crate::database;
+use crate::postgres::{Database, read, repository};
 
 #[derive(Deserialize)]
 struct References {
@@ -214,4 +216,33 @@ fn outliers_by_the_median_distance() {
     for case in references().outliers {
         assert_eq!(stats::mad_outliers(&case.values), case.outliers);
     }
+}
+
+/// The rule that `report.latency` takes its percentiles by, on the cases of `references.py`.
+#[tokio::test]
+async fn percentiles_equal_numpys_and_need_enough_values() {
+    let references: Value = serde_json::from_str(&read(&repository(
+        "report-gen/tests/fixtures/references.json",
+    )))
+    .unwrap();
+    let database = Database::start();
+    let _owner = database.with_schema("fleet").await;
+    let pool = database.reader("fleet").await;
+    for want in references["percentiles"].as_array().unwrap() {
+        let query = format!(
+            "select found.* from report.order_statistic(
+                (select array_agg(v::double precision order by v::double precision)
+                 from jsonb_array_elements_text('{}') as v), {}) as found",
+            want["values"], want["p"]
+        );
+        let got = &database::rows(&pool, &query).await[0];
+        if want["value"].is_null() {
+            assert!(got["value"].is_null(), "{got} of too few");
+        } else {
+            for column in ["value", "low", "high"] {
+                database::close(&got[column], &want[column], column);
+            }
+        }
+    }
+    pool.close().await;
 }
