@@ -5,6 +5,7 @@ mod comparison;
 mod findings;
 mod measurements;
 mod monotone;
+mod position;
 mod variants;
 
 use std::collections::HashMap;
@@ -31,6 +32,10 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         energies,
         ceilings,
         utilisations,
+        knees,
+        floors,
+        memory_slopes,
+        position_effects,
         validity,
         disagreements,
         coverage,
@@ -48,7 +53,6 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
     let mut report = Report {
         format_version: FORMAT_VERSION,
         generated_at,
-        run,
         findings: Vec::new(),
         machines,
         environments,
@@ -58,11 +62,16 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         energies: measurements::energies(energies),
         ceilings,
         utilisations,
+        knees,
+        floors,
+        memory_slopes,
+        position_effects: position::judged(position_effects, &run.headline),
         comparison,
         doubts: validity,
         disagreements,
         coverage,
         metrics,
+        run,
     };
     report.findings = findings::findings(&report);
     report

@@ -1,7 +1,7 @@
 //! Numbers as people read them: four significant digits, units that keep them short, and the same
 //! decimals for a value and the ends of its interval.
 
-use crate::report::Measurement;
+use crate::report::{Measurement, PositionEffect};
 use crate::stats::{Estimate, Interval, Ratio};
 
 /// A unit to show values in, and what to divide them by.
@@ -103,6 +103,27 @@ pub fn doubts(tainted: bool, reasons: &[String]) -> String {
     } else {
         String::new()
     }
+}
+
+/// What the order of launches did to a metric.
+pub fn position(effect: &PositionEffect) -> String {
+    let place = match effect.effect.as_str() {
+        "place_in_block" => "in the last place of a block",
+        _ => "in the last block",
+    };
+    let PositionEffect {
+        machine,
+        suite,
+        model,
+        metric,
+        last_over_first,
+        ..
+    } = effect;
+    format!(
+        "{} of {model} on {machine} (suite {suite}) was {place} {} times what it was in the first",
+        metric_title(metric),
+        ratio_with_interval(last_over_first),
+    )
 }
 
 /// A ratio to three decimals with its interval.

@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
+mod derived;
+
 pub use sqlx::PgPool;
 use sqlx::{Executor, PgConnection};
 
@@ -111,6 +113,10 @@ pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
         energies: energies(connection, run_id).await?,
         ceilings: ceilings(connection, run_id).await?,
         utilisations: utilisations(connection, run_id).await?,
+        knees: derived::knees(connection, run_id).await?,
+        floors: derived::floors(connection, run_id).await?,
+        memory_slopes: derived::memory_slopes(connection, run_id).await?,
+        position_effects: derived::position_effects(connection, run_id).await?,
         validity: validity(connection, run_id).await?,
         disagreements: disagreements(connection, run_id).await?,
         coverage: coverage(connection, run_id).await?,

@@ -12,6 +12,10 @@ use uuid::Uuid;
 use crate::number;
 use crate::stats::{Estimate, Interval, Ratio, Verdict};
 
+mod derived;
+
+pub use derived::{Floor, Knee, MemorySlope, PositionEffect};
+
 /// Version of the JSON's shape; it grows when a reader of the old shape would be misled.
 pub const FORMAT_VERSION: u32 = 2;
 
@@ -30,6 +34,10 @@ pub struct Report {
     pub energies: Vec<Energy>,
     pub ceilings: Vec<Ceiling>,
     pub utilisations: Vec<Utilisation>,
+    pub knees: Vec<Knee>,
+    pub floors: Vec<Floor>,
+    pub memory_slopes: Vec<MemorySlope>,
+    pub position_effects: Vec<PositionEffect>,
     pub comparison: Comparison,
     pub doubts: Vec<Doubt>,
     pub disagreements: Vec<Disagreement>,

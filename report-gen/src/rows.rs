@@ -2,8 +2,8 @@
 //! analysing, and easy to write by hand in a test. Rows that need no analysis are the report's own types.
 
 use crate::report::{
-    CaseKey, Ceiling, Coverage, Direction, Disagreement, Doubt, Environment, Latency, Machine,
-    MetricFacts, Model, Run, Utilisation, Variant,
+    CaseKey, Ceiling, Coverage, Direction, Disagreement, Doubt, Environment, Floor, Knee, Latency,
+    Machine, MemorySlope, MetricFacts, Model, PositionEffect, Run, Utilisation, Variant,
 };
 
 /// Everything that a report is made from.
@@ -25,6 +25,11 @@ pub struct Rows {
     pub energies: Vec<EnergyRow>,
     pub ceilings: Vec<Ceiling>,
     pub utilisations: Vec<Utilisation>,
+    pub knees: Vec<Knee>,
+    pub floors: Vec<Floor>,
+    pub memory_slopes: Vec<MemorySlope>,
+    /// Of all metrics, and without a verdict.
+    pub position_effects: Vec<PositionEffect>,
     pub validity: Vec<Doubt>,
     pub disagreements: Vec<Disagreement>,
     pub coverage: Vec<Coverage>,

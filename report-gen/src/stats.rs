@@ -2,14 +2,13 @@
 //!
 //! The unit of every interval is the launch (one fresh process), never the iteration: iterations of
 //! one process share its accidents, and pooling them makes an interval of 95 % cover half the time.
-//! The numbers in the tests come from scipy.
+//! `tests/report/references.rs` holds every function against numpy, scipy and statsmodels.
 
 mod interval;
 mod location;
 
 mod blocks;
 mod bootstrap;
-mod line;
 mod rank;
 mod verdict;
 
@@ -19,7 +18,6 @@ pub use interval::{
     Estimate, Interval, Method, Ratio, estimate, paired_ratio, quotient, t_quantile_975,
     welch_ratio,
 };
-pub use line::Line;
 pub use location::{OUTLIER_LAUNCHES, geometric_mean, mad_outliers, mean, median, sd};
 pub use rank::{holm, mann_whitney};
 pub use verdict::{MARGIN, Verdict, p_against_margin, verdict};

@@ -6,6 +6,7 @@ use std::fs;
 use domain::expand::would_not_fit;
 use domain::model::{Dtype, ModelRef, ModelSource};
 use domain::suite::Case;
+use domain::suite::batch::Lengths;
 use serde_json::Value;
 
 use crate::load::header::{Content, Header};
@@ -30,6 +31,13 @@ pub enum Misfit {
         positions: u64,
         max_positions: u64,
     },
+    #[error(
+        "the case puts sequences of different lengths, up to {positions} positions, through a model whose \
+         RoPE scaling `dynamic` has another base for each length beyond {max_positions}, and a step has one \
+         base for all of them: keep prompt_tokens and new_tokens within {max_positions} together, or take \
+         lengths = [\"equal\"]"
+    )]
+    OneBase { positions: u64, max_positions: u64 },
 }
 
 /// The same for a suite about the machine itself. A limit of 0 is none.
@@ -57,6 +65,8 @@ pub struct Outline {
     head_dim: u64,
     vocab: u64,
     max_positions: Option<u64>,
+    /// Beyond so many positions the base of the rotation depends on the sequence's length.
+    same_base_up_to: Option<u64>,
 }
 
 impl Outline {
@@ -117,6 +127,7 @@ impl Outline {
             head_dim: optional("head_dim")?.unwrap_or(hidden / heads),
             vocab: required("vocab_size")?,
             max_positions: rope::positions_reached(config)?,
+            same_base_up_to: rope::same_base_up_to(config)?,
         })
     }
 
@@ -157,6 +168,13 @@ impl Outline {
         limit_bytes: u64,
     ) -> Result<(), Misfit> {
         let positions = suites::demand(case).positions;
+        let beyond = self.same_base_up_to.filter(|limit| positions > *limit);
+        if let (true, Some(max_positions)) = (is_ragged(case), beyond) {
+            return Err(Misfit::OneBase {
+                positions,
+                max_positions,
+            });
+        }
         let models = [("model", Some(self)), ("draft", draft)];
         let mut needs_bytes = 0;
         for (which, outline) in models {
@@ -231,9 +249,13 @@ impl Outline {
     }
 }
 
+fn is_ragged(case: &Case) -> bool {
+    matches!(case, Case::Batch(case) if case.lengths == Lengths::Ragged)
+}
+
 #[cfg(test)]
 mod tests {
-    use domain::suite::{decode, load, prefill, speculative};
+    use domain::suite::{batch, decode, load, prefill, speculative};
 
     use super::*;
 
@@ -306,6 +328,35 @@ mod tests {
         ));
         assert!(tiny.check(None, &decode(2000, 48), true, 0).is_ok());
         assert!(tiny.check(None, &decode(2000, 49), true, 0).is_err());
+    }
+
+    #[test]
+    fn sequences_of_different_lengths_share_a_base_that_none_of_them_has_outgrown() {
+        let keys = domain::catalogue::find("tinyllama-1.1b").unwrap();
+        let Value::Object(mut keys) = keys.config_json("bfloat16") else {
+            panic!("a configuration is an object")
+        };
+        let scaling = serde_json::json!({"rope_type": "dynamic", "factor": 2.0});
+        keys.insert("rope_scaling".to_owned(), scaling);
+        let dynamic = Outline::read(&Config::from_map(keys), 1, 2).unwrap();
+        let case = |prompt_tokens, lengths| {
+            Case::Batch(batch::Case {
+                batch_size: 4,
+                prompt_tokens,
+                new_tokens: 48,
+                lengths,
+            })
+        };
+        let check = |outline: &Outline, case: &Case| outline.check(None, case, true, 0);
+        assert!(check(&dynamic, &case(2000, Lengths::Ragged)).is_ok());
+        let refused = check(&dynamic, &case(2001, Lengths::Ragged)).unwrap_err();
+        assert!(
+            refused.to_string().contains("up to 2049 positions"),
+            "{refused}"
+        );
+        assert!(check(&dynamic, &case(2001, Lengths::Equal)).is_ok());
+        let llama = outline("llama-3.1-8b");
+        assert!(check(&llama, &case(9000, Lengths::Ragged)).is_ok());
     }
 
     #[test]

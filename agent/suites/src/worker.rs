@@ -98,7 +98,7 @@ impl LaunchError {
                 | TrialError::Untrainable(_)
                 | TrialError::Draft(DraftError::Vocabulary { .. } | DraftError::Tokenizer { .. }),
             ) => FailureKind::Skipped,
-            Self::Misfit(Misfit::Context { .. })
+            Self::Misfit(Misfit::Context { .. } | Misfit::OneBase { .. })
             | Self::Trial(TrialError::Search(SearchError::OutOfTime { .. })) => FailureKind::Case,
             Self::Trial(TrialError::Search(SearchError::Model(_))) => FailureKind::Model,
             Self::Trial(

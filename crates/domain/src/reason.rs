@@ -86,7 +86,7 @@ reasons! {
     BandwidthImpossible "g1" Invalid "decode read more bytes than the memory's bandwidth allows";
     FlopsImpossible "g2" Invalid "more floating-point operations than the machine can do";
     TokensMissing "g3" Invalid "fewer or more tokens than the case asks for";
-    MemoryImpossible "g4" Invalid "peak memory below the bytes of the weights";
+    MemoryImpossible "g4" Invalid "less memory than the weights take, or a cache that arithmetic does not explain";
     LoadImpossible "g5" Invalid "the load was faster than the disk";
     Incorrect "g6" Invalid "the output differs from the reference";
     OutputParted "output_parted" Tainted "speculative output parted from plain decoding's, as rounding in types shorter than f32 may make it: the two ways wrote different texts";

@@ -9,7 +9,7 @@ use crate::rows::{CaseRow, DifferenceRow};
 use crate::stats::{self, Ratio, Verdict};
 
 /// Below this, after Holm's correction, a verdict is believed.
-const SIGNIFICANT: f64 = 0.05;
+pub const SIGNIFICANT: f64 = 0.05;
 /// What is said of a pair that the database says nothing of.
 const NOT_ESTABLISHED: &str = "not_established";
 

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use super::comparison::is_at_home;
 use super::monotone;
 use crate::number;
-use crate::report::{Direction, Disagreement, Finding, FindingKind, Measurement, Report};
+use crate::report::{
+    Direction, Disagreement, Finding, FindingKind, Measurement, MemorySlope, Report,
+};
 
 pub fn findings(report: &Report) -> Vec<Finding> {
     let mut findings = vec![success(report)];
@@ -147,6 +149,17 @@ fn cautions(report: &Report) -> Vec<Finding> {
     }
     findings.extend(monotone::contradictions(report).into_iter().map(caution));
     findings.extend(report.disagreements.iter().map(disagreement));
+    findings.extend(report.memory_slopes.iter().filter_map(slope));
+    let moved = report
+        .position_effects
+        .iter()
+        .filter(|e| e.moved == Some(true));
+    findings.extend(moved.map(|effect| {
+        caution(format!(
+            "It mattered when it was measured: {}.",
+            number::position(effect)
+        ))
+    }));
     let total = report.measurements.len() as i64;
     let invalid = report.measurements.iter().filter(|m| !m.valid).count() as i64;
     let tainted = report
@@ -216,6 +229,23 @@ fn disagreement(found: &Disagreement) -> Finding {
             "{machine} and {other} wrote different tokens in {cases}, such as {example}, with the same \
              weights, prompt, MLX and family of chips ({chip_family}): one of them is not to be trusted (g6)."
         )
+    })
+}
+
+/// Gate G4 over the lengths of suite `memory`.
+fn slope(slope: &MemorySlope) -> Option<Finding> {
+    let (measured, theory) = slope
+        .kv_bytes_per_token
+        .zip(slope.kv_theory_bytes_per_token)?;
+    slope.reasons.iter().any(|reason| reason == "g4").then(|| {
+        caution(format!(
+            "{} on {}: by the lengths measured the cache takes {} for each position, where its keys \
+             and values are {} (g4).",
+            slope.variant,
+            slope.machine,
+            number::bytes(measured),
+            number::bytes(theory)
+        ))
     })
 }
 

@@ -24,6 +24,8 @@ pub fn mark(rows: &mut Rows) {
         latencies,
         energies,
         utilisations,
+        knees,
+        memory_slopes,
         ..
     } = rows;
     let all = models
@@ -33,7 +35,9 @@ pub fn mark(rows: &mut Rows) {
         .chain(iterations.iter_mut().map(|row| &mut row.case.variant))
         .chain(latencies.iter_mut().map(|row| &mut row.variant))
         .chain(energies.iter_mut().map(|row| &mut row.case.variant))
-        .chain(utilisations.iter_mut().map(|row| &mut row.variant));
+        .chain(utilisations.iter_mut().map(|row| &mut row.variant))
+        .chain(knees.iter_mut().map(|row| &mut row.variant))
+        .chain(memory_slopes.iter_mut().map(|row| &mut row.variant));
     for variant in all {
         if let Some(mark) = marks.get(variant) {
             variant.mark = Some(mark.clone());

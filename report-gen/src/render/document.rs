@@ -2,7 +2,9 @@
 //! each format escapes for itself.
 
 use crate::number::{self, Scale};
-use crate::report::{Energy, Finding, Latency, Measurement, Pair, Score, Utilisation};
+use crate::report::{
+    Energy, Finding, Floor, Knee, Latency, Measurement, MemorySlope, Pair, Score, Utilisation,
+};
 use crate::stats::{Interval, Ratio, Verdict};
 
 #[derive(Clone, Debug)]
@@ -211,6 +213,24 @@ impl Doubted for Utilisation {
 }
 
 impl Doubted for Energy {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (self.valid, self.tainted, &self.reasons)
+    }
+}
+
+impl Doubted for Knee {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (self.valid, self.tainted, &self.reasons)
+    }
+}
+
+impl Doubted for Floor {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (self.valid, self.tainted, &self.reasons)
+    }
+}
+
+impl Doubted for MemorySlope {
     fn judged(&self) -> (bool, bool, &[String]) {
         (self.valid, self.tainted, &self.reasons)
     }

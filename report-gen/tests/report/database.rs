@@ -4,20 +4,20 @@ use report_gen::query::Error;
 use report_gen::report::Measurement;
 use report_gen::stats::{self, Method, Verdict};
 use report_gen::{Format, Report, RunChoice, render_run, report_of};
-use serde_json::Value;
+use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgPool, Row};
 use uuid::Uuid;
 
 use crate::postgres::{Database, build_views, read, repository};
 
-fn expected() -> Value {
+pub fn expected() -> Value {
     serde_json::from_str(&read(&repository(
         "report-gen/tests/fixtures/expected.json",
     )))
     .unwrap()
 }
 
-async fn rows(pool: &PgPool, query: &str) -> Vec<Value> {
+pub async fn rows(pool: &PgPool, query: &str) -> Vec<Value> {
     let query = format!("select to_jsonb(found) as found from ({query}) as found");
     let rows = sqlx::query(AssertSqlSafe(query))
         .fetch_all(pool)
@@ -26,7 +26,7 @@ async fn rows(pool: &PgPool, query: &str) -> Vec<Value> {
     rows.iter().map(|row| row.get("found")).collect()
 }
 
-fn close(got: &Value, want: &Value, what: &str) {
+pub fn close(got: &Value, want: &Value, what: &str) {
     let (got, want) = (got.as_f64().unwrap(), want.as_f64().unwrap());
     assert!(
         (got - want).abs() <= 1e-7 * want.abs().max(1e-6),
@@ -34,7 +34,7 @@ fn close(got: &Value, want: &Value, what: &str) {
     );
 }
 
-fn find<'a>(rows: &'a [Value], like: &Value, keys: &[&str]) -> &'a Value {
+pub fn find<'a>(rows: &'a [Value], like: &Value, keys: &[&str]) -> &'a Value {
     rows.iter()
         .find(|row| keys.iter().all(|key| row[key] == like[key]))
         .unwrap_or_else(|| panic!("no row like {like}"))
@@ -114,11 +114,7 @@ async fn comparisons(pool: &PgPool, run: &str, expected: &Value) {
     for want in expected.as_array().unwrap() {
         let row = find(&got, want, &CASE);
         if row["differences"] != Value::Array(vec![]) {
-            assert_eq!(
-                row["differences"],
-                serde_json::json!(["baseline_invalid"]),
-                "{want}"
-            );
+            assert_eq!(row["differences"], json!(["baseline_invalid"]), "{want}");
             assert!(row["ratio"].is_null() && row["verdict"].is_null());
             continue;
         }
@@ -285,7 +281,7 @@ async fn latencies(pool: &PgPool, run: &str, expected: &Value) {
             (&true.into(), &hot.into())
         );
         let reasons: &[&str] = if hot { &["thermal"] } else { &[] };
-        assert_eq!(row["reasons"], serde_json::json!(reasons));
+        assert_eq!(row["reasons"], json!(reasons));
     }
 }
 
@@ -362,7 +358,7 @@ async fn twins_are_not_compared() {
     );
     let got = rows(&pool, &query).await;
     let of = |source: Value, suite: &str| -> &Value {
-        let like = serde_json::json!({ "model_source": source, "suite": suite });
+        let like = json!({ "model_source": source, "suite": suite });
         find(&got, &like, &["model_source", "suite"])
     };
     assert_eq!(got.len(), 7, "each with its own twin and no other's");
@@ -372,7 +368,7 @@ async fn twins_are_not_compared() {
     let packed = of("/c/q".into(), "decode");
     assert_eq!(
         packed["differences"],
-        serde_json::json!(["model_digest", "quantisation"])
+        json!(["model_digest", "quantisation"])
     );
     assert_eq!(packed["baseline_quantisation"], "none");
     assert_eq!(
@@ -382,10 +378,7 @@ async fn twins_are_not_compared() {
     assert!(packed["ratio"].is_null());
     // A machine that was updated under a case, and one whose update changed nothing that matters.
     let updated = of("/d/u".into(), "decode");
-    assert_eq!(
-        updated["differences"],
-        serde_json::json!(["environment_changed"])
-    );
+    assert_eq!(updated["differences"], json!(["environment_changed"]));
     assert!(updated["ratio"].is_null());
     close(
         &of("/d/u".into(), "prefill")["ratio"],

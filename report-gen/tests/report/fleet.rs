@@ -4,11 +4,11 @@
 use report_gen::Report;
 use report_gen::analyze::analyze;
 use report_gen::report::{
-    CaseKey, Ceiling, Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts,
-    Model, Percentile, Run, Utilisation, Variant,
+    CaseKey, Ceiling, Coverage, Direction, Doubt, Environment, Floor, Latency, Machine,
+    MetricFacts, Model, Percentile, PositionEffect, Run, Utilisation, Variant,
 };
 use report_gen::rows::{CaseRow, DifferenceRow, EnergyRow, LaunchRow, Rows};
-use report_gen::stats::Interval;
+use report_gen::stats::{Interval, Ratio};
 use serde_json::json;
 use time::macros::datetime;
 use uuid::Uuid;
@@ -133,6 +133,10 @@ pub fn rows() -> Rows {
         energies: energies(),
         ceilings: ceilings(),
         utilisations: utilisations(),
+        knees: Vec::new(),
+        floors: vec![floor()],
+        memory_slopes: Vec::new(),
+        position_effects: position_effects(),
         validity: vec![Doubt {
             machine: "studio".into(),
             suite: "decode".into(),
@@ -455,6 +459,58 @@ fn utilisations() -> Vec<Utilisation> {
     ]
 }
 
+fn floor() -> Floor {
+    Floor {
+        machine: "mini".into(),
+        models: [
+            "tinyllama-1.1b-4bit (affine 4-bit g64)",
+            "tinyllama-1.1b-8bit (affine 8-bit g64)",
+            "tinyllama-1.1b (none)",
+        ]
+        .map(str::to_owned)
+        .into(),
+        case_key: CaseKey::from("new=128,depth=0".to_owned()),
+        kernel_floor_ms: 1.3,
+        interval: Some(Interval {
+            low: 0.9,
+            high: 1.7,
+        }),
+        gbps: Some(101.5),
+        r_squared: 0.9991,
+        valid: true,
+        tainted: false,
+        reasons: Vec::new(),
+    }
+}
+
+/// One that moved, one that did not, one that nobody can tell, and one of no headline metric.
+fn position_effects() -> Vec<PositionEffect> {
+    let line = |metric: &str, effect: &str, value: f64, error: f64| PositionEffect {
+        machine: "mini".into(),
+        suite: "decode".into(),
+        model: MODELS[0].0.into(),
+        metric: metric.into(),
+        effect: effect.into(),
+        last_over_first: Ratio {
+            value,
+            interval: Some(Interval {
+                low: value * (1.0 - 2.1 * error),
+                high: value * (1.0 + 2.1 * error),
+            }),
+            log_variance: Some(error * error),
+            df: Some(20.0),
+        },
+        p_holm: None,
+        moved: None,
+    };
+    vec![
+        line("decode_tps", "place_in_block", 0.94, 0.004),
+        line("decode_tps", "block", 1.001, 0.002),
+        line("decode_tps_at_depth", "block", 0.97, 0.02),
+        line("host_overhead_us", "block", 0.5, 0.001),
+    ]
+}
+
 fn coverage() -> Vec<Coverage> {
     let line = |machine: &str, suite: Option<&str>, state: &str, reason: &str| Coverage {
         machine: machine.into(),
@@ -510,6 +566,10 @@ pub fn empty_report() -> Report {
         energies: Vec::new(),
         ceilings: Vec::new(),
         utilisations: Vec::new(),
+        knees: Vec::new(),
+        floors: Vec::new(),
+        memory_slopes: Vec::new(),
+        position_effects: Vec::new(),
         validity: Vec::new(),
         disagreements: Vec::new(),
         coverage: Vec::new(),

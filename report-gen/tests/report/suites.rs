@@ -1,7 +1,7 @@
 //! Sections that are there only when their suite is: one small table of launches each.
 
-use report_gen::report::{CaseKey, Direction};
-use report_gen::rows::{CaseRow, LaunchRow};
+use report_gen::report::{CaseKey, Direction, Knee, MemorySlope};
+use report_gen::rows::{CaseRow, LaunchRow, Rows};
 use report_gen::{Format, analyze::analyze, render_report};
 use time::macros::datetime;
 
@@ -17,16 +17,17 @@ fn section(suite: &str, case: &str, metrics: &[Row<'_>], title: &str) -> Option<
 }
 
 fn section_of_cases(suite: &str, cases: &[(&str, &[Row<'_>])], title: &str) -> Option<String> {
-    written(suite, cases, title, |_| {})
+    written(suite, cases, title, |_| {}, |_| {})
 }
 
 /// The same for a suite that has no model.
 fn section_of_machine(suite: &str, case: &str, metrics: &[Row<'_>], title: &str) -> Option<String> {
-    written(suite, &[(case, metrics)], title, |row| {
+    let of_machine = |row: &mut LaunchRow| {
         row.case.variant.source = None;
         row.case.variant.digest = None;
         "(machine)".clone_into(&mut row.case.variant.model);
-    })
+    };
+    written(suite, &[(case, metrics)], title, of_machine, |_| {})
 }
 
 fn written(
@@ -34,6 +35,7 @@ fn written(
     cases: &[(&str, &[Row<'_>])],
     title: &str,
     edit: impl Fn(&mut LaunchRow),
+    add: impl Fn(&mut Rows),
 ) -> Option<String> {
     let mut rows = fleet::rows();
     let pattern: Vec<LaunchRow> = rows
@@ -68,6 +70,7 @@ fn written(
             rows.launches.push(row);
         }
     }
+    add(&mut rows);
     let report = analyze(rows, datetime!(2026-11-02 10:00 UTC));
     let files = render_report(&report, &[Format::Markdown]).unwrap();
     let text = String::from_utf8(files.into_iter().next().unwrap().bytes).unwrap();
@@ -139,26 +142,73 @@ fn attention_without_a_kernel_says_that_there_is_no_gain_to_state() {
 }
 
 #[test]
-fn memory_by_context_has_a_slope_from_three_lengths_on() {
-    let peak = |tokens: f64| {
-        [(
-            "mem_peak_bytes",
-            "bytes",
-            Direction::Lower,
-            2e9 + 40_000.0 * tokens,
-        )]
-    };
-    let (short, middle, long) = (peak(256.0), peak(1024.0), peak(2048.0));
-    let one = [("prompt=256", &short[..])];
-    let text = section_of_cases("memory", &one, "Memory by context").unwrap();
+fn a_cache_that_grows_unlike_its_arithmetic_is_marked_and_a_caution() {
+    let peak = [("mem_peak_bytes", "bytes", Direction::Lower, 2e9)];
+    let cases = [("prompt=256", &peak[..])];
+    let text = section_of_cases("memory", &cases, "Memory by context").unwrap();
     assert!(text.contains("No slope"), "{text}");
-    let three = [
-        ("prompt=256", &short[..]),
-        ("prompt=1024", &middle[..]),
-        ("prompt=2048", &long[..]),
-    ];
-    let text = section_of_cases("memory", &three, "Memory by context").unwrap();
-    assert!(text.contains("40.") && text.contains("1.000"), "{text}");
+
+    let slope = |kv: f64, reasons: &[&str]| MemorySlope {
+        machine: "mini".into(),
+        variant: fleet::variant("tinyllama-1.1b", "none"),
+        kv_bytes_per_token: Some(kv),
+        kv_theory_bytes_per_token: Some(22_528.0),
+        peak_bytes_per_token: Some(37_800.0),
+        peak_r_squared: Some(0.9646),
+        lengths: 6,
+        valid: reasons.is_empty(),
+        tainted: false,
+        reasons: reasons.iter().map(|reason| (*reason).to_owned()).collect(),
+    };
+    let said = |slope: MemorySlope, title: &str| {
+        let add = |rows: &mut Rows| rows.memory_slopes.push(slope.clone());
+        written("memory", &cases, title, |_| {}, add).unwrap()
+    };
+    let sound = || slope(22_528.0, &[]);
+    let text = said(sound(), "Memory by context");
+    assert!(
+        text.contains("| 22.53 kB | 22.53 kB | 37.80 kB | 0.965 | 6 |"),
+        "{text}"
+    );
+    assert!(!said(sound(), "Summary").contains("(g4)"));
+    let wrong = || slope(27_000.0, &["g4"]);
+    assert!(said(wrong(), "Memory by context").contains("27.00 kB ✗"));
+    let text = said(wrong(), "Summary");
+    assert!(text.contains("takes 27.00 kB for each position") && text.contains("22.53 kB (g4)"));
+}
+
+#[test]
+fn a_batch_has_a_knee_only_where_it_was_reached() {
+    let efficiency = [("batch_efficiency", "ratio", Direction::Higher, 0.4)];
+    let cases = [("batch=16,prompt=512,new=64,lengths=equal", &efficiency[..])];
+    let knee = |batch_knee: Option<f64>, above_size, below_size, clear| Knee {
+        machine: "mini".into(),
+        variant: fleet::variant("tinyllama-1.1b", "none"),
+        case_key: CaseKey::from("prompt=512,new=64,lengths=equal".to_owned()),
+        batch_knee,
+        above_size,
+        below_size,
+        clear,
+        sizes: 4,
+        valid: true,
+        tainted: false,
+        reasons: Vec::new(),
+    };
+    let add = |rows: &mut Rows| {
+        rows.knees = vec![
+            knee(Some(11.43), 8, Some(16), true),
+            knee(Some(15.9), 8, Some(16), false),
+            knee(None, 16, None, false),
+        ];
+    };
+    let text = written("batch", &cases, "Several sequences at once", |_| {}, add).unwrap();
+    for row in [
+        "| 11.43 | 8 and 16 |",
+        "| 15.90 | 8 and 16, within the noise |",
+        "| – | beyond 16 |",
+    ] {
+        assert!(text.contains(row), "{row} in {text}");
+    }
 }
 
 #[test]

@@ -264,6 +264,15 @@ pub fn positions_reached(config: &Config) -> Result<Option<u64>, ConfigError> {
     Ok(told.map(|told| told.max(stretched)))
 }
 
+/// Up to how many positions all sequences rotate alike; None where they do at every length.
+pub fn same_base_up_to(config: &Config) -> Result<Option<u64>, ConfigError> {
+    let scaling = RopeArgs::read_partial(config, Some(10_000.0))?.scaling;
+    Ok(match scaling {
+        Scaling::Dynamic { max_positions, .. } => Some(max_positions as u64),
+        _ => None,
+    })
+}
+
 /// `√(1 + ln(growth) / ln(original))`, the growth being that of the positions trained for.
 fn long_gain(table: Table<'_>, config: &Config) -> Result<f64, ConfigError> {
     const ORIGINAL: &str = "original_max_position_embeddings";
@@ -400,7 +409,8 @@ impl Rope {
                 factor,
                 max_positions,
             } => {
-                // One base for all sequences of a step: that of the longest.
+                // One base for all sequences of a step, that of the longest: `fit` refuses those that
+                // need several.
                 let end = offset.largest() + length;
                 let base = dynamic_base(theta, dims, factor, max_positions, end);
                 ops::rope(x, dims, traditional, Some(base as f32), 1.0, offset, None)

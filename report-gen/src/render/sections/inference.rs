@@ -3,7 +3,7 @@
 use super::tables;
 use crate::number::Scale;
 use crate::render::document::{Block, Cell, Column, Doubt, Number, Section, Table};
-use crate::report::{Energy, Latency, Measurement, Percentile, Report};
+use crate::report::{Energy, Floor, Latency, Measurement, Percentile, Report};
 use crate::stats::Estimate;
 
 const PREFILL: [(&str, &str); 6] = [
@@ -111,6 +111,9 @@ fn decode(report: &Report) -> Vec<Block> {
         &DECODE,
     )));
     blocks.push(latency(report));
+    if !report.floors.is_empty() {
+        blocks.push(Block::Table(floors(&report.floors)));
+    }
     blocks.push(energy(report));
     blocks
 }
@@ -187,6 +190,42 @@ fn latency_row(latency: &Latency, scale: &Scale) -> Vec<Cell> {
         doubted(scale.value(latency.max_ms), None),
         Cell::plain(latency.gaps.to_string()),
     ]
+}
+
+fn floors(floors: &[Floor]) -> Table {
+    let scale = Scale::fitting("ms", []);
+    let row = |floor: &Floor| {
+        let (value, interval) = scale.interval(floor.kernel_floor_ms, floor.interval);
+        vec![
+            Cell::Text(floor.machine.clone()),
+            Cell::Text(floor.models.join(", ")),
+            Cell::Text(floor.case_key.words()),
+            Cell::Number(Number {
+                value,
+                interval,
+                n: None,
+                doubt: Doubt::of(floor),
+            }),
+            floor.gbps.map_or(Cell::Missing, |gbps| {
+                Cell::plain(Scale::fitting("", []).value(gbps))
+            }),
+            Cell::plain(format!("{:.3}", floor.r_squared)),
+        ]
+    };
+    Table {
+        caption: "What a token would take if it read no weights: the time between tokens over the \
+                  bytes that each reads, drawn out to none, with the 95 % interval of that line"
+            .to_owned(),
+        columns: vec![
+            Column::text("Machine"),
+            Column::text("Models"),
+            Column::text("Case"),
+            Column::number("Floor", "ms"),
+            Column::number("By the slope", "GB/s"),
+            Column::number("R²", ""),
+        ],
+        rows: floors.iter().map(row).collect(),
+    }
 }
 
 fn energy(report: &Report) -> Block {

@@ -2,9 +2,8 @@
 
 use super::tables::{self, Plain};
 use crate::number;
-use crate::render::document::{Block, Cell, Column, Section, Table};
-use crate::report::{Measurement, Report};
-use crate::stats;
+use crate::render::document::{Block, Cell, Column, Doubt, Number, Section, Table};
+use crate::report::{Measurement, MemorySlope, Report};
 
 /// None where the run has no such suite.
 pub fn section(report: &Report) -> Option<Section> {
@@ -41,65 +40,55 @@ pub fn section(report: &Report) -> Option<Section> {
     if let Some(chart) = chart {
         section.blocks.insert(1, Block::Chart(chart));
     }
-    section.blocks.push(slopes(report, &peaks));
+    section.blocks.push(slopes(&report.memory_slopes));
     Some(section)
 }
 
 /// How much memory one more prompt token takes, beside what its keys and values must take.
-fn slopes(report: &Report, peaks: &[&Measurement]) -> Block {
-    let mut groups: Vec<(&Measurement, Vec<(f64, f64)>)> = Vec::new();
-    for peak in peaks {
-        let Some(tokens) = peak.case_key.number("prompt") else {
-            continue;
-        };
-        let point = (tokens as f64, peak.estimate.value);
-        let found = groups
-            .iter_mut()
-            .find(|(first, _)| first.variant == peak.variant && first.machine == peak.machine);
-        match found {
-            Some((_, points)) => points.push(point),
-            None => groups.push((peak, vec![point])),
-        }
-    }
-    let rows: Vec<Vec<Cell>> = groups
-        .iter()
-        .filter_map(|(first, points)| {
-            let line = stats::Line::through(points)?;
-            let model = report
-                .models
-                .iter()
-                .find(|model| model.variant == first.variant);
-            let theory = model.map_or(Cell::Missing, |model| {
-                Cell::plain(number::bytes(model.kv_bytes_per_token as f64))
-            });
-            Some(vec![
-                Cell::Text(first.variant.to_string()),
-                Cell::Text(first.machine.clone()),
-                Cell::plain(number::bytes(line.slope)),
-                theory,
-                Cell::plain(format!("{:.3}", line.r_squared)),
-                Cell::plain(points.len().to_string()),
-            ])
-        })
-        .collect();
-    if rows.is_empty() {
+fn slopes(slopes: &[MemorySlope]) -> Block {
+    if slopes.is_empty() {
         return Block::Note(
             "No slope: a line needs three prompt lengths at the least, and this run has fewer."
                 .to_owned(),
         );
     }
+    let row = |slope: &MemorySlope| {
+        let bytes = |value: Option<f64>, doubt: Option<Doubt>| {
+            value.map_or(Cell::Missing, |value| {
+                Cell::Number(Number {
+                    value: number::bytes(value),
+                    interval: None,
+                    n: None,
+                    doubt,
+                })
+            })
+        };
+        vec![
+            Cell::Text(slope.variant.to_string()),
+            Cell::Text(slope.machine.clone()),
+            bytes(slope.kv_bytes_per_token, Doubt::of(slope)),
+            bytes(slope.kv_theory_bytes_per_token, None),
+            bytes(slope.peak_bytes_per_token, Doubt::of(slope)),
+            slope
+                .peak_r_squared
+                .map_or(Cell::Missing, |r| Cell::plain(format!("{r:.3}"))),
+            Cell::plain(slope.lengths.to_string()),
+        ]
+    };
     Block::Table(Table {
-        caption: "Least squares of the peak over the prompt's length: what one more token takes, \
-                  activations included, beside what its keys and values must take"
+        caption: "What one more token takes, by least squares over the prompt's length: the cache \
+                  beside what its keys and values must take, and the peak, which has the activations \
+                  in it"
             .to_owned(),
         columns: vec![
             Column::text("Model"),
             Column::text("Machine"),
-            Column::number("Per token", ""),
-            Column::number("Of it, cache by arithmetic", ""),
-            Column::number("R²", ""),
+            Column::number("Cache", ""),
+            Column::number("By arithmetic", ""),
+            Column::number("Peak", ""),
+            Column::number("R² of the peak", ""),
             Column::number("Lengths", ""),
         ],
-        rows,
+        rows: slopes.iter().map(row).collect(),
     })
 }
