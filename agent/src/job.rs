@@ -486,6 +486,8 @@ impl Scribe<'_> {
             kernel: self.bench.kernel.clone(),
             boot_id: inventory.boot_id.clone(),
             agent_version: inventory.agent_version.clone(),
+            agent_commit: crate::COMMIT.to_owned(),
+            wired_limit_bytes: inventory.wired_limit_bytes,
             power_source: readout
                 .power_source
                 .map(PowerSource::as_str)

@@ -34,3 +34,6 @@ pub mod task;
 
 /// The version in inventories and environments.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The commit that this was built from: `build/commit.rs`.
+pub const COMMIT: &str = env!("MLX_FLEET_COMMIT");

@@ -1,12 +1,23 @@
-//! Where the worker finds `libmlx`: beside it in a release archive, else where this build found it.
+//! Where the worker finds `libmlx`: beside it in a release archive, else where this build found it. And
+//! which commit it is built from.
 
 #![expect(
     clippy::disallowed_methods,
     reason = "a build script is told everything by its environment"
 )]
 
+#[path = "../build/commit.rs"]
+mod commit;
+
 fn main() {
-    println!("cargo::rerun-if-changed=build.rs");
+    commit::tell(&[
+        "build.rs",
+        "../build",
+        "src",
+        "../../proto/src",
+        "../../crates/domain",
+        "../../crates/mlx-sys",
+    ]);
     let beside = match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
         Ok("macos") => "@executable_path/../lib",
         _ => "$ORIGIN/../lib",

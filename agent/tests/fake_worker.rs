@@ -91,6 +91,7 @@ fn measure(request: &Request, mut mid: impl FnMut(&Request)) {
     say(Frame::Started(Started {
         pid: std::process::id(),
         suite_version: "fake".into(),
+        suite_commit: "unknown".into(),
         mlx_version: "none".into(),
         ..Started::default()
     }));

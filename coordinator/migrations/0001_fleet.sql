@@ -170,6 +170,31 @@ create table fleet.model (
     unique (digest, dtype, label)
 );
 
+-- What one unit of a metric's value makes a machine do (a token per second: bytes read and operations
+-- computed for each token), by the domain's arithmetic.
+create table fleet.work (
+    model_id bigint not null references fleet.model,
+    suite text not null,
+    case_key text not null,
+    metric text not null,
+    bytes double precision,
+    flops double precision,
+    primary key (model_id, suite, case_key, metric),
+    constraint work_is_something check (num_nonnulls(bytes, flops) > 0)
+);
+
+-- What is published of chips, by name and GPU cores; without cores, the most that any has.
+create table fleet.chip (
+    chip text not null,
+    gpu_cores integer,
+    bandwidth_gbps double precision not null,
+    bandwidth_source text not null,
+    fp32_tflops double precision,
+    fp32_kind text not null,
+    peak_tflops double precision,
+    unique nulls not distinct (chip, gpu_cores)
+);
+
 -- The conditions of launches, by the hash of all of them.
 create table fleet.environment (
     environment_id text primary key,
@@ -178,7 +203,9 @@ create table fleet.environment (
     os_build text not null,
     kernel text not null,
     agent_version text not null,
+    agent_commit text not null,
     suite_version text not null,
+    suite_commit text not null,
     mlx_version text not null,
     mlx_device text not null,
     mlx_architecture text not null,
@@ -186,9 +213,12 @@ create table fleet.environment (
     debug_build boolean not null,
     nax_built boolean,
     metallib_sha256 text not null,
+    metallib_bytes bigint,
     mlx_env jsonb not null,
     power_source text,
-    low_power_mode boolean
+    low_power_mode boolean,
+    wired_limit_bytes bigint,
+    recommended_working_set_bytes bigint not null
 );
 
 create table fleet.launch (

@@ -12,6 +12,7 @@ pub mod machine;
 pub mod run;
 pub mod setting;
 pub mod token;
+pub mod work;
 
 pub mod migrate;
 pub mod reader;

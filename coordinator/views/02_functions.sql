@@ -19,6 +19,26 @@ return substring(case_key from '(?:^|,)' || parameter || '=([^,]*)');
 comment on function report.case_parameter(text, text) is
     'A parameter out of a case key: case_parameter(''new=128,depth=512'', ''depth'') is ''512''. Cast it to compute.';
 
+create function report.nax_expected(os text, os_version text, architecture text) returns boolean
+language sql immutable strict parallel safe
+begin atomic
+    -- MLX's own rule: macOS 26.2, and the 17th generation of GPUs, of phones' (p) the 18th.
+    select
+        os = 'macos'
+        and coalesce(
+            string_to_array(substring(os_version from '^[0-9]+(?:\.[0-9]+)*'), '.')::integer[]
+                >= '{26,2}',
+            false
+        )
+        and coalesce(
+            substring(architecture from '^applegpu_g([0-9]+)')::integer
+                >= case when architecture ~ 'p$' then 18 else 17 end,
+            false
+        );
+end;
+comment on function report.nax_expected(text, text, text) is
+    'Whether MLX would use the GPU''s matrix units on this system, if its kernels were built for them.';
+
 create function report.sensor_unit(sensor text) returns text
 language sql immutable strict parallel safe
 return case

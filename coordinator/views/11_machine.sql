@@ -3,8 +3,8 @@ create view report.machine as
 select
     machine_id,
     name as machine,
-    chip,
-    gpu_cores,
+    machine.chip,
+    machine.gpu_cores,
     cpu_cores,
     cpu_tiers,
     memory_bytes,
@@ -21,8 +21,14 @@ select
     labels,
     agent_version,
     enrolled_at,
-    last_seen_at
-from fleet.machine;
+    last_seen_at,
+    published.bandwidth_gbps,
+    published.fp32_tflops,
+    published.peak_tflops
+from fleet.machine
+left join fleet.chip as published
+    on published.chip = machine.chip
+    and published.gpu_cores is not distinct from machine.gpu_cores;
 comment on view report.machine is 'One row per enrolled machine, as its agent last described it.';
 comment on column report.machine.gpu_cores is 'GPU cores; NULL where the system does not say';
 comment on column report.machine.cpu_cores is 'CPU cores of all tiers';
@@ -33,4 +39,5 @@ comment on column report.machine.hardware_model is 'the maker''s model identifie
 comment on column report.machine.virtual_machine is 'it runs inside another machine, its timings are tainted';
 comment on column report.machine.drained is 'it takes no new work';
 comment on column report.machine.labels is 'the operator''s labels, which plans select by';
+comment on column report.machine.peak_tflops is 'the same of its matrix units, where it has them';
 comment on column report.machine.last_seen_at is 'last heartbeat';

@@ -22,7 +22,14 @@ select
     environment.metallib_sha256,
     environment.mlx_env,
     environment.power_source,
-    environment.low_power_mode
+    environment.low_power_mode,
+    environment.agent_commit,
+    environment.suite_commit,
+    environment.metallib_bytes,
+    environment.wired_limit_bytes,
+    environment.recommended_working_set_bytes,
+    report.nax_expected(environment.os, environment.os_version, environment.mlx_architecture)
+        as nax_expected
 from (
     select job.run_id, lease.machine_id, launch.environment_id, count(*) as launches
     from fleet.launch
@@ -36,6 +43,12 @@ comment on view report.environment is 'One row per run, machine and distinct set
 comment on column report.environment.launches is 'launches under these conditions, counted or not';
 comment on column report.environment.kernel is 'the kernel''s version';
 comment on column report.environment.suite_version is 'version of the worker';
+comment on column report.environment.agent_commit is 'commit that the agent was built from; with -modified where files differed from it, unknown where it was built without git';
+comment on column report.environment.suite_commit is 'the same of the worker';
+comment on column report.environment.metallib_bytes is 'size of the Metal kernels'' file; NULL without one';
+comment on column report.environment.wired_limit_bytes is 'iogpu.wired_limit_mb as it was set; NULL where it was not';
+comment on column report.environment.recommended_working_set_bytes is 'what Metal recommends to keep resident at most, which the worker sets as MLX''s wired limit; 0 without Metal';
+comment on column report.environment.nax_expected is 'the GPU has matrix units that this system lets MLX use';
 comment on column report.environment.mlx_version is 'version of MLX that ran';
 comment on column report.environment.mlx_device is 'the device that MLX computed on';
 comment on column report.environment.mlx_architecture is 'MLX''s name of the GPU''s generation';

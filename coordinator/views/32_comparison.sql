@@ -14,13 +14,17 @@ condition as (
         mlx_version,
         mlx_device,
         agent_version,
+        agent_commit,
         suite_version,
+        suite_commit,
         nax_built,
+        report.nax_expected(os, os_version, mlx_architecture) as nax_expected,
         blas,
         knob.text as mlx_env,
         row(
-            os, split_part(os_version, '.', 1), mlx_version, mlx_device, agent_version, suite_version,
-            nax_built, blas, knob.text
+            os, split_part(os_version, '.', 1), mlx_version, mlx_device, agent_version, agent_commit,
+            suite_version, suite_commit, nax_built,
+            report.nax_expected(os, os_version, mlx_architecture), blas, knob.text
         )::text as everything
     from fleet.environment
     cross join lateral (
@@ -69,8 +73,11 @@ pair as (
             case when ca.mlx_version is distinct from cb.mlx_version then 'mlx_version' end,
             case when ca.mlx_device is distinct from cb.mlx_device then 'mlx_device' end,
             case when ca.agent_version is distinct from cb.agent_version then 'agent_version' end,
+            case when ca.agent_commit is distinct from cb.agent_commit then 'agent_commit' end,
             case when ca.suite_version is distinct from cb.suite_version then 'suite_version' end,
+            case when ca.suite_commit is distinct from cb.suite_commit then 'suite_commit' end,
             case when ca.nax_built is distinct from cb.nax_built then 'nax_built' end,
+            case when ca.nax_expected is distinct from cb.nax_expected then 'nax_expected' end,
             case when ca.blas is distinct from cb.blas then 'blas' end,
             case when ca.mlx_env is distinct from cb.mlx_env then 'mlx_env' end,
             case when not a.valid then 'invalid' end,

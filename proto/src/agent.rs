@@ -411,6 +411,8 @@ impl From<Environment> for wire::Environment {
             kernel,
             boot_id,
             agent_version,
+            agent_commit,
+            wired_limit_bytes,
             power_source,
             low_power_mode,
         } = environment;
@@ -422,6 +424,8 @@ impl From<Environment> for wire::Environment {
             kernel,
             boot_id,
             agent_version,
+            agent_commit,
+            wired_limit_bytes,
             power_source,
             low_power_mode,
         }
@@ -440,6 +444,8 @@ impl TryFrom<wire::Environment> for Environment {
             kernel,
             boot_id,
             agent_version,
+            agent_commit,
+            wired_limit_bytes,
             power_source,
             low_power_mode,
         } = message;
@@ -451,6 +457,8 @@ impl TryFrom<wire::Environment> for Environment {
             kernel,
             boot_id,
             agent_version,
+            agent_commit,
+            wired_limit_bytes,
             power_source,
             low_power_mode,
         })

@@ -109,6 +109,7 @@ impl From<Started> for wire::WorkerStarted {
         let Started {
             pid,
             suite_version,
+            suite_commit,
             mlx_version,
             mlx_device,
             mlx_architecture,
@@ -116,12 +117,14 @@ impl From<Started> for wire::WorkerStarted {
             debug_build,
             nax_built,
             metallib_sha256,
+            metallib_bytes,
             mlx_env,
             recommended_working_set_bytes,
         } = started;
         Self {
             pid,
             suite_version,
+            suite_commit,
             mlx_version,
             mlx_device,
             mlx_architecture,
@@ -129,6 +132,7 @@ impl From<Started> for wire::WorkerStarted {
             debug_build,
             nax_built,
             metallib_sha256,
+            metallib_bytes,
             mlx_env: mlx_env.into_iter().collect(),
             recommended_working_set_bytes,
         }
@@ -140,6 +144,7 @@ impl From<wire::WorkerStarted> for Started {
         let wire::WorkerStarted {
             pid,
             suite_version,
+            suite_commit,
             mlx_version,
             mlx_device,
             mlx_architecture,
@@ -147,12 +152,14 @@ impl From<wire::WorkerStarted> for Started {
             debug_build,
             nax_built,
             metallib_sha256,
+            metallib_bytes,
             mlx_env,
             recommended_working_set_bytes,
         } = message;
         Self {
             pid,
             suite_version,
+            suite_commit,
             mlx_version,
             mlx_device,
             mlx_architecture,
@@ -160,6 +167,7 @@ impl From<wire::WorkerStarted> for Started {
             debug_build,
             nax_built,
             metallib_sha256,
+            metallib_bytes,
             mlx_env: mlx_env.into_iter().collect(),
             recommended_working_set_bytes,
         }

@@ -29,7 +29,10 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         differences,
         latencies,
         energies,
+        ceilings,
+        utilisations,
         validity,
+        disagreements,
         coverage,
         metrics,
     } = rows;
@@ -53,8 +56,11 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         measurements,
         latencies,
         energies: measurements::energies(energies),
+        ceilings,
+        utilisations,
         comparison,
         doubts: validity,
+        disagreements,
         coverage,
         metrics,
     };

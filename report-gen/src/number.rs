@@ -185,6 +185,7 @@ pub fn metric_title(metric: &str) -> &str {
         "load_warm_ms" => "warm load time",
         "load_cold_ms" => "cold load time",
         "load_gbps" => "load bandwidth",
+        "ssd_read_gbps" => "disk bandwidth",
         "first_eval_ms" => "time of the first pass",
         "mem_weights_bytes" => "memory of the weights",
         "mem_peak_bytes" => "peak memory",

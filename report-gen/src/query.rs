@@ -11,8 +11,8 @@ use sqlx::{Executor, PgConnection};
 
 use crate::analyze;
 use crate::report::{
-    Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Model, Percentile, Run,
-    UnknownDirection, Variant,
+    Ceiling, Coverage, Direction, Disagreement, Doubt, Environment, Latency, Machine, MetricFacts,
+    Model, Percentile, Run, UnknownDirection, Utilisation, Variant,
 };
 use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, Rows};
 use crate::stats::{self, Interval};
@@ -109,7 +109,10 @@ pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
         differences,
         latencies: latencies(connection, run_id).await?,
         energies: energies(connection, run_id).await?,
+        ceilings: ceilings(connection, run_id).await?,
+        utilisations: utilisations(connection, run_id).await?,
         validity: validity(connection, run_id).await?,
+        disagreements: disagreements(connection, run_id).await?,
         coverage: coverage(connection, run_id).await?,
         metrics: metrics(connection).await?,
         run,
@@ -368,8 +371,60 @@ async fn energies(
     Ok(energies.collect())
 }
 
+async fn ceilings(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+) -> Result<Vec<Ceiling>, sqlx::Error> {
+    sqlx::query_file_as!(Ceiling, "src/query/ceilings.sql", run_id)
+        .fetch_all(connection)
+        .await
+}
+
+async fn utilisations(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+) -> Result<Vec<Utilisation>, sqlx::Error> {
+    let found = sqlx::query_file!("src/query/utilisations.sql", run_id)
+        .fetch_all(connection)
+        .await?;
+    let utilisations = found.into_iter().map(|row| Utilisation {
+        machine: row.machine,
+        suite: row.suite,
+        variant: Variant {
+            model: row.model,
+            dtype: row.dtype,
+            quantisation: row.quantisation,
+            source: row.model_source,
+            digest: row.model_digest,
+            mark: None,
+        },
+        case_key: row.case_key.into(),
+        metric: row.metric,
+        gbps: row.gbps,
+        tflops: row.tflops,
+        mbu_meas: row.mbu_meas,
+        mbu_spec: row.mbu_spec,
+        mfu_meas: row.mfu_meas,
+        mfu_spec: row.mfu_spec,
+        arith_intensity: row.arith_intensity,
+        valid: row.valid,
+        tainted: row.tainted,
+        reasons: row.reasons,
+    });
+    Ok(utilisations.collect())
+}
+
 async fn validity(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Doubt>, sqlx::Error> {
     sqlx::query_file_as!(Doubt, "src/query/validity.sql", run_id)
+        .fetch_all(connection)
+        .await
+}
+
+async fn disagreements(
+    connection: &mut PgConnection,
+    run_id: Uuid,
+) -> Result<Vec<Disagreement>, sqlx::Error> {
+    sqlx::query_file_as!(Disagreement, "src/query/disagreements.sql", run_id)
         .fetch_all(connection)
         .await
 }

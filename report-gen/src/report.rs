@@ -28,8 +28,11 @@ pub struct Report {
     pub measurements: Vec<Measurement>,
     pub latencies: Vec<Latency>,
     pub energies: Vec<Energy>,
+    pub ceilings: Vec<Ceiling>,
+    pub utilisations: Vec<Utilisation>,
     pub comparison: Comparison,
     pub doubts: Vec<Doubt>,
+    pub disagreements: Vec<Disagreement>,
     pub coverage: Vec<Coverage>,
     pub metrics: Vec<MetricFacts>,
 }
@@ -94,13 +97,16 @@ pub struct Environment {
     pub os_build: String,
     pub kernel: String,
     pub agent_version: String,
+    pub agent_commit: String,
     pub suite_version: String,
+    pub suite_commit: String,
     pub mlx_version: String,
     pub mlx_device: String,
     pub mlx_architecture: String,
     pub blas: String,
     pub debug_build: bool,
     pub nax_built: Option<bool>,
+    pub nax_expected: bool,
     pub mlx_env: Value,
     pub power_source: Option<String>,
     pub low_power_mode: Option<bool>,
@@ -322,6 +328,49 @@ pub struct Energy {
     pub reasons: Vec<String>,
 }
 
+/// What a machine reaches at the most under one set of conditions: measured, and published for its chip.
+#[derive(Clone, Debug, Serialize)]
+pub struct Ceiling {
+    pub machine: String,
+    pub stream_gbps: Option<f64>,
+    pub gemm_tflops_bf16: Option<f64>,
+    pub bandwidth_gbps: Option<f64>,
+    pub fp32_tflops: Option<f64>,
+    /// The measured bandwidth over the published.
+    pub mbu_spec: Option<f64>,
+    /// Products in bf16 over what the GPU does without matrix units.
+    pub nax_ratio: Option<f64>,
+    pub nax_observed: Option<bool>,
+    pub nax_expected: bool,
+    pub nax_built: Option<bool>,
+    pub tainted: bool,
+    pub reasons: Vec<String>,
+}
+
+/// How much of a machine a measured rate takes; None where it cannot be known.
+#[derive(Clone, Debug, Serialize)]
+pub struct Utilisation {
+    pub machine: String,
+    pub suite: String,
+    pub variant: Variant,
+    pub case_key: CaseKey,
+    pub metric: String,
+    /// Bytes of weights and cache in a second, in 10⁹.
+    pub gbps: Option<f64>,
+    /// Operations in a second, in 10¹².
+    pub tflops: Option<f64>,
+    /// Of the run's own ceilings, and of those that are published.
+    pub mbu_meas: Option<f64>,
+    pub mbu_spec: Option<f64>,
+    pub mfu_meas: Option<f64>,
+    pub mfu_spec: Option<f64>,
+    /// Operations for each byte.
+    pub arith_intensity: Option<f64>,
+    pub valid: bool,
+    pub tainted: bool,
+    pub reasons: Vec<String>,
+}
+
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Comparison {
     /// The machine that the others are judged against; None with fewer than two.
@@ -387,6 +436,18 @@ pub struct Pair {
     pub differences: Vec<String>,
     pub tainted: bool,
     pub reasons: Vec<String>,
+}
+
+/// Two machines of one family, or one with itself, that wrote different texts where there is one: the
+/// same case, seed, weights, type and MLX. One of them need not be of this run.
+#[derive(Clone, Debug, Serialize)]
+pub struct Disagreement {
+    pub machine: String,
+    pub other: String,
+    pub chip_family: String,
+    pub cases: i64,
+    /// One of the cases, for people.
+    pub example: String,
 }
 
 /// A reason code raised on one machine and suite.

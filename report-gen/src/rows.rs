@@ -2,8 +2,8 @@
 //! analysing, and easy to write by hand in a test. Rows that need no analysis are the report's own types.
 
 use crate::report::{
-    CaseKey, Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Model, Run,
-    Variant,
+    CaseKey, Ceiling, Coverage, Direction, Disagreement, Doubt, Environment, Latency, Machine,
+    MetricFacts, Model, Run, Utilisation, Variant,
 };
 
 /// Everything that a report is made from.
@@ -23,7 +23,10 @@ pub struct Rows {
     pub differences: Vec<DifferenceRow>,
     pub latencies: Vec<Latency>,
     pub energies: Vec<EnergyRow>,
+    pub ceilings: Vec<Ceiling>,
+    pub utilisations: Vec<Utilisation>,
     pub validity: Vec<Doubt>,
+    pub disagreements: Vec<Disagreement>,
     pub coverage: Vec<Coverage>,
     pub metrics: Vec<MetricFacts>,
 }

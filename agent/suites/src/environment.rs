@@ -30,12 +30,14 @@ pub fn started() -> Result<Started> {
     Ok(Started {
         pid: std::process::id(),
         suite_version: env!("CARGO_PKG_VERSION").to_owned(),
+        suite_commit: env!("MLX_FLEET_COMMIT").to_owned(),
         mlx_version: device::mlx_version()?,
         mlx_device: device.name,
         mlx_architecture: device.architecture,
         blas: blas(&libraries),
         debug_build: cfg!(debug_assertions),
         nax_built: metallib.as_ref().map(|metallib| metallib.has_nax),
+        metallib_bytes: metallib.as_ref().map(|metallib| metallib.bytes),
         metallib_sha256: metallib.map(|metallib| metallib.sha256).unwrap_or_default(),
         mlx_env: mlx_variables(std::env::vars_os()),
         recommended_working_set_bytes: device.recommended_working_set_bytes.unwrap_or(0),
@@ -88,6 +90,7 @@ fn metallib(libraries: &[PathBuf]) -> Option<PathBuf> {
 #[derive(Debug, PartialEq, Eq)]
 struct Metallib {
     sha256: String,
+    bytes: u64,
     has_nax: bool,
 }
 
@@ -95,6 +98,7 @@ impl Metallib {
     fn read(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let mut hash = Sha256::new();
+        let mut bytes = 0;
         let mut has_nax = false;
         let mut buffer = vec![0; READ_BYTES];
         // The end of one piece is kept before the next: a name may lie across.
@@ -106,6 +110,7 @@ impl Metallib {
             }
             let filled = kept + read;
             hash.update(&buffer[kept..filled]);
+            bytes += read as u64;
             has_nax = has_nax
                 || buffer[..filled]
                     .windows(NAX.len())
@@ -115,6 +120,7 @@ impl Metallib {
         }
         Ok(Self {
             sha256: hex::encode(hash.finalize()),
+            bytes,
             has_nax,
         })
     }
@@ -148,6 +154,7 @@ mod tests {
         let found = Metallib::read(&path).unwrap();
         assert!(found.has_nax);
         assert_eq!(found.sha256, hex::encode(Sha256::digest(&bytes)));
+        assert_eq!(found.bytes, bytes.len() as u64);
         assert_eq!(metallib(&[folder.path().join("libmlx.dylib")]), Some(path));
         assert_eq!(metallib(&[PathBuf::from("/usr/lib/libc.dylib")]), None);
     }
@@ -190,6 +197,7 @@ mod tests {
             started.mlx_version
         );
         assert_ne!(started.blas, "");
+        assert_ne!(started.suite_commit, "");
         assert_eq!(started.pid, std::process::id());
     }
 }

@@ -73,6 +73,11 @@ impl Outline {
         Self::read(&Config::from_map(keys), weight_bytes, dtype.bytes()).ok()
     }
 
+    /// The positions that the configuration allows; None where it does not say.
+    pub fn max_positions(&self) -> Option<u64> {
+        self.max_positions
+    }
+
     /// Of a model's files, by their headers: a configuration may tell another type than they have.
     pub fn of_files(folder: &ModelFolder, dtype: Option<Dtype>) -> Result<Self, LoadError> {
         let text = fs::read_to_string(&folder.config).map_err(LoadError::io(&folder.config))?;
@@ -174,7 +179,8 @@ impl Outline {
         Ok(())
     }
 
-    fn needs_bytes(&self, case: &Case, fused_attention: bool) -> u64 {
+    /// What a case should take at its peak.
+    pub fn needs_bytes(&self, case: &Case, fused_attention: bool) -> u64 {
         let context = case.context_tokens();
         let Demand {
             step_tokens,

@@ -1,6 +1,7 @@
 //! Greedy generation, the way mlx-lm does it: all of the prompt but its last token into the cache,
 //! that token as a step of its own, and each step submitted before the one before it is read.
 
+pub mod batch;
 pub mod speculative;
 
 use std::collections::VecDeque;

@@ -123,6 +123,8 @@ pub enum TrialError {
     AlreadyQuantised(String),
     #[error(transparent)]
     Untrainable(#[from] crate::suites::training::Untrainable),
+    #[error(transparent)]
+    Search(#[from] crate::suites::memory::SearchError),
     #[error("MLX failed: {0}")]
     Mlx(#[from] Exception),
     /// The worker's reader is gone, so nobody wants the rest.

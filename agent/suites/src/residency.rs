@@ -5,7 +5,10 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
 
 use crate::system;
 
@@ -15,6 +18,12 @@ pub const WARM: f64 = 0.99;
 pub const COLD: f64 = 0.01;
 
 const READ_BYTES: usize = 4 << 20;
+
+/// How the disk is read for its own speed, which is how MLX reads weights.
+const READERS: usize = 4;
+const BLOCK_BYTES: u64 = 32 << 20;
+/// More would take time and tell no more.
+const MOST_BYTES: u64 = 8_000_000_000;
 
 /// The kernel's memory of files, so that a test can stand in for it.
 pub trait PageCache {
@@ -49,6 +58,68 @@ impl PageCache for Kernel {
     }
 }
 
+/// Blocks of files, to be read as fast as the disk gives them.
+pub struct RawRead {
+    files: Vec<File>,
+    /// A file's place, where in it, and how much.
+    blocks: Vec<(usize, u64, usize)>,
+}
+
+impl RawRead {
+    /// None where there is not a block for every reader: starting them would take longer.
+    pub fn open(paths: &[PathBuf]) -> io::Result<Option<Self>> {
+        let mut files = Vec::with_capacity(paths.len());
+        let mut blocks = Vec::new();
+        let mut left = MOST_BYTES;
+        for (place, path) in paths.iter().enumerate() {
+            let file = File::open(path)?;
+            let bytes = file.metadata()?.len().min(left);
+            left -= bytes;
+            blocks.extend((0..bytes).step_by(BLOCK_BYTES as usize).map(|offset| {
+                let length = BLOCK_BYTES.min(bytes - offset);
+                (place, offset, length as usize)
+            }));
+            files.push(file);
+        }
+        Ok((blocks.len() >= READERS).then_some(Self { files, blocks }))
+    }
+
+    pub fn bytes(&self) -> u64 {
+        self.blocks
+            .iter()
+            .map(|(_, _, length)| *length as u64)
+            .sum()
+    }
+
+    /// Room for every reader, touched before the clock runs.
+    pub fn buffers() -> [Vec<u8>; READERS] {
+        std::array::from_fn(|_| vec![1; BLOCK_BYTES as usize])
+    }
+
+    /// Each reader takes the next block that nobody has.
+    pub fn run(&self, buffers: &mut [Vec<u8>; READERS]) -> io::Result<()> {
+        let next = AtomicUsize::new(0);
+        let read = |buffer: &mut [u8]| -> io::Result<()> {
+            while let Some(&(place, offset, length)) =
+                self.blocks.get(next.fetch_add(1, Ordering::Relaxed))
+            {
+                self.files[place].read_exact_at(&mut buffer[..length], offset)?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let readers = buffers
+                .each_mut()
+                .map(|buffer| scope.spawn(|| read(buffer)));
+            readers.into_iter().try_for_each(|reader| {
+                reader
+                    .join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
+    }
+}
+
 /// Share of the files' pages in memory, or None where the system cannot say.
 pub fn share(cache: &mut dyn PageCache, files: &[PathBuf]) -> Option<f64> {
     let mut sum = system::Pages::default();
@@ -78,6 +149,25 @@ mod tests {
         assert!(!(COLD..=WARM).contains(&cold), "{cold}");
         Kernel.fill(&path).unwrap();
         assert!(share(&mut Kernel, &files).unwrap() > WARM);
+    }
+
+    #[test]
+    fn the_disk_is_read_to_the_last_byte_and_not_for_a_handful() {
+        let folder = tempfile::tempdir().unwrap();
+        let files = [("a", 97 << 20), ("b", 5 << 20), ("c", 40 << 20)].map(|(name, bytes)| {
+            let path = folder.path().join(name);
+            let file = File::create(&path).unwrap();
+            file.set_len(bytes).unwrap();
+            path
+        });
+        let raw = RawRead::open(&files).unwrap().unwrap();
+        assert_eq!(raw.bytes(), 142 << 20);
+        raw.run(&mut RawRead::buffers()).unwrap();
+        assert!(RawRead::open(&files[..2]).unwrap().is_some(), "five blocks");
+        assert!(RawRead::open(&files[1..]).unwrap().is_none(), "three");
+        // Files that became shorter meanwhile are an error and no rate.
+        File::create(&files[2]).unwrap();
+        assert!(raw.run(&mut RawRead::buffers()).is_err());
     }
 
     #[test]

@@ -106,6 +106,8 @@ pub struct Ready {
     pub loaded: Loaded,
     /// MLX's active memory with its cache cleared.
     pub active_bytes: u64,
+    /// How much the system was asked to keep resident; None where it takes no such wish.
+    pub wired_limit_bytes: Option<u64>,
 }
 
 impl Bench<'_> {
@@ -117,9 +119,9 @@ impl Bench<'_> {
 
     /// The same for what is loaded already.
     pub fn settle(&self, loaded: Loaded) -> Result<Ready, TrialError> {
-        let ready = Ready::settle(loaded)?;
+        let mut ready = Ready::settle(loaded)?;
         self.announce(&ready.loaded.facts)?;
-        keep_resident()?;
+        ready.wired_limit_bytes = keep_resident()?;
         Ok(ready)
     }
 
@@ -217,12 +219,12 @@ fn random_array(shape: &[i32], dtype: Dtype, deviation: f32) -> Result<Array, Tr
     Ok(array)
 }
 
-fn keep_resident() -> Result<(), TrialError> {
+fn keep_resident() -> Result<Option<u64>, TrialError> {
     let info = device::device_info()?;
-    if let Err(error) = device::wire_memory(&info) {
+    Ok(device::wire_memory(&info).unwrap_or_else(|error| {
         eprintln!("the model's memory cannot be kept resident: {error}");
-    }
-    Ok(())
+        None
+    }))
 }
 
 impl Ready {
@@ -232,6 +234,7 @@ impl Ready {
         Ok(Self {
             loaded,
             active_bytes: device::memory()?.active_bytes,
+            wired_limit_bytes: None,
         })
     }
 }

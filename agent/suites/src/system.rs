@@ -192,13 +192,7 @@ pub fn footprint() -> Footprint {
     let Ok(status) = std::fs::read_to_string("/proc/self/status") else {
         return Footprint::default();
     };
-    let bytes = |key: &str| {
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
-        let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
-        Some(kib * 1024)
-    };
+    let bytes = |key| Some(kibibytes(&status, key)? * 1024);
     Footprint {
         now_bytes: bytes("RssAnon").map(|anonymous| {
             anonymous + bytes("RssShmem").unwrap_or(0) + bytes("VmSwap").unwrap_or(0)
@@ -207,6 +201,45 @@ pub fn footprint() -> Footprint {
         max_bytes: None,
         resident_bytes: bytes("VmRSS"),
     }
+}
+
+/// Bytes of swap in use on the whole machine; None: the system does not tell.
+#[cfg(target_os = "macos")]
+pub fn swap_used_bytes() -> Option<u64> {
+    let mut usage = std::mem::MaybeUninit::<libc::xsw_usage>::zeroed();
+    let mut bytes = size_of::<libc::xsw_usage>();
+    // SAFETY: the name is NUL-terminated, and the buffer is of the type and size that it answers with.
+    let usage = unsafe {
+        let status = libc::sysctlbyname(
+            c"vm.swapusage".as_ptr(),
+            usage.as_mut_ptr().cast(),
+            &raw mut bytes,
+            ptr::null_mut(),
+            0,
+        );
+        if status != 0 {
+            return None;
+        }
+        usage.assume_init()
+    };
+    Some(usage.xsu_used)
+}
+
+/// Bytes of swap in use on the whole machine; None: the system does not tell.
+#[cfg(not(target_os = "macos"))]
+pub fn swap_used_bytes() -> Option<u64> {
+    let memory = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let bytes = |key| Some(kibibytes(&memory, key)? * 1024);
+    bytes("SwapTotal")?.checked_sub(bytes("SwapFree")?)
+}
+
+/// A figure of one of the kernel's lists, which are in KiB.
+#[cfg(not(target_os = "macos"))]
+fn kibibytes(list: &str, key: &str) -> Option<u64> {
+    let line = list
+        .lines()
+        .find_map(|line| line.strip_prefix(key)?.strip_prefix(':'))?;
+    line.split_whitespace().next()?.parse().ok()
 }
 
 /// The shared libraries that this process has really loaded.
@@ -296,6 +329,16 @@ mod tests {
             names.iter().any(|name| name.starts_with("libmlx")),
             "{names:?}"
         );
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn swap_in_use_is_what_is_there_less_what_is_free() {
+        let list = "MemFree:  5 kB\nSwapTotal:    2097148 kB\nSwapFree: 97148 kB\n";
+        assert_eq!(kibibytes(list, "SwapTotal"), Some(2_097_148));
+        assert_eq!(kibibytes(list, "Swap"), None);
+        // The kernel of this machine tells, be it that there is none.
+        assert!(swap_used_bytes().is_some());
     }
 
     #[test]

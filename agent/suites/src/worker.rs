@@ -26,6 +26,7 @@ use crate::harness::clock::WorkerClock;
 use crate::load::LoadError;
 use crate::load::identity;
 use crate::load::source::{self, Places, SourceError};
+use crate::suites::memory::SearchError;
 use crate::suites::speculative::pair::DraftError;
 use crate::suites::{self, Bench, Files};
 use crate::synthetic::SyntheticError;
@@ -97,8 +98,15 @@ impl LaunchError {
                 | TrialError::Untrainable(_)
                 | TrialError::Draft(DraftError::Vocabulary { .. } | DraftError::Tokenizer { .. }),
             ) => FailureKind::Skipped,
-            Self::Misfit(Misfit::Context { .. }) => FailureKind::Case,
-            Self::Trial(TrialError::NoModel | TrialError::Mlx(_) | TrialError::Emit(_))
+            Self::Misfit(Misfit::Context { .. })
+            | Self::Trial(TrialError::Search(SearchError::OutOfTime { .. })) => FailureKind::Case,
+            Self::Trial(TrialError::Search(SearchError::Model(_))) => FailureKind::Model,
+            Self::Trial(
+                TrialError::NoModel
+                | TrialError::Mlx(_)
+                | TrialError::Emit(_)
+                | TrialError::Search(SearchError::Nothing { .. } | SearchError::Process(_)),
+            )
             | Self::Panic(_) => FailureKind::Internal,
             Self::Source(error) => kind_of_source(error),
             Self::Trial(TrialError::Draft(DraftError::Source { source, .. })) => {

@@ -32,6 +32,7 @@ use super::leases;
 use super::{Dispatch, Error, Result, chain};
 use crate::store::launch::{self, Conditions, Finish};
 use crate::store::lease::{self, Lease, State};
+use crate::store::work::{self, Measured};
 use crate::store::{self, job};
 
 /// Batches that wait for the worker: a few transactions' worth, so that it never starves, and no more,
@@ -291,6 +292,7 @@ async fn insert_conditions(
         .filter_map(|(_, told)| told.model.as_ref())
         .collect();
     launch::put_models(&mut **tx, &identities).await?;
+    insert_work(tx, models).await?;
     launch::put_environments(&mut **tx, &environments).await?;
     let conditions: Vec<Conditions<'_>> = models
         .iter()
@@ -306,6 +308,27 @@ async fn insert_conditions(
     launch::set_conditions(&mut **tx, &conditions).await
 }
 
+/// A launch without a case of its job has none that anything could be known of.
+async fn insert_work(tx: &mut store::Tx, models: &[(LeaseId, &LaunchModel)]) -> store::Result<()> {
+    let with_model: HashMap<LaunchId, _> = models
+        .iter()
+        .filter_map(|(_, told)| Some((told.launch_id, told.model.as_ref()?)))
+        .collect();
+    if with_model.is_empty() {
+        return Ok(());
+    }
+    let ids: Vec<LaunchId> = with_model.keys().copied().collect();
+    let measured: Vec<Measured<'_>> = work::cases(&mut **tx, &ids)
+        .await?
+        .into_iter()
+        .map(|(launch_id, case)| Measured {
+            model: with_model[&launch_id],
+            case,
+        })
+        .collect();
+    work::put(&mut **tx, &measured).await
+}
+
 /// SHA-256 over everything that two comparable launches must share: not the process, not the boot.
 fn environment_id(environment: &Environment) -> String {
     let Environment {
@@ -316,12 +339,15 @@ fn environment_id(environment: &Environment) -> String {
         kernel,
         boot_id: _,
         agent_version,
+        agent_commit,
+        wired_limit_bytes,
         power_source,
         low_power_mode,
     } = environment;
     let domain::worker::Started {
         pid: _,
         suite_version,
+        suite_commit,
         mlx_version,
         mlx_device,
         mlx_architecture,
@@ -329,9 +355,9 @@ fn environment_id(environment: &Environment) -> String {
         debug_build,
         nax_built,
         metallib_sha256,
+        metallib_bytes,
         mlx_env,
-        // Follows from the machine and its system.
-        recommended_working_set_bytes: _,
+        recommended_working_set_bytes,
     } = worker;
     let all = serde_json::json!([
         os,
@@ -339,9 +365,12 @@ fn environment_id(environment: &Environment) -> String {
         os_build,
         kernel,
         agent_version,
+        agent_commit,
+        wired_limit_bytes,
         power_source,
         low_power_mode,
         suite_version,
+        suite_commit,
         mlx_version,
         mlx_device,
         mlx_architecture,
@@ -349,7 +378,9 @@ fn environment_id(environment: &Environment) -> String {
         debug_build,
         nax_built,
         metallib_sha256,
+        metallib_bytes,
         mlx_env,
+        recommended_working_set_bytes,
     ]);
     hex::encode(Sha256::digest(all.to_string()))
 }
@@ -395,6 +426,8 @@ mod tests {
             kernel: "6".into(),
             boot_id: "one".into(),
             agent_version: "1".into(),
+            agent_commit: "c0ffee".into(),
+            wired_limit_bytes: None,
             power_source: None,
             low_power_mode: None,
         }
@@ -409,5 +442,22 @@ mod tests {
         assert_eq!(environment_id(&first), environment_id(&later));
         later.worker.mlx_version = "0.33".into();
         assert_ne!(environment_id(&first), environment_id(&later));
+    }
+
+    #[test]
+    fn an_environment_is_another_with_another_build_and_another_limit() {
+        let first = environment_id(&environment());
+        let changes: [fn(&mut Environment); 5] = [
+            |e| e.agent_commit = "0ddba11".into(),
+            |e| e.worker.suite_commit = "0ddba11".into(),
+            |e| e.wired_limit_bytes = Some(1 << 30),
+            |e| e.worker.recommended_working_set_bytes = 1 << 30,
+            |e| e.worker.metallib_bytes = Some(7),
+        ];
+        for (place, change) in changes.iter().enumerate() {
+            let mut other = environment();
+            change(&mut other);
+            assert_ne!(environment_id(&other), first, "change {place}");
+        }
     }
 }

@@ -123,6 +123,14 @@ pub async fn put_environments(
         .values()
         .map(|e| json!(e.worker.mlx_env).to_string())
         .collect();
+    let bytes = |value: fn(&Environment) -> Option<u64>| -> Vec<Option<i64>> {
+        let values = environments.values().map(|e| value(e));
+        values.map(|bytes| bytes.map(|n| n as i64)).collect()
+    };
+    let working_set: Vec<i64> = environments
+        .values()
+        .map(|e| e.worker.recommended_working_set_bytes as i64)
+        .collect();
     let debug: Vec<bool> = environments
         .values()
         .map(|e| e.worker.debug_build)
@@ -141,17 +149,22 @@ pub async fn put_environments(
         &text(|e| &e.os_build),
         &text(|e| &e.kernel),
         &text(|e| &e.agent_version),
+        &text(|e| &e.agent_commit),
         &text(|e| &e.worker.suite_version),
+        &text(|e| &e.worker.suite_commit),
         &text(|e| &e.worker.mlx_version),
         &text(|e| &e.worker.mlx_device),
         &text(|e| &e.worker.mlx_architecture),
         &text(|e| &e.worker.blas),
         &text(|e| &e.worker.metallib_sha256),
+        &bytes(|e| e.worker.metallib_bytes) as &[Option<i64>],
         &env,
         &debug,
         &nax as &[Option<bool>],
         &power as &[Option<String>],
-        &low as &[Option<bool>]
+        &low as &[Option<bool>],
+        &bytes(|e| e.wired_limit_bytes) as &[Option<i64>],
+        &working_set
     )
     .execute(executor)
     .await?;

@@ -1,6 +1,7 @@
 //! Brings the schema up to date: migrations, then the views, rebuilt whole when they changed, and the
-//! domain's words for metrics and doubts.
+//! domain's words for metrics and doubts and what it knows of chips.
 
+use domain::chip::{self, ChipSpec};
 use domain::metric::Metric;
 use domain::reason::Reason;
 use secrecy::SecretString;
@@ -129,6 +130,42 @@ async fn write_vocabulary(connection: &mut PgConnection) -> Result<()> {
         &reason(|reason| reason.severity().as_str()),
         &reason(Reason::description),
     )
+    .execute(&mut *connection)
+    .await?;
+    write_chips(connection).await
+}
+
+/// Whole, unlike the words: nothing refers to them.
+async fn write_chips(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!("delete from fleet.chip")
+        .execute(&mut *connection)
+        .await?;
+    let answers = chip::answers();
+    let names: Vec<String> = answers.iter().map(|(chip, _, _)| chip.clone()).collect();
+    let cores: Vec<Option<i32>> = answers
+        .iter()
+        .map(|(_, cores, _)| cores.map(|cores| cores as i32))
+        .collect();
+    let text = |value: fn(&ChipSpec) -> &'static str| -> Vec<String> {
+        let specs = answers.iter().map(|(_, _, spec)| *spec);
+        specs.map(|spec| value(spec).to_owned()).collect()
+    };
+    let number = |value: fn(&ChipSpec) -> Option<f64>| -> Vec<Option<f64>> {
+        answers.iter().map(|(_, _, spec)| value(spec)).collect()
+    };
+    sqlx::query!(
+        "insert into fleet.chip (chip, gpu_cores, bandwidth_gbps, bandwidth_source, fp32_tflops,
+                                 fp32_kind, peak_tflops)
+         select * from unnest($1::text[], $2::integer[], $3::double precision[], $4::text[],
+                              $5::double precision[], $6::text[], $7::double precision[])",
+        &names,
+        &cores as &[Option<i32>],
+        &number(|spec| Some(spec.bandwidth_gbps)) as &[Option<f64>],
+        &text(|spec| spec.bandwidth_source),
+        &number(|spec| spec.fp32_tflops) as &[Option<f64>],
+        &text(|spec| spec.fp32_kind),
+        &number(ChipSpec::peak_tflops) as &[Option<f64>],
+    )
     .execute(connection)
     .await?;
     Ok(())
@@ -157,6 +194,9 @@ fn schema_sha256() -> String {
             reason.severity(),
             reason.description()
         ));
+    }
+    for answer in chip::answers() {
+        hash.update(format!("{answer:?}"));
     }
     hex::encode(hash.finalize())
 }

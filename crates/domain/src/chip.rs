@@ -66,6 +66,22 @@ pub fn find(name: &str, gpu_cores: Option<u32>) -> Option<&'static ChipSpec> {
         .max_by(|a, b| a.bandwidth_gbps.total_cmp(&b.bandwidth_gbps))
 }
 
+/// Every question that [`find`] answers, with its answer: a chip as the system names it, and its cores
+/// where they are known. For whoever cannot call it, as the database's views.
+pub fn answers() -> Vec<(String, Option<u32>, &'static ChipSpec)> {
+    let mut asked: Vec<(String, Option<u32>)> = all()
+        .iter()
+        .flat_map(|spec| [Some(spec.gpu_cores), None].map(|cores| (spec.chip, cores)))
+        .map(|(chip, cores)| (format!("Apple {chip}"), cores))
+        .collect();
+    asked.sort();
+    asked.dedup();
+    asked
+        .into_iter()
+        .filter_map(|(chip, cores)| find(&chip, cores).map(|spec| (chip, cores, spec)))
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -81,5 +97,24 @@ mod tests {
         let m6 = find("Apple M6", Some(12)).unwrap();
         assert_eq!(format!("{}", m6.bandwidth_gbps), "170");
         assert_eq!(find("AMD EPYC", None), None);
+    }
+
+    #[test]
+    fn an_answer_is_given_once_and_is_that_of_find() {
+        let answers = answers();
+        let of = |chip: &str, cores| {
+            let mut found = answers.iter().filter(|(c, n, _)| c == chip && *n == cores);
+            let (_, _, spec) = found.next().unwrap();
+            assert_eq!(found.count(), 0, "{chip} {cores:?}");
+            *spec
+        };
+        assert_eq!(
+            of("Apple M6", Some(12)),
+            find("Apple M6", Some(12)).unwrap()
+        );
+        assert_eq!(
+            of("Apple M3 Max", None),
+            find("Apple M3 Max", None).unwrap()
+        );
     }
 }

@@ -3,19 +3,20 @@
 //!
 //! G1: bytes per second above the memory's bandwidth. G2: operations per second above the peak, with 5 %
 //! for a clock that is higher than known. G4: less memory than the weights. G5: a load faster than the
-//! disk, or than memory. The others need what only a worker sees, and are there.
+//! disk, as it was read beside it, or than memory. The others need what only a worker sees, and are there.
 
 use crate::chip;
 use crate::metric::Metric;
 use crate::model::ModelIdentity;
 use crate::reason::Reason;
+use crate::suite::Case;
 use crate::suite::load::Regime;
-use crate::suite::sustained::STRETCH_TOKENS;
-use crate::suite::{Case, prefill};
+use crate::work::Work;
 use crate::worker::Sample;
 
 /// No Mac's disk reads faster, in GB/s.
 const FASTEST_DISK_GBPS: f64 = 16.0;
+const RAW_READ_TOLERANCE: f64 = 1.1;
 const FLOPS_TOLERANCE: f64 = 1.05;
 
 /// What a chip can do; None where it is not known.
@@ -33,25 +34,17 @@ impl Ceilings {
         })
     }
 
-    fn exceeded_by(self, demand: Demand) -> Option<Reason> {
-        let above = |value: f64, limit: Option<f64>| limit.is_some_and(|limit| value > limit);
-        match demand {
-            Demand::Gbps(gbps) => {
-                above(gbps, self.bandwidth_gbps).then_some(Reason::BandwidthImpossible)
-            }
-            Demand::Tflops(tflops) => {
-                let limit = self.peak_tflops.map(|peak| peak * FLOPS_TOLERANCE);
-                above(tflops, limit).then_some(Reason::FlopsImpossible)
-            }
-        }
+    /// G1 and G2 of so much work in a second.
+    fn exceeded_by(self, gbps: Option<f64>, tflops: Option<f64>) -> [Option<Reason>; 2] {
+        let above = |value: Option<f64>, limit: Option<f64>| {
+            value.zip(limit).is_some_and(|(value, limit)| value > limit)
+        };
+        let peak = self.peak_tflops.map(|peak| peak * FLOPS_TOLERANCE);
+        [
+            above(gbps, self.bandwidth_gbps).then_some(Reason::BandwidthImpossible),
+            above(tflops, peak).then_some(Reason::FlopsImpossible),
+        ]
     }
-}
-
-/// What a sample says that the machine has done.
-#[derive(Clone, Copy, Debug, PartialEq)]
-enum Demand {
-    Gbps(f64),
-    Tflops(f64),
 }
 
 /// The gates that an iteration's samples fail, each once.
@@ -63,10 +56,12 @@ pub fn judge(
 ) -> Vec<Reason> {
     let mut failed = Vec::new();
     for sample in samples {
-        let demand = demand(case, model, sample);
+        let [gbps, tflops] = demand(case, model, sample);
+        let [bandwidth, flops] = ceilings.exceeded_by(gbps, tflops);
         let reasons = [
-            demand.and_then(|demand| ceilings.exceeded_by(demand)),
-            load_doubt(case, ceilings, sample),
+            bandwidth,
+            flops,
+            load_doubt(case, ceilings, sample, samples),
             model.and_then(|model| memory_doubt(model, sample)),
         ];
         for reason in reasons.into_iter().flatten() {
@@ -78,60 +73,43 @@ pub fn judge(
     failed
 }
 
-fn demand(case: &Case, model: Option<&ModelIdentity>, sample: &Sample) -> Option<Demand> {
+/// What a sample says that the machine has done in a second: 10⁹ bytes, 10¹² operations.
+fn demand(case: &Case, model: Option<&ModelIdentity>, sample: &Sample) -> [Option<f64>; 2] {
     use Metric as M;
     let Sample { metric, value } = *sample;
-    let read = |sequences: f64, context: u64, steps_per_second: f64| -> Option<Demand> {
-        let model = model?;
-        let cache = model.kv_bytes_per_token as f64 * context as f64 * sequences;
-        let bytes = model.decode_bytes as f64 + cache;
-        Some(Demand::Gbps(bytes * steps_per_second / 1e9))
-    };
-    let computed = |tps: f64| Some(Demand::Tflops(2.0 * linear_parameters(model?) * tps / 1e12));
-    match (metric, case) {
-        // Half of the new tokens are in the cache on the average.
-        (M::DecodeTps | M::DecodeTpsAtDepth | M::DecodeTpsSync, Case::Decode(case)) => {
-            read(1.0, case.depth + case.new_tokens / 2, value)
+    match metric {
+        M::StreamGbps | M::StreamAddGbps => [Some(value), None],
+        M::GemmTflopsBf16 | M::GemmTflopsF16 | M::GemmTflopsF32 => [None, Some(value)],
+        M::AttnFlops => [None, Some(value / 1e12)],
+        _ => {
+            let work = model.and_then(|model| Work::of(case, model, metric));
+            [
+                work.and_then(|work| work.bytes).map(|b| b * value / 1e9),
+                work.and_then(|work| work.flops).map(|f| f * value / 1e12),
+            ]
         }
-        (M::SustainedTps, Case::Sustained(case)) => {
-            read(1.0, case.depth + STRETCH_TOKENS / 2, value)
-        }
-        (M::QuantBaselineDecodeTps, Case::Quantization(case)) => {
-            read(1.0, case.prompt_tokens + case.new_tokens / 2, value)
-        }
-        (M::GenerateTps, Case::Generate(_)) => read(1.0, 0, value),
-        (M::BatchStreamTps, Case::Batch(case)) => {
-            let context = case.prompt_tokens + case.new_tokens / 2;
-            read(case.batch_size as f64, context, value)
-        }
-        (M::PrefillTps | M::PrefillTpsAtDepth, Case::Prefill(prefill::Case { .. }))
-        | (M::BatchPrefillTps, Case::Batch(_))
-        | (M::QuantBaselinePrefillTps | M::QuantPrefillTps, Case::Quantization(_)) => {
-            computed(value)
-        }
-        (M::StreamGbps | M::StreamAddGbps, _) => Some(Demand::Gbps(value)),
-        (M::GemmTflopsBf16 | M::GemmTflopsF16 | M::GemmTflopsF32, _) => Some(Demand::Tflops(value)),
-        (M::AttnFlops, _) => Some(Demand::Tflops(value / 1e12)),
-        _ => None,
     }
 }
 
-/// Parameters that every prompt token is multiplied with: all that a decode step reads but for the
-/// output projection, which the last token alone goes through.
-fn linear_parameters(model: &ModelIdentity) -> f64 {
-    let config: serde_json::Value = serde_json::from_str(&model.config_json).unwrap_or_default();
-    let size = |key: &str| config[key].as_f64().unwrap_or(0.0);
-    let read = model.decode_bytes as f64 / model.weight_bytes.max(1) as f64;
-    model.parameters as f64 * read - size("hidden_size") * size("vocab_size")
-}
-
-fn load_doubt(case: &Case, ceilings: Ceilings, sample: &Sample) -> Option<Reason> {
+/// A cold load cannot be faster than the disk, read beside it or, where it was not, the fastest known.
+fn load_doubt(
+    case: &Case,
+    ceilings: Ceilings,
+    sample: &Sample,
+    beside: &[Sample],
+) -> Option<Reason> {
     let Case::Load(case) = case else { return None };
     if sample.metric != Metric::LoadGbps {
         return None;
     }
     let limit = match case.regime {
-        Regime::Cold => Some(FASTEST_DISK_GBPS),
+        Regime::Cold => {
+            let mut raw = beside.iter().filter(|it| it.metric == Metric::SsdReadGbps);
+            Some(
+                raw.next()
+                    .map_or(FASTEST_DISK_GBPS, |raw| raw.value * RAW_READ_TOLERANCE),
+            )
+        }
         Regime::Warm => ceilings.bandwidth_gbps,
     };
     limit

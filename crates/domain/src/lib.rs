@@ -24,4 +24,6 @@ pub mod record;
 pub mod worker;
 
 pub mod chip;
+pub mod work;
+
 pub mod gate;

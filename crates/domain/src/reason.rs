@@ -76,9 +76,9 @@ reasons! {
     TelemetryGap "telemetry_gap" Tainted "sensors were silent for more than two intervals";
     VirtualMachine "virtual_machine" Tainted "the machine is virtual";
     DebugBuild "debug_build" Invalid "the worker was built without optimisation";
-    NotCold "not_cold" Invalid "a cold load found pages of its files in memory";
+    NotCold "not_cold" Invalid "a cold load found pages of its files in memory: keep them on a disk, and run `sudo purge` before the agent measures";
     NotWarm "not_warm" Invalid "a warm load found pages of its files missing from memory";
-    ResidencyUnknown "residency_unknown" Tainted "the system could not say which pages were in memory";
+    ResidencyUnknown "residency_unknown" Invalid "the system could not say which pages were in memory, so that the load was neither cold nor warm: keep the files on a local disk, and run `sudo purge` before the agent measures";
     BandwidthImpossible "g1" Invalid "decode read more bytes than the memory's bandwidth allows";
     FlopsImpossible "g2" Invalid "more floating-point operations than the machine can do";
     TokensMissing "g3" Invalid "fewer or more tokens than the case asks for";

@@ -71,6 +71,10 @@ pub struct Environment {
     pub kernel: String,
     pub boot_id: String,
     pub agent_version: String,
+    /// The commit that the agent was built from, in the words of `Started::suite_commit`.
+    pub agent_commit: String,
+    /// What the GPU may keep resident, where the system was told so.
+    pub wired_limit_bytes: Option<u64>,
     /// `ac` or `battery`; None where the system does not say.
     pub power_source: Option<String>,
     pub low_power_mode: Option<bool>,

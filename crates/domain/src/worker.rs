@@ -38,6 +38,8 @@ pub enum Frame {
 pub struct Started {
     pub pid: u32,
     pub suite_version: String,
+    /// The commit that the worker was built from; `-modified` where files differed, `unknown` without git.
+    pub suite_commit: String,
     pub mlx_version: String,
     pub mlx_device: String,
     pub mlx_architecture: String,
@@ -46,6 +48,8 @@ pub struct Started {
     /// Whether the metallib holds the M5's matrix kernels; None where there is no metallib.
     pub nax_built: Option<bool>,
     pub metallib_sha256: String,
+    /// None where there is no metallib.
+    pub metallib_bytes: Option<u64>,
     /// Every `MLX_*` variable that the worker runs with.
     pub mlx_env: BTreeMap<String, String>,
     pub recommended_working_set_bytes: u64,

@@ -189,6 +189,11 @@ pub struct WorkerStarted {
     >,
     #[prost(uint64, tag = "11")]
     pub recommended_working_set_bytes: u64,
+    /// "unknown" where it was built without git
+    #[prost(string, tag = "12")]
+    pub suite_commit: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "13")]
+    pub metallib_bytes: ::core::option::Option<u64>,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkerFinished {
@@ -506,6 +511,11 @@ pub struct Environment {
     pub power_source: ::core::option::Option<::prost::alloc::string::String>,
     #[prost(bool, optional, tag = "9")]
     pub low_power_mode: ::core::option::Option<bool>,
+    /// "unknown" where it was built without git
+    #[prost(string, tag = "10")]
+    pub agent_commit: ::prost::alloc::string::String,
+    #[prost(uint64, optional, tag = "11")]
+    pub wired_limit_bytes: ::core::option::Option<u64>,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct LaunchIteration {

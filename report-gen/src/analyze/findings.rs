@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::comparison::is_at_home;
 use super::monotone;
 use crate::number;
-use crate::report::{Direction, Finding, FindingKind, Measurement, Report};
+use crate::report::{Direction, Disagreement, Finding, FindingKind, Measurement, Report};
 
 pub fn findings(report: &Report) -> Vec<Finding> {
     let mut findings = vec![success(report)];
@@ -146,6 +146,7 @@ fn cautions(report: &Report) -> Vec<Finding> {
         )));
     }
     findings.extend(monotone::contradictions(report).into_iter().map(caution));
+    findings.extend(report.disagreements.iter().map(disagreement));
     let total = report.measurements.len() as i64;
     let invalid = report.measurements.iter().filter(|m| !m.valid).count() as i64;
     let tainted = report
@@ -193,6 +194,29 @@ fn cautions(report: &Report) -> Vec<Finding> {
         )));
     }
     findings
+}
+
+/// Gate G6 over launches, runs and machines.
+fn disagreement(found: &Disagreement) -> Finding {
+    let Disagreement {
+        machine,
+        other,
+        chip_family,
+        cases,
+        example,
+    } = found;
+    let cases = number::counted(*cases, "case", "cases");
+    caution(if machine == other {
+        format!(
+            "{machine} wrote different tokens in different launches of {cases}, such as {example}, \
+             with the same weights, prompt and MLX: its output is not to be trusted (g6)."
+        )
+    } else {
+        format!(
+            "{machine} and {other} wrote different tokens in {cases}, such as {example}, with the same \
+             weights, prompt, MLX and family of chips ({chip_family}): one of them is not to be trusted (g6)."
+        )
+    })
 }
 
 fn reasons(report: &Report) -> Vec<String> {

@@ -23,6 +23,7 @@ pub fn mark(rows: &mut Rows) {
         iterations,
         latencies,
         energies,
+        utilisations,
         ..
     } = rows;
     let all = models
@@ -31,7 +32,8 @@ pub fn mark(rows: &mut Rows) {
         .chain(launches.iter_mut().map(|row| &mut row.case.variant))
         .chain(iterations.iter_mut().map(|row| &mut row.case.variant))
         .chain(latencies.iter_mut().map(|row| &mut row.variant))
-        .chain(energies.iter_mut().map(|row| &mut row.case.variant));
+        .chain(energies.iter_mut().map(|row| &mut row.case.variant))
+        .chain(utilisations.iter_mut().map(|row| &mut row.variant));
     for variant in all {
         if let Some(mark) = marks.get(variant) {
             variant.mark = Some(mark.clone());

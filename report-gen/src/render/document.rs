@@ -2,7 +2,7 @@
 //! each format escapes for itself.
 
 use crate::number::{self, Scale};
-use crate::report::{Energy, Finding, Latency, Measurement, Pair, Score};
+use crate::report::{Energy, Finding, Latency, Measurement, Pair, Score, Utilisation};
 use crate::stats::{Interval, Ratio, Verdict};
 
 #[derive(Clone, Debug)]
@@ -199,6 +199,12 @@ impl Doubted for Measurement {
 }
 
 impl Doubted for Latency {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (self.valid, self.tainted, &self.reasons)
+    }
+}
+
+impl Doubted for Utilisation {
     fn judged(&self) -> (bool, bool, &[String]) {
         (self.valid, self.tainted, &self.reasons)
     }

@@ -55,6 +55,7 @@ async fn views_and_report_equal_scipy() {
     comparisons(&pool, run, &expected["comparisons"]).await;
     regression(&pool, &expected["regression"]).await;
     doubted_runs(&pool, &expected["hot"]).await;
+    utilisations(&pool, run, &expected["utilisations"]).await;
     latencies(&pool, run, &expected["latencies"]).await;
     doubts_and_gaps(&pool, run).await;
 
@@ -143,6 +144,42 @@ async fn comparisons(pool: &PgPool, run: &str, expected: &Value) {
     );
 }
 
+/// Only of what this run measured on this machine: `air` has no roofline, and `studio` none in f32.
+async fn utilisations(pool: &PgPool, run: &str, expected: &Value) {
+    let query = format!("select * from report.utilisation where run_id = '{run}'");
+    let got = rows(pool, &query).await;
+    let expected = expected.as_array().unwrap();
+    assert_eq!(got.len(), expected.len());
+    for want in expected {
+        let row = find(&got, want, &CASE);
+        for column in [
+            "gbps",
+            "tflops",
+            "mbu_meas",
+            "mbu_spec",
+            "mfu_meas",
+            "mfu_spec",
+            "arith_intensity",
+        ] {
+            if want[column].is_null() {
+                assert!(row[column].is_null(), "{column} of {want}: {}", row[column]);
+            } else {
+                close(&row[column], &want[column], &format!("{column} of {want}"));
+            }
+        }
+    }
+    let query = format!("select * from report.ceiling where run_id = '{run}' order by machine");
+    let ceilings = rows(pool, &query).await;
+    let machines: Vec<&Value> = ceilings.iter().map(|row| &row["machine"]).collect();
+    assert_eq!(machines, ["mini", "studio"]);
+    assert_eq!(ceilings[0]["nax_observed"], false);
+    close(
+        &ceilings[0]["bandwidth_gbps"],
+        &120.into(),
+        "published for an M4",
+    );
+}
+
 async fn regression(pool: &PgPool, expected: &Value) {
     let run = expected["run"].as_str().unwrap();
     let query =
@@ -187,7 +224,7 @@ async fn doubts_and_gaps(pool: &PgPool, run: &str) {
     let state = |state: &str| coverage.iter().filter(|row| row["state"] == state).count();
     assert_eq!(
         (state("succeeded"), state("skipped"), state("parked")),
-        (36, 1, 1)
+        (38, 1, 1)
     );
     assert_eq!(state("excluded"), 1);
 
@@ -260,7 +297,7 @@ fn report_equals(report: &Report, expected: &Value) {
             .find(|m| {
                 want["machine"] == m.machine.as_str()
                     && want["model"] == m.variant.model.as_str()
-                    && want["dtype"] == m.variant.dtype.as_deref().unwrap()
+                    && want["dtype"].as_str() == m.variant.dtype.as_deref()
                     && want["case_key"] == m.case_key.as_str()
                     && want["metric"] == m.metric.as_str()
             })
@@ -279,7 +316,7 @@ fn report_equals(report: &Report, expected: &Value) {
         let pair = report.comparison.pairs.iter().find(|pair| {
             pair.machine == "studio"
                 && want["model"] == pair.variant.model.as_str()
-                && want["dtype"] == pair.variant.dtype.as_deref().unwrap()
+                && want["dtype"].as_str() == pair.variant.dtype.as_deref()
                 && want["case_key"] == pair.case_key.as_str()
                 && want["metric"] == pair.metric.as_str()
         });

@@ -4,8 +4,8 @@
 use report_gen::Report;
 use report_gen::analyze::analyze;
 use report_gen::report::{
-    CaseKey, Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts, Model,
-    Percentile, Run, Variant,
+    CaseKey, Ceiling, Coverage, Direction, Doubt, Environment, Latency, Machine, MetricFacts,
+    Model, Percentile, Run, Utilisation, Variant,
 };
 use report_gen::rows::{CaseRow, DifferenceRow, EnergyRow, LaunchRow, Rows};
 use report_gen::stats::Interval;
@@ -131,6 +131,8 @@ pub fn rows() -> Rows {
             latency("studio", 3.2, &["thermal"]),
         ],
         energies: energies(),
+        ceilings: ceilings(),
+        utilisations: utilisations(),
         validity: vec![Doubt {
             machine: "studio".into(),
             suite: "decode".into(),
@@ -140,6 +142,7 @@ pub fn rows() -> Rows {
             launches: 2,
             of_launches: 16,
         }],
+        disagreements: Vec::new(),
         coverage: coverage(),
         metrics: METRICS
             .iter()
@@ -195,6 +198,8 @@ fn machine(name: &str, chip: &str) -> Machine {
     }
 }
 
+const COMMIT: &str = "173ff890c0ffee0c0ffee0c0ffee0c0ffee0c0ff";
+
 fn environment(machine: &str) -> Environment {
     Environment {
         machine: machine.into(),
@@ -204,13 +209,16 @@ fn environment(machine: &str) -> Environment {
         os_build: "25B78".into(),
         kernel: "Darwin 25.1.0".into(),
         agent_version: "0.1.0".into(),
+        agent_commit: COMMIT.into(),
         suite_version: "0.1.0".into(),
+        suite_commit: COMMIT.into(),
         mlx_version: "0.32.2".into(),
         mlx_device: "gpu".into(),
         mlx_architecture: "applegpu_g16g".into(),
         blas: "Accelerate".into(),
         debug_build: false,
         nax_built: Some(true),
+        nax_expected: false,
         mlx_env: json!({ "MLX_METAL_FAST_SYNCH": "1" }),
         power_source: Some("ac".into()),
         low_power_mode: Some(false),
@@ -379,6 +387,74 @@ fn energies() -> Vec<EnergyRow> {
     ]
 }
 
+/// `mini` has a roofline of this run, `studio` only what is published.
+fn ceilings() -> Vec<Ceiling> {
+    vec![Ceiling {
+        machine: "mini".into(),
+        stream_gbps: Some(104.2),
+        gemm_tflops_bf16: Some(3.61),
+        bandwidth_gbps: Some(120.0),
+        fp32_tflops: Some(4.0),
+        mbu_spec: Some(0.868),
+        nax_ratio: Some(0.9025),
+        nax_observed: Some(false),
+        nax_expected: false,
+        nax_built: Some(true),
+        tainted: false,
+        reasons: Vec::new(),
+    }]
+}
+
+fn utilisations() -> Vec<Utilisation> {
+    let of = |machine: &str, suite: &str, case: &str, metric: &str| Utilisation {
+        machine: machine.into(),
+        suite: suite.into(),
+        variant: variant(MODELS[0].0, MODELS[0].1),
+        case_key: case.to_owned().into(),
+        metric: metric.into(),
+        gbps: None,
+        tflops: None,
+        mbu_meas: None,
+        mbu_spec: None,
+        mfu_meas: None,
+        mfu_spec: None,
+        arith_intensity: None,
+        valid: true,
+        tainted: false,
+        reasons: Vec::new(),
+    };
+    vec![
+        Utilisation {
+            gbps: Some(96.1),
+            tflops: Some(0.0957),
+            mbu_meas: Some(0.9223),
+            mbu_spec: Some(0.8008),
+            mfu_meas: Some(0.0265),
+            mfu_spec: Some(0.0239),
+            arith_intensity: Some(0.996),
+            ..of("mini", "decode", "new=128,depth=0", "decode_tps")
+        },
+        Utilisation {
+            tflops: Some(3.12),
+            mfu_meas: Some(0.8643),
+            mfu_spec: Some(0.78),
+            ..of(
+                "mini",
+                "prefill",
+                "prompt=512,depth=0,chunk=2048",
+                "prefill_tps",
+            )
+        },
+        Utilisation {
+            gbps: Some(307.5),
+            mbu_spec: Some(0.3755),
+            tainted: true,
+            reasons: vec!["thermal".into()],
+            ..of("studio", "decode", "new=128,depth=0", "decode_tps")
+        },
+    ]
+}
+
 fn coverage() -> Vec<Coverage> {
     let line = |machine: &str, suite: Option<&str>, state: &str, reason: &str| Coverage {
         machine: machine.into(),
@@ -432,7 +508,10 @@ pub fn empty_report() -> Report {
         differences: Vec::new(),
         latencies: Vec::new(),
         energies: Vec::new(),
+        ceilings: Vec::new(),
+        utilisations: Vec::new(),
         validity: Vec::new(),
+        disagreements: Vec::new(),
         coverage: Vec::new(),
         metrics: Vec::new(),
     };

@@ -5,9 +5,11 @@ mod fleet;
 mod postgres;
 
 mod comparing;
+mod conditions;
 mod cookbook;
 mod database;
 mod escaping;
 mod simulation;
 mod snapshots;
 mod suites;
+mod texts;

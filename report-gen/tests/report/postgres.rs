@@ -4,6 +4,7 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use domain::chip;
 use domain::metric::Metric;
 use domain::reason::Reason;
 use private_postgres::{Options, Server};
@@ -100,7 +101,7 @@ pub async fn build_views(connection: &mut PgConnection) {
     }
 }
 
-/// The domain's words, as the coordinator writes them at its start.
+/// The domain's words and chips, as the coordinator writes them at its start.
 async fn write_vocabulary(connection: &mut PgConnection) {
     for metric in Metric::ALL {
         sqlx::query("insert into fleet.metric values ($1, $2, $3, $4)")
@@ -117,6 +118,19 @@ async fn write_vocabulary(connection: &mut PgConnection) {
             .bind(reason.code())
             .bind(reason.severity().as_str())
             .bind(reason.description())
+            .execute(&mut *connection)
+            .await
+            .unwrap();
+    }
+    for (name, cores, spec) in chip::answers() {
+        sqlx::query("insert into fleet.chip values ($1, $2, $3, $4, $5, $6, $7)")
+            .bind(name)
+            .bind(cores.map(|cores| cores as i32))
+            .bind(spec.bandwidth_gbps)
+            .bind(spec.bandwidth_source)
+            .bind(spec.fp32_tflops)
+            .bind(spec.fp32_kind)
+            .bind(spec.peak_tflops())
             .execute(&mut *connection)
             .await
             .unwrap();

@@ -114,7 +114,7 @@ fn a_suite_about_the_machine_has_no_column_for_a_model() {
         ("stream_gbps", "GB/s", Direction::Higher, 380.0),
         ("stream_add_gbps", "GB/s", Direction::Higher, 385.0),
     ];
-    let section = section_of_machine("roofline", "stream,mb=1000", &metrics, "Measured ceilings");
+    let section = section_of_machine("roofline", "stream,mb=1000", &metrics, "Ceilings");
     let section = section.unwrap();
     assert!(!section.contains("Precision"), "{section}");
     assert!(

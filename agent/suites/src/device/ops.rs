@@ -74,6 +74,23 @@ pub fn attention(
     })
 }
 
+/// Which position of its sequence a step begins at.
+#[derive(Clone, Copy, Debug)]
+pub enum Offset<'a> {
+    /// In every sequence.
+    Same(i32),
+    /// In each sequence its own, `[batch]`, of which this is the largest.
+    Each(&'a Array, i32),
+}
+
+impl Offset<'_> {
+    pub fn largest(self) -> i32 {
+        match self {
+            Self::Same(offset) | Self::Each(_, offset) => offset,
+        }
+    }
+}
+
 /// Rotates the first `dims` of the last axis by position; with `freqs`, by these wavelengths
 /// instead of the powers of `base`.
 pub fn rope(
@@ -82,7 +99,7 @@ pub fn rope(
     traditional: bool,
     base: Option<f32>,
     scale: f32,
-    offset: i32,
+    offset: Offset<'_>,
     freqs: Option<&Array>,
 ) -> Result<Array> {
     let base = mlx_sys::mlx_optional_float {
@@ -92,17 +109,31 @@ pub fn rope(
     // SAFETY: handles are borrowed from live arrays, or empty for "no array".
     array(|res, stream| unsafe {
         let freqs = freqs.map_or_else(|| mlx_sys::mlx_array_new(), Array::as_ptr);
-        mlx_sys::mlx_fast_rope(
-            res,
-            x.as_ptr(),
-            dims,
-            traditional,
-            base,
-            scale,
-            offset,
-            freqs,
-            stream,
-        )
+        let x = x.as_ptr();
+        match offset {
+            Offset::Same(offset) => mlx_sys::mlx_fast_rope(
+                res,
+                x,
+                dims,
+                traditional,
+                base,
+                scale,
+                offset,
+                freqs,
+                stream,
+            ),
+            Offset::Each(offsets, _) => mlx_sys::mlx_fast_rope_dynamic(
+                res,
+                x,
+                dims,
+                traditional,
+                base,
+                scale,
+                offsets.as_ptr(),
+                freqs,
+                stream,
+            ),
+        }
     })
 }
 

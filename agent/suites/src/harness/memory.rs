@@ -13,6 +13,8 @@ use crate::system::{self, Footprint};
 #[derive(Debug, Default)]
 pub struct MemoryWatch {
     process_peak_bytes: u64,
+    /// Of the machine, when the region began.
+    swap_before: Option<u64>,
 }
 
 impl MemoryWatch {
@@ -20,6 +22,7 @@ impl MemoryWatch {
     pub(super) fn begin_region(&mut self) -> Result<()> {
         device::clear_cache()?;
         self.process_peak_bytes = self.process_peak_bytes.max(device::memory()?.peak_bytes);
+        self.swap_before = system::swap_used_bytes();
         device::reset_peak_memory()
     }
 
@@ -29,6 +32,10 @@ impl MemoryWatch {
         Ok(RegionMemory {
             mlx,
             process_peak_bytes: self.process_peak_bytes,
+            swap_delta: self
+                .swap_before
+                .zip(system::swap_used_bytes())
+                .map(|(before, after)| after as f64 - before as f64),
             system: system::footprint(),
         })
     }
@@ -39,6 +46,7 @@ impl MemoryWatch {
 pub(super) struct RegionMemory {
     mlx: device::Memory,
     process_peak_bytes: u64,
+    swap_delta: Option<f64>,
     system: Footprint,
 }
 
@@ -47,6 +55,7 @@ impl RegionMemory {
         let Self {
             mlx,
             process_peak_bytes,
+            swap_delta,
             system,
         } = *self;
         [
@@ -59,12 +68,9 @@ impl RegionMemory {
             (Metric::MemRssBytes, system.resident_bytes),
         ]
         .into_iter()
-        .filter_map(|(metric, bytes)| {
-            bytes.map(|bytes| Sample {
-                metric,
-                value: bytes as f64,
-            })
-        })
+        .map(|(metric, bytes)| (metric, bytes.map(|bytes| bytes as f64)))
+        .chain([(Metric::SwapDeltaBytes, swap_delta)])
+        .filter_map(|(metric, value)| value.map(|value| Sample { metric, value }))
     }
 
     /// Gate G4: a peak below the weights means that something was never evaluated.
@@ -85,6 +91,7 @@ mod tests {
                 ..device::Memory::default()
             },
             process_peak_bytes: 13_348,
+            swap_delta: None,
             system: Footprint::default(),
         };
         assert_eq!(memory.doubt(16_061), Some(Reason::MemoryImpossible));

@@ -14,6 +14,8 @@ pub struct KvCache {
     buffers: Option<Buffers>,
     len: i32,
     keeps_nothing: bool,
+    /// `[batch]`: how many of each sequence's first positions are filled in before it.
+    padding: Option<Array>,
 }
 
 #[derive(Clone, Debug)]
@@ -32,6 +34,19 @@ impl KvCache {
             keeps_nothing: true,
             ..Self::default()
         }
+    }
+
+    /// For sequences of different lengths in one step: each is filled up before its first token, with
+    /// so many positions (`[batch]`, i32), so that all of them end together.
+    pub fn padded(padding: &Array) -> Self {
+        Self {
+            padding: Some(padding.clone()),
+            ..Self::default()
+        }
+    }
+
+    pub fn padding(&self) -> Option<&Array> {
+        self.padding.as_ref()
     }
 
     /// Positions held.

@@ -119,15 +119,15 @@ impl Attention {
         sight: &Sight,
         cache: &mut KvCache,
     ) -> Result<Array, Exception> {
-        let (offset, length) = (cache.len(), shape[1]);
+        let length = shape[1];
         let by_head = |x: &Array, heads| ops::split_heads(x, shape, heads, self.head_dim);
         let queries = by_head(&self.q.forward(x)?, self.heads)?;
         let keys = by_head(&self.k.forward(x)?, self.kv_heads)?;
         let values = by_head(&self.v.forward(x)?, self.kv_heads)?;
         let queries = ops::rms_norm(&queries, &self.q_norm, self.eps)?;
         let keys = ops::rms_norm(&keys, &self.k_norm, self.eps)?;
-        let queries = self.rope.forward(&queries, offset, length)?;
-        let keys = self.rope.forward(&keys, offset, length)?;
+        let queries = self.rope.forward(&queries, sight.offset(), length)?;
+        let keys = self.rope.forward(&keys, sight.offset(), length)?;
         let (keys, values) = sight.of(cache.append(&keys, &values, length)?)?;
         let out = ops::attention(
             &queries,

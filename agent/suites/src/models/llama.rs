@@ -79,13 +79,12 @@ impl Attention {
         sight: &Sight,
         cache: &mut KvCache,
     ) -> Result<Array, Exception> {
-        let offset = cache.len();
         let by_head = |x: &Array, heads| ops::split_heads(x, [batch, length], heads, self.head_dim);
         let queries = by_head(&self.q.forward(x)?, self.heads)?;
         let keys = by_head(&self.k.forward(x)?, self.kv_heads)?;
         let values = by_head(&self.v.forward(x)?, self.kv_heads)?;
-        let queries = self.rope.forward(&queries, offset, length)?;
-        let keys = self.rope.forward(&keys, offset, length)?;
+        let queries = self.rope.forward(&queries, sight.offset(), length)?;
+        let keys = self.rope.forward(&keys, sight.offset(), length)?;
         let (keys, values) = sight.of(cache.append(&keys, &values, length)?)?;
         let out = ops::attention(
             &queries,

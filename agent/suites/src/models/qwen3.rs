@@ -7,8 +7,9 @@ use super::config::{Config, ConfigError, read_dims};
 use super::linear::{Embedding, Linear, project};
 use super::rope::{Rope, RopeArgs};
 use super::weights::Weights;
+use super::window::Sight;
 use super::{BuildError, CausalLm, Dims, KvCache};
-use crate::device::ops::{self, Fused, Mask};
+use crate::device::ops::{self, Fused};
 
 pub struct Args {
     pub(super) dims: Dims,
@@ -75,23 +76,22 @@ impl Attention {
         &self,
         x: &Array,
         shape: [i32; 2],
+        sight: &Sight,
         cache: &mut KvCache,
     ) -> Result<Array, Exception> {
         let [_, length] = shape;
-        let offset = cache.len();
         let queries = self.normed_heads(&self.q.forward(x)?, &self.q_norm, shape, self.heads)?;
         let keys = self.normed_heads(&self.k.forward(x)?, &self.k_norm, shape, self.kv_heads)?;
         let values = ops::split_heads(&self.v.forward(x)?, shape, self.kv_heads, self.head_dim)?;
-        let queries = self.rope.forward(&queries, offset, length)?;
-        let keys = self.rope.forward(&keys, offset, length)?;
+        let queries = self.rope.forward(&queries, sight.offset(), length)?;
+        let keys = self.rope.forward(&keys, sight.offset(), length)?;
         let (keys, values) = cache.append(&keys, &values, length)?;
-        let mask = Mask::for_queries(length);
         let out = ops::attention(
             &queries,
             &keys,
             &values,
             self.scale,
-            mask,
+            sight.mask(),
             Fused::WhereAvailable,
         )?;
         self.o
@@ -163,9 +163,15 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Array, shape: [i32; 2], cache: &mut KvCache) -> Result<Array, Exception> {
+    fn forward(
+        &self,
+        x: &Array,
+        shape: [i32; 2],
+        sight: &Sight,
+        cache: &mut KvCache,
+    ) -> Result<Array, Exception> {
         let normed = ops::rms_norm(x, &self.attention_norm, self.eps)?;
-        let x = ops::add(x, &self.attention.forward(&normed, shape, cache)?)?;
+        let x = ops::add(x, &self.attention.forward(&normed, shape, sight, cache)?)?;
         let normed = ops::rms_norm(&x, &self.mlp_norm, self.eps)?;
         ops::add(&x, &self.mlp.forward(&normed)?)
     }
@@ -209,8 +215,9 @@ impl CausalLm for Model {
     fn hidden(&self, ids: &Array, cache: &mut [KvCache]) -> Result<Array, Exception> {
         let shape = [ids.dim(0), ids.dim(1)];
         let mut x = self.embedding.lookup(ids)?;
+        let sight = Sight::of_everything(cache, shape[1])?;
         for (block, cache) in self.blocks.iter().zip(cache) {
-            x = block.forward(&x, shape, cache)?;
+            x = block.forward(&x, shape, &sight, cache)?;
         }
         ops::rms_norm(&x, &self.norm, self.dims.rms_norm_eps)
     }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::config::{Config, ConfigError, invalid, whole};
 use super::linear::{Embedding, Experts, Linear, project};
 use super::weights::Weights;
+use super::window::Sight;
 use super::{BuildError, CausalLm, Dims, KvCache, qwen3};
 use crate::device::{experts, ops};
 
@@ -158,9 +159,15 @@ impl Block {
         })
     }
 
-    fn forward(&self, x: &Array, shape: [i32; 2], cache: &mut KvCache) -> Result<Array, Exception> {
+    fn forward(
+        &self,
+        x: &Array,
+        shape: [i32; 2],
+        sight: &Sight,
+        cache: &mut KvCache,
+    ) -> Result<Array, Exception> {
         let normed = ops::rms_norm(x, &self.attention_norm, self.eps)?;
-        let x = ops::add(x, &self.attention.forward(&normed, shape, cache)?)?;
+        let x = ops::add(x, &self.attention.forward(&normed, shape, sight, cache)?)?;
         let normed = ops::rms_norm(&x, &self.mlp_norm, self.eps)?;
         let change = match &self.mlp {
             Mlp::Dense(mlp) => mlp.forward(&normed)?,
@@ -208,8 +215,9 @@ impl CausalLm for Model {
     fn hidden(&self, ids: &Array, cache: &mut [KvCache]) -> Result<Array, Exception> {
         let shape = [ids.dim(0), ids.dim(1)];
         let mut x = self.embedding.lookup(ids)?;
+        let sight = Sight::of_everything(cache, shape[1])?;
         for (block, cache) in self.blocks.iter().zip(cache) {
-            x = block.forward(&x, shape, cache)?;
+            x = block.forward(&x, shape, &sight, cache)?;
         }
         ops::rms_norm(&x, &self.norm, self.dims.rms_norm_eps)
     }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::BuildError;
 use super::config::{Config, ConfigError, invalid, positive, unsupported, whole};
-use crate::device::ops;
+use crate::device::ops::{self, Offset};
 
 /// The scaling a configuration asks for, in its own words.
 #[derive(Clone, Debug, PartialEq)]
@@ -389,7 +389,7 @@ impl Rope {
     }
 
     /// Rotates `x` (`[batch, heads, length, head_dim]`, `length` positions from `offset`).
-    pub fn forward(&self, x: &Array, offset: i32, length: i32) -> Result<Array, Exception> {
+    pub fn forward(&self, x: &Array, offset: Offset<'_>, length: i32) -> Result<Array, Exception> {
         let (dims, traditional) = (self.dims, self.traditional);
         match &self.kind {
             &Kind::Powers { base, scale } => {
@@ -400,7 +400,9 @@ impl Rope {
                 factor,
                 max_positions,
             } => {
-                let base = dynamic_base(theta, dims, factor, max_positions, offset + length);
+                // One base for all sequences of a step: that of the longest.
+                let end = offset.largest() + length;
+                let base = dynamic_base(theta, dims, factor, max_positions, end);
                 ops::rope(x, dims, traditional, Some(base as f32), 1.0, offset, None)
             }
             Kind::Wavelengths { freqs, gain } => {

@@ -1,4 +1,5 @@
-//! Which positions a layer's queries see: all that came before, or a window that slides along.
+//! Where a step's tokens stand, and which positions a layer's queries see: all that came before, or a
+//! window that slides along; in a batch of different lengths never what fills a sequence up.
 //!
 //! The cache keeps every position, and a layer that slides looks at the end of it. mlx-lm overwrites
 //! what has left the window, which takes less memory and computes the same.
@@ -8,7 +9,7 @@ use mlx_rs::error::Exception;
 
 use super::KvCache;
 use super::config::{Config, ConfigError};
-use crate::device::ops::{self, Mask};
+use crate::device::ops::{self, Mask, Offset};
 
 /// How many positions a query sees, its own among them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,12 +44,11 @@ impl Sights {
         cache: &[KvCache],
         length: i32,
     ) -> Result<Self, Exception> {
-        let held = cache.first().map_or(0, KvCache::len);
         let window = windows.iter().flatten().next();
         Ok(Self {
-            everything: Sight::new(None, held, length)?,
+            everything: Sight::of_everything(cache, length)?,
             sliding: window
-                .map(|window| Sight::new(Some(*window), held, length))
+                .map(|window| Sight::new(Some(*window), cache, length))
                 .transpose()?,
         })
     }
@@ -65,27 +65,55 @@ pub struct Sight {
     /// No query of the step sees a position before this one.
     from: i32,
     limit: Limit,
+    /// Positions held before the step, whatever they are filled with.
+    held: i32,
+    /// `[batch]`: those that each sequence has, where they differ.
+    offsets: Option<Array>,
 }
 
 enum Limit {
     None,
     Causal,
-    /// `[queries, keys]`, true where seen.
-    Window(Array),
+    /// `[queries, keys]` or `[batch, 1, queries, keys]`, true where seen.
+    Some(Array),
 }
 
 impl Sight {
-    fn new(window: Option<Window>, held: i32, length: i32) -> Result<Self, Exception> {
+    /// Without a window.
+    pub fn of_everything(cache: &[KvCache], length: i32) -> Result<Self, Exception> {
+        Self::new(None, cache, length)
+    }
+
+    fn new(window: Option<Window>, cache: &[KvCache], length: i32) -> Result<Self, Exception> {
+        let held = cache.first().map_or(0, KvCache::len);
+        let padding = cache.first().and_then(KvCache::padding);
         let from = window.map_or(0, |window| (held + 1 - window.positions).max(0));
         let keys = held + length - from;
-        let limit = match window {
-            _ if length == 1 => Limit::None,
-            Some(window) if keys > window.positions => {
-                Limit::Window(seen(window, held - from, length)?)
+        let narrow = window.filter(|window| keys > window.positions);
+        let limit = match (padding, narrow) {
+            (Some(padding), _) => {
+                let seen = seen(window, from, held, length)?;
+                Limit::Some(without_padding(&seen, padding, from, held, length)?)
             }
-            _ => Limit::Causal,
+            (None, _) if length == 1 => Limit::None,
+            (None, Some(_)) => Limit::Some(seen(narrow, from, held, length)?),
+            (None, None) => Limit::Causal,
         };
-        Ok(Self { from, limit })
+        let offsets = padding.map(|padding| Array::from_int(held).subtract(padding));
+        Ok(Self {
+            from,
+            limit,
+            held,
+            offsets: offsets.transpose()?,
+        })
+    }
+
+    /// Where the step begins.
+    pub fn offset(&self) -> Offset<'_> {
+        match &self.offsets {
+            None => Offset::Same(self.held),
+            Some(offsets) => Offset::Each(offsets, self.held),
+        }
     }
 
     /// The keys and values, `[batch, heads, positions, dim]`, that at least one query sees.
@@ -105,16 +133,42 @@ impl Sight {
         match &self.limit {
             Limit::None => Mask::None,
             Limit::Causal => Mask::Causal,
-            Limit::Window(seen) => Mask::Array(seen),
+            Limit::Some(seen) => Mask::Array(seen),
         }
     }
 }
 
-/// For queries at `before` and after, `keys` being all positions up to the last query's.
-fn seen(window: Window, before: i32, length: i32) -> Result<Array, Exception> {
-    let last = before + length;
-    let queries = Array::arange::<i32, i32>(before, last, None)?.expand_dims(1)?;
-    let keys = Array::arange::<i32, i32>(None, last, None)?.expand_dims(0)?;
+/// A row of the positions from `from` to before `to`.
+fn positions(from: i32, to: i32) -> Result<Array, Exception> {
+    Array::arange::<i32, i32>(from, to, None)
+}
+
+/// For queries at `held` and after, the keys being all positions from `from` on.
+fn seen(window: Option<Window>, from: i32, held: i32, length: i32) -> Result<Array, Exception> {
+    let end = held + length;
+    let queries = positions(held, end)?.expand_dims(1)?;
+    let keys = positions(from, end)?.expand_dims(0)?;
+    let before = queries.ge(&keys)?;
+    let Some(window) = window else {
+        return Ok(before);
+    };
     let beyond = keys.add(Array::from_int(window.positions))?;
-    queries.ge(&keys)?.logical_and(&queries.lt(&beyond)?)
+    before.logical_and(&queries.lt(&beyond)?)
+}
+
+/// The same in each sequence (`[batch, 1, queries, keys]`) without the positions before its first
+/// token. Those see themselves: a softmax over nothing is no number, and what is no number stays so
+/// in the sums of those that give it no weight.
+fn without_padding(
+    seen: &Array,
+    padding: &Array,
+    from: i32,
+    held: i32,
+    length: i32,
+) -> Result<Array, Exception> {
+    let end = held + length;
+    let queries = positions(held, end)?.expand_dims(1)?;
+    let keys = positions(from, end)?.expand_dims(0)?;
+    let first = padding.reshape(&[-1, 1, 1, 1])?;
+    seen.logical_and(&keys.ge(&mlx_rs::ops::minimum(&first, &queries)?)?)
 }

@@ -1,22 +1,19 @@
-//! `batch`: several sequences of equal length at once and one alone, in turn (A B B A), from prompt to
-//! last token. One step serves all sequences, so that the weights are read once for all of them.
+//! `batch`: several sequences at once and the first of them alone, in turn (A B B A), from prompt to
+//! last token. One step serves all sequences, so that the weights are read once for all of them. Of
+//! different lengths, too, only their own tokens are counted, and not what fills them up.
 
 use std::time::Duration;
 
 use domain::metric::Metric;
 use domain::reason::Reason;
-use domain::suite::batch::Case;
+use domain::suite::batch::{Case, Lengths};
 use domain::worker::Finished;
-use mlx_rs::Array;
-use mlx_rs::error::{Exception, Result as MlxResult};
 
 use super::turns::TURNS;
 use super::{Bench, Demand, Ready, tokens, turns};
-use crate::device::{self, ops};
-use crate::generate;
+use crate::generate::{self, batch as together};
 use crate::harness::clock::{Mark, Region, Watch, ms, rate};
 use crate::harness::{Observation, Shape, Trial, TrialError};
-use crate::models::{CausalLm, KvCache, cache};
 
 pub fn demand(case: &Case) -> Demand {
     Demand {
@@ -30,9 +27,11 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
     let ready = bench.load()?;
     let vocab = ready.loaded.model.dims().vocab as u32;
     let (batch, length) = (case.batch_size as usize, case.prompt_tokens as usize);
+    // Each sequence has a prompt of its own, the first that of the one alone.
+    let ids = tokens::random(bench.request.protocol.seed, batch * length, vocab);
+    let rows = ids.chunks(length).zip(case.prompts());
     let trial = Batch {
-        // Each sequence has a prompt of its own, the first that of the one alone.
-        prompts: tokens::random(bench.request.protocol.seed, batch * length, vocab),
+        prompts: rows.map(|(row, own)| &row[..own as usize]).collect(),
         order: turns::in_turn(1, batch, bench.request.launch_seed),
         ids: Vec::new(),
         ready: &ready,
@@ -44,57 +43,18 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
 struct Batch<'a> {
     ready: &'a Ready,
     case: &'a Case,
-    /// Row after row.
-    prompts: Vec<u32>,
+    /// The longest first.
+    prompts: Vec<&'a [u32]>,
     /// How many sequences each turn has.
     order: [usize; TURNS],
     /// Of all turns: a step's ids of every sequence, step after step.
     ids: Vec<u32>,
 }
 
-/// Greedy decoding of several sequences in step.
-struct Steps<'a> {
-    model: &'a dyn CausalLm,
-    cache: Vec<KvCache>,
-    /// `[batch, 1]`
-    newest: Array,
-}
-
-impl<'a> Steps<'a> {
-    /// Reads the prompts (`[batch, length]`) but for their last tokens, and waits for it.
-    fn fill(model: &'a dyn CausalLm, prompts: &[u32], batch: usize) -> MlxResult<Self> {
-        let (rows, length) = (batch as i32, (prompts.len() / batch) as i32);
-        let ids = Array::from_slice(prompts, &[rows, length]);
-        let mut cache = model.new_cache();
-        let mut from = 0;
-        while from < length - 1 {
-            let to = (from + generate::PREFILL_CHUNK as i32).min(length - 1);
-            let part = ops::slice(&ids, &[0, from], &[rows, to])?;
-            model.hidden(&part, &mut cache)?;
-            cache::eval(&cache)?;
-            device::clear_cache()?;
-            from = to;
-        }
-        Ok(Self {
-            model,
-            cache,
-            newest: ops::slice(&ids, &[0, length - 1], &[rows, length])?,
-        })
-    }
-
-    /// Hands the next step to the device without waiting.
-    fn submit(&mut self) -> MlxResult<Array> {
-        let hidden = self.model.hidden(&self.newest, &mut self.cache)?;
-        self.newest = ops::argmax_last(&self.model.logits(&hidden)?)?;
-        mlx_rs::transforms::async_eval([&self.newest])?;
-        Ok(self.newest.clone())
-    }
-}
-
 impl Batch<'_> {
     fn turn(&self, batch: usize, ids: &mut Vec<u32>, watch: &mut Watch) -> Result<(), TrialError> {
-        let prompts = &self.prompts[..batch * self.case.prompt_tokens as usize];
-        let mut steps = Steps::fill(self.ready.loaded.model.as_ref(), prompts, batch)?;
+        let model = self.ready.loaded.model.as_ref();
+        let mut steps = together::Batch::fill(model, &self.prompts[..batch])?;
         watch.mark(Mark::Filled);
         let mut pending = steps.submit()?;
         for remaining in (0..self.case.new_tokens).rev() {
@@ -103,9 +63,7 @@ impl Batch<'_> {
             } else {
                 None
             };
-            let step = pending
-                .to_vec_exact::<u32>()
-                .map_err(|error| Exception::custom(error.to_string()))?;
+            let step = together::read(&pending)?;
             watch.mark(Mark::Token);
             ids.extend(step);
             let Some(next) = next else { break };
@@ -147,7 +105,10 @@ impl Batch<'_> {
 
 impl Trial for Batch<'_> {
     fn mode(&self) -> &'static str {
-        "equal_lengths"
+        match self.case.lengths {
+            Lengths::Equal => "equal_lengths",
+            Lengths::Ragged => "ragged",
+        }
     }
 
     fn shape(&self) -> Shape {
@@ -177,19 +138,24 @@ impl Trial for Batch<'_> {
     fn observe(&mut self, region: &Region) -> Result<Observation, TrialError> {
         let Case {
             batch_size,
-            prompt_tokens,
             new_tokens,
+            ..
         } = *self.case;
+        let filled: u64 = self.case.prompts().map(|prompt| prompt - 1).sum();
         let [filling, to_first, decoding] = self.times(batch_size as usize, region);
         let [_, _, alone] = self.times(1, region);
         // Two turns of each.
         let decode_tps = rate(2 * batch_size * (new_tokens - 1), decoding);
         let speedup = decode_tps / rate(2 * (new_tokens - 1), alone);
         let turns = self.first_sequence();
+        // Whichever way leads in this launch, the same text in all of them.
+        let together = turns::places(self.order, batch_size as usize)
+            .next()
+            .map_or(&[][..], |place| &turns[place]);
         let mut seen = Observation {
             work: self.ids.len() as u64,
             token_times: region.times(Mark::Token).collect(),
-            token_ids_sha256: tokens::sha256(&self.prompts, &turns[0]),
+            token_ids_sha256: tokens::sha256(&self.prompts.concat(), together),
             weight_bytes: self.ready.loaded.facts.weight_bytes,
             ..Observation::default()
         };
@@ -198,10 +164,7 @@ impl Trial for Batch<'_> {
             (Metric::BatchStreamTps, decode_tps / batch_size as f64),
             (Metric::BatchSpeedup, speedup),
             (Metric::BatchEfficiency, speedup / batch_size as f64),
-            (
-                Metric::BatchPrefillTps,
-                rate(2 * batch_size * (prompt_tokens - 1), filling),
-            ),
+            (Metric::BatchPrefillTps, rate(2 * filled, filling)),
             (Metric::BatchTtftMs, ms(to_first / 2)),
             (Metric::MemWeightsBytes, self.ready.active_bytes as f64),
         ] {

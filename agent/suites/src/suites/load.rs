@@ -3,6 +3,7 @@
 //! A load is an event and not a rate: nothing is warmed up, and each iteration loads again from
 //! nothing, in a process whose device is open. The first forward pass after it is timed beside it.
 
+use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,12 +15,12 @@ use domain::worker::Finished;
 use super::{Bench, Demand, Ready};
 use crate::device;
 use crate::generate;
-use crate::harness::clock::{self, Region, Watch, ms};
+use crate::harness::clock::{self, Region, Watch, ms, rate};
 use crate::harness::{Observation, Shape, Trial, TrialError};
 use crate::load::ModelFolder;
 use crate::load::Phases;
 use crate::models::CausalLm;
-use crate::residency::{self, Kernel, PageCache};
+use crate::residency::{self, Kernel, PageCache, RawRead};
 
 /// One token goes through after the load.
 pub fn demand(_case: &Case) -> Demand {
@@ -43,7 +44,7 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
         folder,
         files: files.cloned().collect(),
         cache: Kernel,
-        share_before: None,
+        arranged: Arranged::default(),
         loaded: None,
         is_announced: false,
     };
@@ -56,9 +57,64 @@ struct Load<'a, C> {
     folder: &'a ModelFolder,
     files: Vec<PathBuf>,
     cache: C,
-    share_before: Option<f64>,
+    arranged: Arranged,
     loaded: Option<crate::load::Loaded>,
     is_announced: bool,
+}
+
+/// What came of bringing the files' pages to where the regime wants them.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+struct Arranged {
+    /// Of the weights' pages, how many are in memory; None: the system does not say.
+    share: Option<f64>,
+    /// How fast the disk gives the weights to anyone; cold only, and only where it really gave them.
+    disk_gbps: Option<f64>,
+}
+
+/// Evicts or reads the files. Before a cold load the disk is read for its own speed, which brings the
+/// pages back, so that they are evicted again and looked at after it.
+fn arrange<C: PageCache>(
+    cache: &mut C,
+    regime: Regime,
+    files: &[PathBuf],
+    weights: &[PathBuf],
+    read_disk: impl FnOnce(&[PathBuf]) -> io::Result<Option<f64>>,
+) -> Arranged {
+    let mut disk_gbps = None;
+    ask(cache, regime, files);
+    let mut share = residency::share(cache, weights);
+    if regime == Regime::Cold && share.is_some_and(|share| share < residency::COLD) {
+        disk_gbps = read_disk(weights).unwrap_or_else(|error| {
+            eprintln!("the disk cannot be read for its own speed: {error}");
+            None
+        });
+        ask(cache, regime, files);
+        share = residency::share(cache, weights);
+    }
+    Arranged { share, disk_gbps }
+}
+
+fn ask<C: PageCache>(cache: &mut C, regime: Regime, files: &[PathBuf]) {
+    for file in files {
+        let done = match regime {
+            Regime::Cold => cache.evict(file),
+            Regime::Warm => cache.fill(file),
+        };
+        // A doubt and no failure: the share that is looked at next says what came of it.
+        if let Err(error) = done {
+            eprintln!("{}: its pages cannot be arranged: {error}", file.display());
+        }
+    }
+}
+
+/// None where the files are too small for it.
+fn disk_gbps(weights: &[PathBuf]) -> io::Result<Option<f64>> {
+    let Some(raw) = RawRead::open(weights)? else {
+        return Ok(None);
+    };
+    let mut buffers = RawRead::buffers();
+    let ((), duration) = clock::time(|| raw.run(&mut buffers))?;
+    Ok(Some(rate(raw.bytes(), duration) / 1e9))
 }
 
 impl<C: PageCache> Trial for Load<'_, C> {
@@ -80,17 +136,13 @@ impl<C: PageCache> Trial for Load<'_, C> {
     fn prepare(&mut self, _passes: u32) -> Result<(), TrialError> {
         self.loaded = None;
         device::clear_cache()?;
-        for file in &self.files {
-            let done = match self.regime {
-                Regime::Cold => self.cache.evict(file),
-                Regime::Warm => self.cache.fill(file),
-            };
-            // A doubt and no failure: the share that is looked at next says what came of it.
-            if let Err(error) = done {
-                eprintln!("{}: its pages cannot be arranged: {error}", file.display());
-            }
-        }
-        self.share_before = residency::share(&mut self.cache, &self.folder.weights);
+        self.arranged = arrange(
+            &mut self.cache,
+            self.regime,
+            &self.files,
+            &self.folder.weights,
+            disk_gbps,
+        );
         Ok(())
     }
 
@@ -127,13 +179,14 @@ impl<C: PageCache> Trial for Load<'_, C> {
         let gbps = facts.file_bytes as f64 / loaded.phases.weights_ns.max(1) as f64;
         seen.sample(Metric::LoadGbps, gbps);
         seen.reasons
-            .extend(residency_doubt(self.regime, self.share_before));
-        for (metric, share) in [
-            (Metric::CacheResidencyBefore, self.share_before),
+            .extend(residency_doubt(self.regime, self.arranged.share));
+        for (metric, value) in [
+            (Metric::SsdReadGbps, self.arranged.disk_gbps),
+            (Metric::CacheResidencyBefore, self.arranged.share),
             (Metric::CacheResidencyAfter, share_after),
         ] {
             seen.samples
-                .extend(share.map(|value| domain::worker::Sample { metric, value }));
+                .extend(value.map(|value| domain::worker::Sample { metric, value }));
         }
         let ready = Ready::settle(loaded)?;
         seen.sample(Metric::MemWeightsBytes, ready.active_bytes as f64);
@@ -189,7 +242,73 @@ fn first_eval(model: &dyn CausalLm) -> Result<(), TrialError> {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::RefCell;
+    use std::path::Path;
+
     use super::*;
+    use crate::system::Pages;
+
+    /// A kernel that does as it is told, or keeps what was read once.
+    struct Told<'a> {
+        keeps: bool,
+        is_resident: &'a RefCell<bool>,
+        log: &'a RefCell<Vec<&'static str>>,
+    }
+
+    impl PageCache for Told<'_> {
+        fn evict(&mut self, _: &Path) -> io::Result<()> {
+            self.log.borrow_mut().push("evict");
+            let was_read = self.log.borrow().contains(&"read");
+            self.is_resident.replace(self.keeps && was_read);
+            Ok(())
+        }
+
+        fn fill(&mut self, _: &Path) -> io::Result<()> {
+            self.log.borrow_mut().push("fill");
+            self.is_resident.replace(true);
+            Ok(())
+        }
+
+        fn resident(&mut self, _: &Path) -> io::Result<Pages> {
+            self.log.borrow_mut().push("look");
+            Ok(Pages {
+                resident: u64::from(*self.is_resident.borrow()) * 100,
+                total: 100,
+            })
+        }
+    }
+
+    fn arranged(regime: Regime, keeps: bool) -> (Arranged, Vec<&'static str>) {
+        let (is_resident, log) = (RefCell::new(true), RefCell::new(Vec::new()));
+        let mut cache = Told {
+            keeps,
+            is_resident: &is_resident,
+            log: &log,
+        };
+        let files = [PathBuf::from("weights")];
+        let arranged = arrange(&mut cache, regime, &files, &files, |_| {
+            log.borrow_mut().push("read");
+            is_resident.replace(true);
+            Ok(Some(6.0))
+        });
+        (arranged, log.into_inner())
+    }
+
+    #[test]
+    fn reading_the_disk_leaves_nothing_warm_for_the_load_that_follows() {
+        let (cold, log) = arranged(Regime::Cold, false);
+        assert_eq!(log, ["evict", "look", "read", "evict", "look"]);
+        assert_eq!((cold.share, cold.disk_gbps), (Some(0.0), Some(6.0)));
+        // Pages that stay after it are seen, and the load is not cold.
+        let (stuck, _) = arranged(Regime::Cold, true);
+        assert_eq!(
+            residency_doubt(Regime::Cold, stuck.share),
+            Some(Reason::NotCold)
+        );
+        let (warm, log) = arranged(Regime::Warm, false);
+        assert_eq!(log, ["fill", "look"]);
+        assert_eq!((warm.share, warm.disk_gbps), (Some(1.0), None));
+    }
 
     #[test]
     fn pages_on_the_wrong_side_or_unknown_are_doubted() {

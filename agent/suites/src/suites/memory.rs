@@ -1,6 +1,8 @@
 //! `memory`: a prompt read into an empty cache and one token after it, for what it takes of memory.
 //! It is no timing: nothing is warmed up, since the first pass of a process is what a user meets.
 
+mod max_context;
+
 use domain::metric::Metric;
 use domain::reason::Reason;
 use domain::suite::memory::Case;
@@ -14,25 +16,32 @@ use crate::harness::clock::{Mark, Region, Watch};
 use crate::harness::{Observation, Shape, Trial, TrialError};
 use crate::models::{KvCache, cache};
 
+pub use max_context::SearchError;
+
 /// Gate G4: how far the cache may be from what arithmetic says.
 const KV_TOLERANCE: f64 = 0.1;
 
 pub fn demand(case: &Case) -> Demand {
+    let positions = match *case {
+        Case::Prompt { prompt_tokens } => prompt_tokens,
+        // Longer ones are children's.
+        Case::MaxContext { .. } => 1,
+    };
     Demand {
-        positions: case.prompt_tokens,
-        step_tokens: case.prompt_tokens.min(generate::PREFILL_CHUNK as u64),
+        positions,
+        step_tokens: positions.min(generate::PREFILL_CHUNK as u64),
         ..Demand::default()
     }
 }
 
 pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
+    let prompt_tokens = match *case {
+        Case::Prompt { prompt_tokens } => prompt_tokens,
+        Case::MaxContext { up_to_tokens } => return max_context::measure(bench, up_to_tokens),
+    };
     let ready = bench.load()?;
     let vocab = ready.loaded.model.dims().vocab as u32;
-    let prompt = tokens::random(
-        bench.request.protocol.seed,
-        case.prompt_tokens as usize,
-        vocab,
-    );
+    let prompt = tokens::random(bench.request.protocol.seed, prompt_tokens as usize, vocab);
     let trial = Memory {
         cache: ready.loaded.model.new_cache(),
         ready: &ready,
@@ -100,6 +109,9 @@ impl Trial for Memory<'_> {
             ),
         ] {
             seen.sample(metric, bytes as f64);
+        }
+        if let Some(bytes) = self.ready.wired_limit_bytes {
+            seen.sample(Metric::MemWiredLimitBytes, bytes as f64);
         }
         let held = self.cache.iter().map(KvCache::used_bytes).sum::<u64>();
         seen.sample(Metric::KvUsedBytes, held as f64);

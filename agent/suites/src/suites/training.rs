@@ -65,6 +65,7 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
     let Ready {
         loaded,
         active_bytes,
+        wired_limit_bytes: _,
     } = bench.settle(loaded)?;
     let Loaded { model, facts, .. } = loaded;
     let dims = model.dims().clone();

@@ -3,6 +3,7 @@
 
 mod checkpoints;
 
+mod batch;
 mod check;
 mod device;
 mod loading;

@@ -316,6 +316,8 @@ impl Launch {
                 kernel: "25".to_owned(),
                 boot_id: "boot".to_owned(),
                 agent_version: "fake".to_owned(),
+                agent_commit: "unknown".to_owned(),
+                wired_limit_bytes: None,
                 power_source: Some("ac".to_owned()),
                 low_power_mode: None,
             },

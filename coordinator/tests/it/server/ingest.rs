@@ -81,6 +81,17 @@ async fn everything_that_a_launch_says_is_stored_as_it_was_said() {
     let samples =
         world.texts("select distinct metric || ' ' || value from fleet.sample order by 1");
     assert_eq!(samples.await, ["decode_tps 100", "decode_tps 101"]);
+    // 2000 bytes of weights and half of 16 or 32 new tokens of 16 bytes each; two operations for each of
+    // 1000 parameters. Once for each case and rate, however many launches there were.
+    let work = world.texts(
+        "select case_key || ' ' || metric || ' ' || bytes || ' ' || flops
+         from fleet.work where metric = 'decode_tps' order by 1",
+    );
+    let expected = [
+        "new=16,depth=0 decode_tps 2128 2000",
+        "new=32,depth=0 decode_tps 2256 2000",
+    ];
+    assert_eq!(work.await, expected);
 }
 
 #[tokio::test]

@@ -4,7 +4,7 @@
 use super::*;
 use crate::catalogue;
 use crate::model::Dtype;
-use crate::suite::{attention, decode, load, roofline};
+use crate::suite::{attention, decode, load, prefill, roofline};
 
 /// Bits per weight, scales and biases included.
 const BF16: f64 = 16.0;
@@ -128,6 +128,41 @@ fn claims_that_cannot_be_are_refused_each_by_its_gate() {
         judged(M3_MAX, &attention, None, Metric::AttnFlops, 1.8e15),
         [Reason::FlopsImpossible]
     );
+}
+
+#[test]
+fn a_cold_load_is_held_against_the_disk_as_it_was_read_beside_it() {
+    let judged = |regime, gbps: f64, raw: Option<f64>| {
+        let raw = raw.map(|value| Sample {
+            metric: Metric::SsdReadGbps,
+            value,
+        });
+        let load = Sample {
+            metric: Metric::LoadGbps,
+            value: gbps,
+        };
+        let samples: Vec<Sample> = [load].into_iter().chain(raw).collect();
+        let case = Case::Load(load::Case { regime });
+        judge(&case, None, Ceilings::of(M3_MAX.0, Some(40)), &samples)
+    };
+    for (regime, gbps, raw, is_possible) in [
+        (Regime::Cold, 6.5, Some(6.0), true),
+        (Regime::Cold, 6.7, Some(6.0), false),
+        // No figure of a catalogue stands above what was measured.
+        (Regime::Cold, 17.0, Some(15.5), true),
+        (Regime::Cold, 15.9, None, true),
+        (Regime::Cold, 16.1, None, false),
+        (Regime::Warm, 40.0, None, true),
+        (Regime::Warm, 401.0, None, false),
+    ] {
+        let failed = judged(regime, gbps, raw);
+        assert_eq!(
+            failed.is_empty(),
+            is_possible,
+            "{regime:?} {gbps} {raw:?}: {failed:?}"
+        );
+        assert!(is_possible || failed == [Reason::LoadImpossible]);
+    }
 }
 
 #[test]

@@ -107,3 +107,43 @@ impl Case {
         0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cases(text: &str) -> (Vec<Case>, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let cases = toml::from_str::<Params>(text).unwrap().cases(&mut problems);
+        (cases, problems)
+    }
+
+    #[test]
+    fn modes_are_both_unless_the_plan_says_which() {
+        let keys = |text: &str| -> Vec<String> {
+            let (cases, problems) = cases(text);
+            assert!(problems.is_empty(), "{problems:?}");
+            cases.iter().map(Case::key).collect()
+        };
+        let (full, lora) = (
+            "mode=full,batch=4,sequence=512",
+            "mode=lora,batch=4,sequence=512",
+        );
+        assert_eq!(keys(""), [full, lora]);
+        assert_eq!(keys("modes = [\"lora\"]"), [lora]);
+        assert_eq!(keys("modes = [\"lora\", \"full\"]"), [lora, full]);
+    }
+
+    #[test]
+    fn a_mode_that_is_unknown_absent_or_named_twice_is_refused() {
+        let unknown = toml::from_str::<Params>("modes = [\"qlora\"]").unwrap_err();
+        assert!(unknown.message().contains("`full` or `lora`"), "{unknown}");
+        // Case matters, as it does everywhere in a plan.
+        assert!(toml::from_str::<Params>("modes = [\"Full\"]").is_err());
+        for text in ["modes = []", "modes = [\"full\", \"full\"]"] {
+            let (_, problems) = cases(text);
+            assert_eq!(problems.len(), 1, "{text}");
+            assert!(problems[0].message.contains("`modes`"), "{problems:?}");
+        }
+    }
+}

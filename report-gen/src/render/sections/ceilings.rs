@@ -1,16 +1,61 @@
-//! What each machine can do at the most, measured.
+//! What each machine can do at the most, measured and published, and how much of it the rates take.
 
 use super::tables::{self, Plain};
-use crate::render::document::Section;
-use crate::report::Report;
+use crate::number::{self, Scale};
+use crate::render::document::{Block, Cell, Column, Doubt, Number, Section, Table};
+use crate::report::{Ceiling, Report, Utilisation};
 
-/// None where the run has no such suite.
+/// None where nothing is known of any ceiling.
 pub fn section(report: &Report) -> Option<Section> {
+    let mut blocks = measured(report).map_or_else(Vec::new, |section| section.blocks);
+    if !report.ceilings.is_empty() {
+        blocks.push(Block::Table(published(&report.ceilings)));
+    }
+    let reading = shares(
+        report,
+        "Decoding as reading: weights and cache per second, as shares of the memory bandwidth",
+        &Share {
+            unit: "GB/s",
+            value: |u| u.gbps,
+            of_measured: |u| u.mbu_meas,
+            of_published: |u| u.mbu_spec,
+        },
+    );
+    let computing = shares(
+        report,
+        "Prompts as computing: operations per second, as shares of the arithmetic rate",
+        &Share {
+            unit: "TFLOP/s",
+            // Decoding computes little: its share would only say that it is no prompt.
+            value: |u| u.tflops.filter(|_| u.gbps.is_none()),
+            of_measured: |u| u.mfu_meas,
+            of_published: |u| u.mfu_spec,
+        },
+    );
+    let tables: Vec<Block> = [reading, computing].into_iter().flatten().collect();
+    if !tables.is_empty() {
+        blocks.push(Block::Text(
+            "A share says what is left, not how fast a machine is: it stands beside its rate. The \
+             measured ceiling is that of this run on the same machine under the same conditions. \
+             Counted are weights and cache, and two operations for each parameter that a token \
+             meets; activations and attention's own operations are not."
+                .to_owned(),
+        ));
+        blocks.extend(tables);
+    }
+    (!blocks.is_empty()).then_some(Section {
+        id: "ceilings",
+        title: "Ceilings",
+        blocks,
+    })
+}
+
+fn measured(report: &Report) -> Option<Section> {
     tables::plain(
         report,
         &Plain {
             id: "ceilings",
-            title: "Measured ceilings",
+            title: "Ceilings",
             suite: "roofline",
             chart: None,
             tables: &[
@@ -35,4 +80,116 @@ pub fn section(report: &Report) -> Option<Section> {
                    weights faster than the first, prefill cannot compute faster than the second.",
         },
     )
+}
+
+fn published(ceilings: &[Ceiling]) -> Table {
+    let rows = ceilings
+        .iter()
+        .map(|c| {
+            let units = match (c.nax_observed, c.nax_expected) {
+                (Some(true), _) => "seen at work",
+                (Some(false), true) => "expected, not seen",
+                (Some(false), false) => "not seen",
+                (None, true) => "expected",
+                (None, false) => "–",
+            };
+            vec![
+                Cell::Text(c.machine.clone()),
+                plain(c.stream_gbps),
+                plain(c.bandwidth_gbps),
+                percent(c.mbu_spec, None),
+                plain(c.gemm_tflops_bf16),
+                plain(c.fp32_tflops),
+                plain(c.nax_ratio),
+                Cell::Text(units.to_owned()),
+            ]
+        })
+        .collect();
+    Table {
+        caption: "Measured beside published; bf16 products 1.1 times as fast as the processors of \
+                  general use are done by matrix units"
+            .to_owned(),
+        columns: vec![
+            Column::text("Machine"),
+            Column::number("Bandwidth, measured", "GB/s"),
+            Column::number("Published", "GB/s"),
+            Column::number("Share", "%"),
+            Column::number("bf16 products, measured", "TFLOP/s"),
+            Column::number("f32, published", "TFLOP/s"),
+            Column::number("Ratio", ""),
+            Column::text("Matrix units"),
+        ],
+        rows,
+    }
+}
+
+struct Share {
+    unit: &'static str,
+    value: fn(&Utilisation) -> Option<f64>,
+    of_measured: fn(&Utilisation) -> Option<f64>,
+    of_published: fn(&Utilisation) -> Option<f64>,
+}
+
+/// One row per rate with a share of some ceiling, in the order of the measurements; None without any.
+fn shares(report: &Report, caption: &str, share: &Share) -> Option<Block> {
+    let mut rows = Vec::new();
+    for m in &report.measurements {
+        let found = report.utilisations.iter().find(|u| {
+            (&u.machine, &u.suite, &u.case_key, &u.metric)
+                == (&m.machine, &m.suite, &m.case_key, &m.metric)
+                && u.variant == m.variant
+        });
+        let Some((used, value)) = found.and_then(|u| Some((u, (share.value)(u)?))) else {
+            continue;
+        };
+        let shares = [(share.of_measured)(used), (share.of_published)(used)];
+        if shares == [None, None] {
+            continue;
+        }
+        let doubt = Doubt::of(used);
+        let mut row = vec![
+            Cell::Text(m.variant.to_string()),
+            Cell::Text(m.case_key.words()),
+            Cell::Text(m.machine.clone()),
+            Cell::Text(number::metric_title(&m.metric).to_owned()),
+            Cell::measured(Some(m), &Scale::fitting("", [])),
+            Cell::plain(Scale::fitting("", []).value(value)),
+        ];
+        row.extend(shares.map(|share| percent(share, doubt.clone())));
+        rows.push(row);
+    }
+    let columns = vec![
+        Column::text("Model"),
+        Column::text("Case"),
+        Column::text("Machine"),
+        Column::text("Rate"),
+        Column::number("Measured", "tok/s"),
+        Column::number("That is", share.unit),
+        Column::number("Of the measured ceiling", "%"),
+        Column::number("Of the published", "%"),
+    ];
+    (!rows.is_empty()).then(|| {
+        Block::Table(Table {
+            caption: caption.to_owned(),
+            columns,
+            rows,
+        })
+    })
+}
+
+fn plain(value: Option<f64>) -> Cell {
+    value.map_or(Cell::Missing, |value| {
+        Cell::plain(Scale::fitting("", []).value(value))
+    })
+}
+
+fn percent(share: Option<f64>, doubt: Option<Doubt>) -> Cell {
+    share.map_or(Cell::Missing, |share| {
+        Cell::Number(Number {
+            value: format!("{:.1}", share * 100.0),
+            interval: None,
+            n: None,
+            doubt,
+        })
+    })
 }

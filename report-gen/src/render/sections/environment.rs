@@ -6,6 +6,9 @@ use crate::number;
 use crate::render::document::{Block, Cell, Column, Section, Table};
 use crate::report::{Environment, Machine, Report};
 
+/// Enough to tell the commits of one repository apart.
+const COMMIT_DIGITS: usize = 10;
+
 pub fn section(report: &Report) -> Section {
     let mut blocks = Vec::new();
     if report.machines.is_empty() {
@@ -70,10 +73,12 @@ fn software(environments: &[Environment]) -> Table {
     let rows = environments
         .iter()
         .map(|e| {
-            let nax = match e.nax_built {
-                Some(true) => "built in",
-                Some(false) => "not built in",
-                None => "no metallib",
+            let nax = match (e.nax_built, e.nax_expected) {
+                (Some(true), true) => "built in",
+                (Some(true), false) => "built in, not for this GPU and system",
+                (Some(false), true) => "not built in: the GPU's matrix units are idle",
+                (Some(false), false) => "not built in",
+                (None, _) => "no metallib",
             };
             let power = match (e.power_source.as_deref(), e.low_power_mode) {
                 (None, _) => Cell::Missing,
@@ -97,8 +102,11 @@ fn software(environments: &[Environment]) -> Table {
                     e.blas.clone()
                 }),
                 Cell::Text(nax.to_owned()),
-                Cell::Text(format!("{}{debug}", e.suite_version)),
-                Cell::Text(e.agent_version.clone()),
+                Cell::Text(format!(
+                    "{}{debug}",
+                    build(&e.suite_version, &e.suite_commit)
+                )),
+                Cell::Text(build(&e.agent_version, &e.agent_commit)),
                 power,
                 Cell::plain(e.launches.to_string()),
             ]
@@ -120,6 +128,16 @@ fn software(environments: &[Environment]) -> Table {
         ],
         rows,
     }
+}
+
+/// A version and the commit in as many digits as git shows, with what else is said of it.
+fn build(version: &str, commit: &str) -> String {
+    let (digits, modified) = match commit.split_once('-') {
+        Some((digits, _)) => (digits, "-modified"),
+        None => (commit, ""),
+    };
+    let digits: String = digits.chars().take(COMMIT_DIGITS).collect();
+    format!("{version} {digits}{modified}")
 }
 
 /// MLX's environment variables, where any were set.

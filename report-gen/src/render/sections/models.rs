@@ -6,10 +6,11 @@ use crate::render::document::{Block, Cell, Column, Section, Table};
 use crate::report::{Measurement, Report};
 
 /// Shown in this order, where some launch measured them.
-const PHASES: [(&str, &str); 9] = [
+const PHASES: [(&str, &str); 10] = [
     ("load_warm_ms", "Warm load"),
     ("load_cold_ms", "Cold load"),
     ("load_gbps", "Bandwidth"),
+    ("ssd_read_gbps", "Disk"),
     ("load_config_ms", "Config"),
     ("load_tokenizer_ms", "Tokenizer"),
     ("load_header_ms", "Headers"),

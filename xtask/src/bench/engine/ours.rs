@@ -91,6 +91,7 @@ impl Ours {
                     batch_size: batch,
                     prompt_tokens: prompt,
                     new_tokens: new,
+                    lengths: batch::Lengths::Equal,
                 });
                 let measured = self.launch(model, case)?;
                 figures.extend([

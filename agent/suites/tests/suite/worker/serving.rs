@@ -57,34 +57,49 @@ fn a_template_that_refuses_is_the_models_fault_in_its_own_words() {
 
 #[test]
 fn a_batch_and_one_alone_take_turns() {
-    let case = Case::Batch(batch::Case {
-        batch_size: 3,
-        prompt_tokens: 20,
-        new_tokens: 8,
-    });
-    let request = request("nano-llama", Dtype::F32, case);
-    let launch = Worker::start(&request).finish();
-    assert_sound(&launch, &request);
-    for iteration in launch.iterations() {
-        // One, three, three, one.
-        assert_eq!((iteration.work, iteration.token_times.len()), (64, 32));
-        let turn = |place: usize| {
-            let times = &iteration.token_times[8 * place..];
-            times[7].saturating_sub(times[0]).as_secs_f64()
-        };
-        let (alone, together) = (turn(0) + turn(3), turn(1) + turn(2));
-        let value = |metric| sample(iteration, metric);
-        assert_close(value(Metric::BatchDecodeTps), 42.0 / together);
-        assert_close(value(Metric::BatchStreamTps), 14.0 / together);
-        assert_close(value(Metric::BatchSpeedup), 3.0 * alone / together);
-        assert_close(value(Metric::BatchEfficiency), alone / together);
-        assert!(value(Metric::BatchPrefillTps) > 0.0 && value(Metric::BatchTtftMs) > 0.0);
+    for (lengths, mode) in [
+        (batch::Lengths::Equal, "equal_lengths"),
+        (batch::Lengths::Ragged, "ragged"),
+    ] {
+        let case = Case::Batch(batch::Case {
+            batch_size: 3,
+            prompt_tokens: 20,
+            new_tokens: 8,
+            lengths,
+        });
+        let request = request("nano-llama", Dtype::F32, case);
+        let launch = Worker::start(&request).finish();
+        assert_sound(&launch, &request);
+        for iteration in launch.iterations() {
+            assert_eq!(iteration.mode, mode);
+            // One, three, three, one.
+            assert_eq!((iteration.work, iteration.token_times.len()), (64, 32));
+            let turn = |place: usize| {
+                let times = &iteration.token_times[8 * place..];
+                times[7].saturating_sub(times[0]).as_secs_f64()
+            };
+            let (alone, together) = (turn(0) + turn(3), turn(1) + turn(2));
+            let value = |metric| sample(iteration, metric);
+            assert_close(value(Metric::BatchDecodeTps), 42.0 / together);
+            assert_close(value(Metric::BatchStreamTps), 14.0 / together);
+            assert_close(value(Metric::BatchSpeedup), 3.0 * alone / together);
+            assert_close(value(Metric::BatchEfficiency), alone / together);
+            // The tokens before each prompt's last, over less than the time to the first tokens; what
+            // fills the shorter ones up is none.
+            let filled = if mode == "ragged" { 19 + 12 + 4 } else { 57 };
+            let filling = f64::from(filled) / value(Metric::BatchPrefillTps) * 1e3;
+            let ttft = value(Metric::BatchTtftMs);
+            assert!(
+                filling < ttft && filling > ttft * 0.1,
+                "{filling} of {ttft}"
+            );
+        }
     }
 }
 
 #[test]
 fn memory_is_weights_and_cache_and_what_one_pass_needs() {
-    let case = Case::Memory(memory::Case { prompt_tokens: 300 });
+    let case = Case::Memory(memory::Case::Prompt { prompt_tokens: 300 });
     let request = request("nano-qwen2", Dtype::Bf16, case);
     let launch = Worker::start(&request).finish();
     assert_sound(&launch, &request);
@@ -103,6 +118,53 @@ fn memory_is_weights_and_cache_and_what_one_pass_needs() {
                 + value(Metric::MemActivationBytes),
         );
     }
+}
+
+#[test]
+fn the_longest_prompt_within_the_limit_is_found_by_running_them() {
+    let search = Case::Memory(memory::Case::MaxContext { up_to_tokens: 1280 });
+    let mut request = request("nano-llama", Dtype::F32, search);
+    let found = |request: &Request| {
+        let launch = Worker::start(request).finish();
+        assert_eq!(launch.exit, Some(0), "{}", launch.log);
+        let [
+            Frame::Started(_),
+            Frame::Model(_),
+            Frame::Iteration(iteration),
+            Frame::Finished(_),
+        ] = launch.frames.as_slice()
+        else {
+            panic!("{:?}", launch.frames);
+        };
+        assert_eq!(iteration.mode, "max_context");
+        assert_eq!(
+            iteration.reasons.contains(&Reason::DebugBuild),
+            cfg!(debug_assertions)
+        );
+        (iteration.work, launch.log)
+    };
+    // Without a limit the plan's own end is tried first.
+    let (all, log) = found(&request);
+    assert_eq!((all, log.matches(" tokens: ").count()), (1280, 1), "{log}");
+    let unlimited = request.clone();
+    let peak = |prompt_tokens| {
+        let launch = Worker::start(&Request {
+            case: Case::Memory(memory::Case::Prompt { prompt_tokens }),
+            ..unlimited.clone()
+        })
+        .finish();
+        sample(launch.iterations()[0], Metric::MemPeakProcessBytes)
+    };
+    // Two runs of one length are not equal to the byte.
+    let limit = peak(512) * 1.05;
+    request.memory_limit_bytes = limit as u64;
+    let (some, log) = found(&request);
+    assert!((512..=512 + 256).contains(&some), "{some}: {log}");
+    assert!(peak(some) <= limit, "{some} tokens ran within it");
+
+    request.memory_limit_bytes = 1000;
+    let launch = Worker::start(&request).finish();
+    assert_failed(&launch, FailureKind::Skipped, 5, &["would not fit"]);
 }
 
 #[test]

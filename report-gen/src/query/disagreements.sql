@@ -1,0 +1,13 @@
+select
+    least(mine.machine, other.machine) as "machine!",
+    greatest(mine.machine, other.machine) as "other!",
+    mine.chip_family as "chip_family!",
+    count(distinct mine.text_id) as "cases!",
+    min(mine.suite || ' of ' || mine.model || ' in ' || mine.dtype || ' (' || mine.case_key || ')')
+        as "example!"
+from report.token_identity as mine
+join report.token_identity as other
+    on other.text_id = mine.text_id and other.token_ids_sha256 <> mine.token_ids_sha256
+where mine.run_id = $1 and mine.differs
+group by 1, 2, 3
+order by 1, 2, 3
