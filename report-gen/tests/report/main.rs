@@ -9,6 +9,7 @@ mod conditions;
 mod cookbook;
 mod database;
 mod escaping;
+mod runs;
 mod simulation;
 mod snapshots;
 mod suites;
