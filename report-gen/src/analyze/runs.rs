@@ -36,10 +36,23 @@ pub enum Refusal {
     #[error("the two runs share no case of a headline metric on any machine")]
     NoCommonCase,
     #[error(
-        "nothing of the two runs may be compared; of {pairs} pairs differ: {differences}. What is meant \
-         to differ can be named with --across"
+        "nothing of the two runs may be compared: of {pairs} pairs, {differences}{}",
+        hint(*.changeable)
     )]
-    NothingComparable { pairs: usize, differences: String },
+    NothingComparable {
+        pairs: usize,
+        /// Each with the number of pairs that it is a difference of.
+        differences: String,
+        changeable: bool,
+    },
+}
+
+fn hint(changeable: bool) -> &'static str {
+    if changeable {
+        "; name what is meant to differ with --across"
+    } else {
+        ""
+    }
 }
 
 /// Compares two runs; `across` names what may differ.
@@ -118,13 +131,15 @@ fn refuse(pairs: &[Pair]) -> Result<(), Refusal> {
     if pairs.iter().any(|pair| pair.differences.is_empty()) {
         return Ok(());
     }
-    let counted: Vec<String> = difference_counts(pairs)
-        .into_iter()
-        .map(|(name, count)| format!("{name} ({count})"))
+    let counts = difference_counts(pairs);
+    let counted: Vec<String> = counts
+        .iter()
+        .map(|(name, count)| format!("{name} in {count}"))
         .collect();
     Err(Refusal::NothingComparable {
         pairs: pairs.len(),
         differences: counted.join(", "),
+        changeable: counts.keys().any(|name| CONDITIONS.contains(name)),
     })
 }
 

@@ -7,6 +7,8 @@ pub struct Line {
     pub intercept: f64,
     /// Share of the values' variance that the line explains; 1 where all lie on it.
     pub r_squared: f64,
+    /// Standard error of the slope, of points that err independently of each other.
+    pub slope_error: f64,
 }
 
 impl Line {
@@ -28,10 +30,12 @@ impl Line {
             yy += (y - y_mean).powi(2);
         }
         let slope = xy / xx;
+        let left = (yy - slope * xy).max(0.0);
         Some(Self {
             slope,
             intercept: y_mean - slope * x_mean,
             r_squared: if yy > 0.0 { slope * xy / yy } else { 1.0 },
+            slope_error: (left / (n - 2.0) / xx).sqrt(),
         })
     }
 }
@@ -40,7 +44,7 @@ impl Line {
 mod tests {
     use super::*;
 
-    /// `numpy.polyfit` and `numpy.corrcoef` of the same points.
+    /// `numpy.polyfit` and `numpy.corrcoef` of the same points, and the textbook's error of the slope.
     #[test]
     fn the_line_is_that_of_numpy() {
         let points = [
@@ -61,6 +65,10 @@ mod tests {
         );
         assert!(
             (line.r_squared - 0.975_002_512_310_320_2).abs() < 1e-12,
+            "{line:?}"
+        );
+        assert!(
+            (line.slope_error - 7.649_411_054_910_251e-5).abs() < 1e-12,
             "{line:?}"
         );
     }

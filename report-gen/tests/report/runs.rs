@@ -81,7 +81,7 @@ fn what_differs_is_named_unless_it_is_what_is_compared() {
     };
     let refused = compared(updated(None), &[]).unwrap_err().to_string();
     assert!(
-        refused.contains("mlx_version (") && refused.contains("--across"),
+        refused.contains("mlx_version in ") && refused.contains("--across"),
         "{refused}"
     );
     let across = compared(updated(None), &["mlx_version"]).unwrap();
@@ -195,7 +195,7 @@ async fn nights_in_the_database_compare_as_the_view_says() {
         .await
         .unwrap();
     let refused = compare().await.unwrap_err().to_string();
-    assert!(refused.contains("protocol ("), "{refused}");
+    assert!(refused.contains("protocol in "), "{refused}");
 
     let view: String = sqlx::query_scalar("select pg_get_viewdef('report.pair'::regclass)")
         .fetch_one(&mut owner)
