@@ -41,6 +41,7 @@ fn plan(seed: u64) -> String {
 launches = {LAUNCHES}
 iterations = 3
 min_region = "100ms"
+warmup_max_iterations = 4
 gate_timeout = "0s"
 seed = {seed}
 [[model]]
@@ -74,11 +75,15 @@ pub fn run(args: &Args) -> Result<()> {
     let began = Instant::now();
     let mut watch = Watch::default();
     let mut ids = Vec::new();
-    for _ in 0..runs {
+    for number in 1..=runs {
         let before = watch.launches();
         ids.push(fleet.run(&plan_file, |processes, done| {
             watch.look(processes, before + done)
         })?);
+        eprintln!(
+            "run {number} of {runs} done after {:.0} s",
+            began.elapsed().as_secs_f64()
+        );
     }
     println!(
         "{} launches in {:.0} s: {runs} runs of {CASES} cases with {LAUNCHES} launches each",

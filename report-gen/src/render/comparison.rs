@@ -7,6 +7,7 @@ use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, Table};
 
 use super::document::Doubt;
+use super::sections::timestamp;
 use crate::analyze;
 use crate::number;
 use crate::report::{Pair, Run, RunComparison, Score};
@@ -45,8 +46,7 @@ pub fn terminal_comparison(of: &RunComparison) -> String {
 }
 
 fn title(run: &Run) -> String {
-    let at = run.submitted_at.replace_nanosecond(0);
-    let at = at.unwrap_or(run.submitted_at);
+    let at = timestamp(run.submitted_at);
     format!(
         "run {} of plan {}, {}, {at}",
         run.run_id, run.plan, run.label
