@@ -180,8 +180,15 @@ impl Fleet {
             }
         }
         left.extend(processes_of(&temporary(&self.folder))?);
-        files_below(&temporary(&self.folder), &mut left)?;
-        files_below(&self.folder.join("agent/spool"), &mut left)?;
+        // MLX keeps the kernels that it compiled for the CPU, and the spool room for a full disk.
+        let kept = ["tmp/mlx", "agent/spool/reserve"].map(|path| self.folder.join(path));
+        for folder in [temporary(&self.folder), self.folder.join("agent/spool")] {
+            each_below(&folder, &mut |path, _| {
+                if !kept.iter().any(|kept| path.starts_with(kept)) {
+                    left.push(path.display().to_string());
+                }
+            })?;
+        }
         if self.postmaster_file().exists() {
             left.push("Postgres's postmaster.pid".to_owned());
         }
@@ -229,12 +236,6 @@ fn processes_of(temporary: &Path) -> Result<Vec<String>> {
         }
     }
     Ok(found)
-}
-
-fn files_below(folder: &Path, found: &mut Vec<String>) -> Result<()> {
-    each_below(folder, &mut |path, _| {
-        found.push(path.display().to_string());
-    })
 }
 
 fn sockets_below(folder: &Path, found: &mut Vec<String>) -> Result<()> {
