@@ -233,6 +233,10 @@ impl<'a> Flight<'a> {
             reader.map_or(ack.seq + 1, Reader::position)
         };
         acknowledge(self.spool, self.settled, lease, count).await;
+        if !self.spool.holds(lease) {
+            // Its reader holds a file open, whose space the disk gets back only then.
+            self.readers.remove(&lease);
+        }
     }
 }
 
@@ -246,4 +250,39 @@ async fn next(acks: &mut Streaming<wire::BatchAck>) -> Result<wire::BatchAck, St
 /// Leases as a set, for the session.
 pub fn spooled(spool: &Spool) -> BTreeSet<LeaseId> {
     spool.leases().into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::job::JobOutcome;
+    use domain::record::{JobFinished, Record};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_lease_that_is_settled_leaves_no_file_open() {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        let (settled, mut told) = mpsc::channel(8);
+        let (sender, mut batches) = mpsc::channel(WINDOW);
+        let mut flight = Flight::new(&spool, &settled, WINDOW);
+        for _ in 0..3 {
+            let lease = LeaseId::new();
+            let end = Record::JobFinished(JobFinished {
+                outcome: JobOutcome::Succeeded,
+                reason: String::new(),
+            });
+            spool.writer(lease).unwrap().append(vec![end]).unwrap();
+            flight.fill(&sender);
+            assert_eq!(flight.readers.len(), 1, "it is being read");
+            let batch = batches.recv().await.unwrap();
+            let ack = wire::BatchAck {
+                lease_id: batch.lease_id,
+                seq: batch.seq,
+            };
+            flight.take(ack).await;
+            assert_eq!(told.recv().await, Some(lease));
+            assert_eq!(flight.readers.len(), 0, "nobody reads what is gone");
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The operator's commands: what is asked, told apart here, done in one file each.
 
+mod compare;
 mod connect;
 mod exit;
 mod machine;
@@ -26,7 +27,7 @@ Exit codes:
   0  done; a watched run: every job succeeded
   1  something broke here (a disk, a bug)
   2  the command line was not understood
-  3  the input was refused (plan, query, unknown run)
+  3  the input was refused (plan, query, unknown run, runs that may not be compared)
   4  the run ended with failed, parked or cancelled jobs
   5  the run ended; nothing failed, but jobs were skipped
   6  the coordinator could not be reached, or refused the token
@@ -70,6 +71,8 @@ enum Command {
     Machine(machine::Command),
     /// Write the report of a run
     Report(report::Args),
+    /// Compare two runs, each machine with itself: ratios, intervals, verdicts
+    Compare(compare::Args),
     /// Query the results, read-only, in the views of schema `report`
     Sql(sql::Args),
     /// Make tokens that let machines join and operators in
@@ -110,6 +113,7 @@ impl Command {
             Self::Plan(command) => plan::run(command).await,
             Self::Machine(command) => machine::run(command).await,
             Self::Report(args) => report::report(args).await,
+            Self::Compare(args) => compare::compare(args).await,
             Self::Sql(args) => sql::sql(args).await,
             Self::Token(command) => token::run(command).await,
             Self::Completions { shell } => {

@@ -6,11 +6,15 @@ mod findings;
 mod measurements;
 mod monotone;
 mod position;
+mod runs;
 mod variants;
 
 use std::collections::HashMap;
 
 use time::OffsetDateTime;
+
+use comparison::Measured;
+pub use runs::{CONDITIONS, Refusal, compare_runs, difference_counts, headline_of_both};
 
 use crate::report::{FORMAT_VERSION, Report};
 use crate::rows::{LaunchRow, Rows};
@@ -45,8 +49,10 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
     let measurements = measurements::measurements(launches, &samples, &models);
     let comparison = comparison::compare(
         baseline,
-        &measurements,
-        &samples,
+        Measured {
+            measurements: &measurements,
+            samples: &samples,
+        },
         &differences,
         &run.headline,
     );

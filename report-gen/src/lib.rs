@@ -1,4 +1,4 @@
-//! Reports of a run: read, analyse, render.
+//! Reports of a run, and comparisons of two: read, analyse, render.
 //!
 //! The way of a number: [`query`] reads the views of schema `report` into plain [`rows`]; [`analyze`]
 //! makes one [`report::Report`] of them with the help of [`stats`]; [`render`] writes it as Markdown,
@@ -22,8 +22,8 @@ use time::OffsetDateTime;
 
 #[cfg(feature = "query")]
 pub use query::{PgPool, RunChoice};
-pub use render::{Format, RenderedFile, terminal_summary};
-pub use report::Report;
+pub use render::{Format, RenderedFile, terminal_comparison, terminal_summary};
+pub use report::{Report, RunComparison};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -32,6 +32,8 @@ pub enum Error {
     Query(#[from] query::Error),
     #[error("the report could not be written")]
     Render(#[from] render::Error),
+    #[error(transparent)]
+    Refused(#[from] analyze::Refusal),
 }
 
 /// Reads and analyses one run.
@@ -39,6 +41,19 @@ pub enum Error {
 pub async fn report_of(pool: &PgPool, run: &RunChoice) -> Result<Report, Error> {
     let rows = query::rows(pool, run).await?;
     Ok(analyze::analyze(rows, OffsetDateTime::now_utc()))
+}
+
+/// Reads two runs and compares the first with the second; `across` names what may differ.
+#[cfg(feature = "query")]
+pub async fn compare_runs(
+    pool: &PgPool,
+    run: &RunChoice,
+    baseline: &RunChoice,
+    across: &[String],
+) -> Result<RunComparison, Error> {
+    let pair = query::run_pair(pool, run, baseline).await?;
+    let now = OffsetDateTime::now_utc();
+    Ok(analyze::compare_runs(pair, across, now)?)
 }
 
 /// Reads and analyses one run, and renders it in each format.

@@ -9,14 +9,14 @@ use uuid::Uuid;
 mod derived;
 
 pub use sqlx::PgPool;
-use sqlx::{Executor, PgConnection};
+use sqlx::{Executor, PgConnection, Postgres, Transaction};
 
 use crate::analyze;
 use crate::report::{
     Ceiling, Coverage, Direction, Disagreement, Doubt, Environment, Latency, Machine, MetricFacts,
     Model, Percentile, Run, UnknownDirection, Utilisation, Variant,
 };
-use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, Rows};
+use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, Rows, RunPair};
 use crate::stats::{self, Interval};
 
 /// Which run, as a user names it.
@@ -78,15 +78,44 @@ pub enum Error {
 
 /// All that a report on the run needs.
 pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
+    let mut snapshot = snapshot(pool).await?;
+    let run_id = find_run(&mut snapshot, choice).await?;
+    let rows = rows_of(&mut snapshot, run_id).await?;
+    snapshot.commit().await?;
+    Ok(rows)
+}
+
+/// All that a comparison of two runs needs.
+pub async fn run_pair(
+    pool: &PgPool,
+    run: &RunChoice,
+    baseline: &RunChoice,
+) -> Result<RunPair, Error> {
+    let mut snapshot = snapshot(pool).await?;
+    let run = find_run(&mut snapshot, run).await?;
+    let baseline = find_run(&mut snapshot, baseline).await?;
+    let run = rows_of(&mut snapshot, run).await?;
+    let baseline = rows_of(&mut snapshot, baseline).await?;
+    let differences = run_differences(&mut snapshot, &run.run, &baseline.run).await?;
+    snapshot.commit().await?;
+    Ok(RunPair {
+        run,
+        baseline,
+        differences,
+    })
+}
+
+async fn snapshot(pool: &PgPool) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
     let mut snapshot = pool.begin().await?;
     snapshot
         .execute("set transaction isolation level repeatable read, read only")
         .await?;
     // Reports compile few statements for much data; the planner's compiler costs more than it saves.
     snapshot.execute("set local jit = off").await?;
-    let connection = &mut *snapshot;
+    Ok(snapshot)
+}
 
-    let run_id = find_run(connection, choice).await?;
+async fn rows_of(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, Error> {
     let run = run(connection, run_id).await?;
     let launches = launches(connection, run_id).await?;
     let iterations = if analyze::wants_iterations(&launches) {
@@ -101,7 +130,7 @@ pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
         Vec::new()
     };
     let (baseline, differences) = differences(connection, run_id, &run.headline).await?;
-    let rows = Rows {
+    Ok(Rows {
         machines: machines(connection, run_id).await?,
         environments: environments(connection, run_id).await?,
         models: models(connection, run_id).await?,
@@ -122,9 +151,7 @@ pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
         coverage: coverage(connection, run_id).await?,
         metrics: metrics(connection).await?,
         run,
-    };
-    snapshot.commit().await?;
-    Ok(rows)
+    })
 }
 
 async fn find_run(connection: &mut PgConnection, choice: &RunChoice) -> Result<Uuid, Error> {
@@ -300,6 +327,35 @@ async fn differences(
         differences: row.differences,
     });
     Ok((baseline, rows.collect()))
+}
+
+/// What keeps numbers of one machine from two runs from being compared.
+async fn run_differences(
+    connection: &mut PgConnection,
+    run: &Run,
+    baseline: &Run,
+) -> Result<Vec<DifferenceRow>, sqlx::Error> {
+    let metrics = analyze::headline_of_both(run, baseline);
+    let found = sqlx::query_file!(
+        "src/query/run_differences.sql",
+        run.run_id,
+        baseline.run_id,
+        &metrics
+    )
+    .fetch_all(connection)
+    .await?;
+    let rows = found.into_iter().map(|row| DifferenceRow {
+        machine: row.machine,
+        suite: row.suite,
+        model_source: row.model_source,
+        model_digest: row.model_digest,
+        baseline_digest: row.baseline_model_digest,
+        dtype: row.dtype,
+        case_key: row.case_key.into(),
+        metric: row.metric,
+        differences: row.differences,
+    });
+    Ok(rows.collect())
 }
 
 async fn latencies(

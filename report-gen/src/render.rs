@@ -5,6 +5,7 @@
 pub mod document;
 pub mod sections;
 
+mod comparison;
 mod csv;
 mod html;
 mod json;
@@ -14,6 +15,7 @@ mod terminal;
 use std::fmt;
 use std::str::FromStr;
 
+pub use comparison::terminal_comparison;
 pub use terminal::terminal_summary;
 
 use crate::report::Report;

@@ -67,6 +67,21 @@ pub struct Run {
     pub protocol: Value,
 }
 
+/// A run against an earlier one, on every machine that both used.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunComparison {
+    pub format_version: u32,
+    #[serde(with = "time::serde::rfc3339")]
+    pub generated_at: OffsetDateTime,
+    pub run: Run,
+    pub baseline: Run,
+    /// What may differ between the two, because it is what is compared.
+    pub across: Vec<String>,
+    pub comparison: Comparison,
+    /// Numbers of a headline metric that only one of the runs has.
+    pub unmatched: usize,
+}
+
 /// One computed sentence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {

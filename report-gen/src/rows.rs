@@ -36,6 +36,15 @@ pub struct Rows {
     pub metrics: Vec<MetricFacts>,
 }
 
+/// Two runs, and what of them may be compared.
+#[derive(Clone, Debug)]
+pub struct RunPair {
+    pub run: Rows,
+    pub baseline: Rows,
+    /// By machine, each against itself.
+    pub differences: Vec<DifferenceRow>,
+}
+
 /// The point of a suite that a number belongs to, on one machine.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CaseRow {

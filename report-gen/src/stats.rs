@@ -5,6 +5,7 @@
 //! `tests/report/references.rs` holds every function against numpy, scipy and statsmodels.
 
 mod interval;
+mod line;
 mod location;
 
 mod blocks;
@@ -18,6 +19,7 @@ pub use interval::{
     Estimate, Interval, Method, Ratio, estimate, paired_ratio, quotient, t_quantile_975,
     welch_ratio,
 };
+pub use line::Line;
 pub use location::{OUTLIER_LAUNCHES, geometric_mean, mad_outliers, mean, median, sd};
 pub use rank::{holm, mann_whitney};
 pub use verdict::{MARGIN, Verdict, p_against_margin, verdict};

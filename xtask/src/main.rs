@@ -3,6 +3,7 @@
 mod bench;
 mod codegen;
 mod repo;
+mod soak;
 mod sqlx;
 mod tidy;
 
@@ -21,6 +22,7 @@ struct Cli {
 enum Verb {
     Bench(bench::Args),
     Codegen(codegen::Args),
+    Soak(soak::Args),
     Sqlx(sqlx::Args),
     Tidy(tidy::Args),
 }
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Bench(args) => bench::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
+        Verb::Soak(args) => soak::run(&args),
         Verb::Sqlx(args) => sqlx::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
     };

@@ -93,7 +93,13 @@ pub async fn fetch(
         run: run.to_owned(),
         format: format.as_str().to_owned(),
     };
-    let mut stream = client.render_report(request).await?.into_inner();
+    files(client.render_report(request).await?.into_inner()).await
+}
+
+/// Puts together what came in pieces.
+pub async fn files(
+    mut stream: tonic::Streaming<wire::ReportChunk>,
+) -> Result<Vec<(String, Vec<u8>)>, Failure> {
     let mut files: Vec<(String, Vec<u8>)> = Vec::new();
     while let Some(wire::ReportChunk { file_name, data }) = stream.message().await? {
         match files.last_mut() {

@@ -1,5 +1,6 @@
-//! Reports, rendered by `report-gen` from the views.
+//! Reports and comparisons, made by `report-gen` from the views.
 
+use report_gen::analyze::Refusal;
 use report_gen::{Format, RenderedFile, RunChoice};
 
 use super::{Dispatch, Error, Result};
@@ -26,6 +27,41 @@ impl Dispatch {
         report_gen::render_run(&self.pool, run, &[format])
             .await
             .map_err(failed)
+    }
+
+    /// One run over another; `across` names conditions that may differ.
+    pub async fn compare_runs(
+        &self,
+        run: &str,
+        baseline: &str,
+        across: &[String],
+        format: &str,
+    ) -> Result<RenderedFile> {
+        let run = RunChoice::Id(self.find_run(run).await?.to_string());
+        let baseline = RunChoice::Id(self.find_run(baseline).await?.to_string());
+        let compared = report_gen::compare_runs(&self.pool, &run, &baseline, across)
+            .await
+            .map_err(|error| match error {
+                report_gen::Error::Refused(
+                    refusal @ (Refusal::OneRun | Refusal::UnknownCondition { .. }),
+                ) => Error::Invalid(refusal.to_string()),
+                report_gen::Error::Refused(refusal) => Error::Precondition(refusal.to_string()),
+                other => failed(other),
+            })?;
+        let bytes = match format {
+            TERMINAL => report_gen::terminal_comparison(&compared).into_bytes(),
+            "json" => serde_json::to_vec_pretty(&compared)
+                .map_err(|error| Error::Internal(format!("no JSON: {error}")))?,
+            other => {
+                return Err(Error::Invalid(format!(
+                    "unknown format `{other}`, expected {TERMINAL} or json"
+                )));
+            }
+        };
+        Ok(RenderedFile {
+            name: format!("comparison.{format}"),
+            bytes,
+        })
     }
 }
 

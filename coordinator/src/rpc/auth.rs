@@ -25,6 +25,7 @@ pub const ROLES: &[(&str, Role)] = &[
     ("CreateToken", Role::Admin),
     ("Query", Role::Viewer),
     ("RenderReport", Role::Viewer),
+    ("CompareRuns", Role::Viewer),
 ];
 
 /// A service behind the table.

@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures_util::{Stream, stream};
 use proto::wire;
 use proto::wire::fleet_service_server::FleetService;
+use report_gen::RenderedFile;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
@@ -226,22 +227,46 @@ impl FleetService for Operators {
     ) -> Result<Response<Self::RenderReportStream>, Status> {
         let wire::RenderReportRequest { run, format } = request.into_inner();
         let files = self.context.dispatch.render_report(&run, &format).await?;
-        let chunks: Vec<_> = files
-            .into_iter()
-            .flat_map(|file| {
-                let chunks: Vec<_> = file
-                    .bytes
-                    .chunks(CHUNK_BYTES)
-                    .map(|data| {
-                        Ok(wire::ReportChunk {
-                            file_name: file.name.clone(),
-                            data: data.to_vec(),
-                        })
-                    })
-                    .collect();
-                chunks
-            })
-            .collect();
-        Ok(Response::new(Box::pin(stream::iter(chunks))))
+        Ok(Response::new(chunks(files)))
     }
+
+    type CompareRunsStream = Answers<wire::ReportChunk>;
+
+    async fn compare_runs(
+        &self,
+        request: Request<wire::CompareRunsRequest>,
+    ) -> Result<Response<Self::CompareRunsStream>, Status> {
+        let wire::CompareRunsRequest {
+            run,
+            baseline,
+            across,
+            format,
+        } = request.into_inner();
+        let dispatch = &self.context.dispatch;
+        let file = dispatch
+            .compare_runs(&run, &baseline, &across, &format)
+            .await?;
+        Ok(Response::new(chunks(vec![file])))
+    }
+}
+
+/// Files in pieces that a message holds.
+fn chunks(files: Vec<RenderedFile>) -> Answers<wire::ReportChunk> {
+    let chunks: Vec<_> = files
+        .into_iter()
+        .flat_map(|file| {
+            let chunks: Vec<_> = file
+                .bytes
+                .chunks(CHUNK_BYTES)
+                .map(|data| {
+                    Ok(wire::ReportChunk {
+                        file_name: file.name.clone(),
+                        data: data.to_vec(),
+                    })
+                })
+                .collect();
+            chunks
+        })
+        .collect();
+    Box::pin(stream::iter(chunks))
 }

@@ -153,6 +153,9 @@ fn an_operator_runs_watches_queries_and_reports() {
             .contains("nano-llama")
     );
 
+    let itself = fleet.command(&["compare", run, run]);
+    assert_eq!(itself.status.code(), Some(3), "{}", stderr(&itself));
+
     // From elsewhere: by address and token alone.
     let token = fleet.data_dir().join("operator.token");
     let listed = mlx_fleet()

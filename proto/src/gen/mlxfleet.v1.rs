@@ -1329,6 +1329,20 @@ pub struct RenderReportRequest {
     #[prost(string, tag = "2")]
     pub format: ::prost::alloc::string::String,
 }
+/// The run over the baseline. Refused as a failed precondition where nothing of the two may be compared.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct CompareRunsRequest {
+    #[prost(string, tag = "1")]
+    pub run: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub baseline: ::prost::alloc::string::String,
+    /// conditions that may differ
+    #[prost(string, repeated, tag = "3")]
+    pub across: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// txt, json
+    #[prost(string, tag = "4")]
+    pub format: ::prost::alloc::string::String,
+}
 /// Files one after another, each in order; a new file name begins the next.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ReportChunk {
@@ -1658,6 +1672,30 @@ pub mod fleet_service_client {
                 .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "RenderReport"));
             self.inner.server_streaming(req, path, codec).await
         }
+        pub async fn compare_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::CompareRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ReportChunk>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/CompareRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "CompareRuns"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -1754,6 +1792,19 @@ pub mod fleet_service_server {
             request: tonic::Request<super::RenderReportRequest>,
         ) -> std::result::Result<
             tonic::Response<Self::RenderReportStream>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the CompareRuns method.
+        type CompareRunsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ReportChunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn compare_runs(
+            &self,
+            request: tonic::Request<super::CompareRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::CompareRunsStream>,
             tonic::Status,
         >;
     }
@@ -2271,6 +2322,52 @@ pub mod fleet_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RenderReportSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/CompareRuns" => {
+                    #[allow(non_camel_case_types)]
+                    struct CompareRunsSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::ServerStreamingService<super::CompareRunsRequest>
+                    for CompareRunsSvc<T> {
+                        type Response = super::ReportChunk;
+                        type ResponseStream = T::CompareRunsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::CompareRunsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::compare_runs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = CompareRunsSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,5 +1,5 @@
-//! Machine against machine (P27, P30): each case against the baseline's, and geometric means over
-//! the cases of a suite that a machine and the baseline share.
+//! Machine against machine, or run against run on one machine (P27, P30): each case against the
+//! baseline's, and geometric means over the cases of a suite that both share.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -54,26 +54,61 @@ pub fn is_at_home(suite: &str, metric: &str) -> bool {
     home.is_none_or(|(_, home)| *home == suite)
 }
 
+/// What was measured on one side, or in the run that has both.
+#[derive(Clone, Copy)]
+pub struct Measured<'a> {
+    pub measurements: &'a [Measurement],
+    pub samples: &'a Samples,
+}
+
+impl<'a> Measured<'a> {
+    /// What of it is compared.
+    pub fn headline(self, metrics: &[String]) -> Vec<&'a Measurement> {
+        self.measurements
+            .iter()
+            .filter(|m| m.direction != Direction::Neutral && metrics.contains(&m.metric))
+            .filter(|m| is_at_home(&m.suite, &m.metric))
+            .collect()
+    }
+}
+
+/// The machines of a run against one of them.
 pub fn compare(
     baseline: Option<String>,
-    measurements: &[Measurement],
-    samples: &Samples,
+    of: Measured<'_>,
     differences: &[DifferenceRow],
     headline: &[String],
 ) -> Comparison {
-    let headline: Vec<&Measurement> = measurements
-        .iter()
-        .filter(|m| m.direction != Direction::Neutral && headline.contains(&m.metric))
-        .filter(|m| is_at_home(&m.suite, &m.metric))
-        .collect();
-    let matched = match &baseline {
-        Some(baseline) => matched(baseline, &headline, samples, differences),
-        None => Vec::new(),
+    let headline = of.headline(headline);
+    let Some(baseline) = baseline else {
+        return corrected(None, Vec::new(), scores_alone(&headline));
     };
-    let mut scores = match &baseline {
-        Some(_) => scores_against_baseline(&matched),
-        None => scores_alone(&headline),
-    };
+    let (on_baseline, arms): (Vec<_>, Vec<_>) =
+        headline.into_iter().partition(|m| m.machine == baseline);
+    let sides = [(arms, of.samples), (on_baseline, of.samples)];
+    let matched = matched(sides, |_| None, differences);
+    let scores = scores_against_baseline(&matched);
+    corrected(Some(baseline), matched, scores)
+}
+
+/// A run against another, each machine against itself.
+pub fn compare_runs(
+    [(run, of_run), (baseline, of_baseline)]: [(&str, Measured<'_>); 2],
+    differences: &[DifferenceRow],
+    headline: &[String],
+) -> Comparison {
+    debug_assert_ne!(run, baseline);
+    let sides = [of_run, of_baseline].map(|side| (side.headline(headline), side.samples));
+    let matched = matched(sides, |m| Some(&m.machine), differences);
+    let scores = scores_against_baseline(&matched);
+    corrected(Some(baseline.to_owned()), matched, scores)
+}
+
+fn corrected(
+    baseline: Option<String>,
+    matched: Vec<Matched<'_>>,
+    mut scores: Vec<Score>,
+) -> Comparison {
     let mut pairs: Vec<Pair> = matched.into_iter().map(|matched| matched.pair).collect();
     correct(&mut pairs, &mut scores);
     Comparison {
@@ -83,15 +118,16 @@ pub fn compare(
     }
 }
 
+/// Each of the arms' measurements with the baseline's of the same point, where it has one. `place` says
+/// what else must be the same.
 fn matched<'a>(
-    baseline: &str,
-    headline: &[&'a Measurement],
-    samples: &Samples,
+    [(arms, arm_samples), (on_baseline, baseline_samples)]: [(Vec<&'a Measurement>, &Samples); 2],
+    place: impl Fn(&Measurement) -> Option<&str>,
     differences: &[DifferenceRow],
 ) -> Vec<Matched<'a>> {
-    let mut on_baseline: HashMap<Point<'_>, Vec<&'a Measurement>> = HashMap::new();
-    for &m in headline.iter().filter(|m| m.machine == baseline) {
-        on_baseline.entry(point(m)).or_default().push(m);
+    let mut by_point: HashMap<_, Vec<&'a Measurement>> = HashMap::new();
+    for m in on_baseline {
+        by_point.entry((place(m), point(m))).or_default().push(m);
     }
     let rows: HashMap<_, &DifferenceRow> = differences
         .iter()
@@ -107,34 +143,36 @@ fn matched<'a>(
             ((row.machine.as_str(), point, digests), row)
         })
         .collect();
-    headline
-        .iter()
-        .filter(|m| m.machine != baseline)
-        .filter_map(|&arm| {
-            let others = on_baseline.get(&point(arm))?;
+    arms.into_iter()
+        .filter_map(|arm| {
+            let others = by_point.get(&(place(arm), point(arm)))?;
             let same = |other: &&&Measurement| other.variant.digest == arm.variant.digest;
-            let other = others.iter().find(same).or(others.first())?;
+            let baseline = *others.iter().find(same).or(others.first())?;
             let digests = (
                 arm.variant.digest.as_deref(),
-                other.variant.digest.as_deref(),
+                baseline.variant.digest.as_deref(),
             );
             let differences = match rows.get(&(arm.machine.as_str(), point(arm), digests)) {
                 Some(row) => row.differences.clone(),
                 None => vec![NOT_ESTABLISHED.to_owned()],
             };
+            let pair = pair(
+                (arm, arm_samples),
+                (baseline, baseline_samples),
+                differences,
+            );
             Some(Matched {
                 arm,
-                baseline: other,
-                pair: pair(arm, other, samples, differences),
+                baseline,
+                pair,
             })
         })
         .collect()
 }
 
 fn pair(
-    arm: &Measurement,
-    baseline: &Measurement,
-    samples: &Samples,
+    (arm, arm_samples): (&Measurement, &Samples),
+    (baseline, baseline_samples): (&Measurement, &Samples),
     differences: Vec<String>,
 ) -> Pair {
     let medians = |m: &Measurement| {
@@ -147,7 +185,16 @@ fn pair(
     let ratio = comparable
         .then(|| stats::welch_ratio(&medians(arm), &medians(baseline)))
         .flatten()
-        .map(|by_t| bootstrapped(by_t, arm, baseline, samples));
+        .map(|by_t| {
+            let launches = enough(arm, arm_samples).zip(enough(baseline, baseline_samples));
+            let interval = launches.and_then(|(arm, baseline)| {
+                stats::bootstrap_ratio(arm, baseline, stats::RESAMPLES, stats::SEED)
+            });
+            Ratio {
+                interval: interval.or(by_t.interval),
+                ..by_t
+            }
+        });
     Pair {
         machine: arm.machine.clone(),
         suite: arm.suite.clone(),
@@ -172,32 +219,18 @@ fn verdict(ratio: &Ratio, of: &Measurement) -> Verdict {
     stats::verdict(ratio.interval, higher_is_better, &of.unit)
 }
 
-fn bootstrapped(
-    by_t: Ratio,
-    arm: &Measurement,
-    baseline: &Measurement,
-    samples: &Samples,
-) -> Ratio {
-    let launches = |m: &Measurement| {
-        let case = CaseRow {
-            machine: m.machine.clone(),
-            suite: m.suite.clone(),
-            variant: m.variant.clone(),
-            case_key: m.case_key.clone(),
-        };
-        samples
-            .get(&(case, m.metric.clone()))
-            .filter(|launches| launches.len() >= stats::BOOTSTRAP_LAUNCHES)
+/// Each launch's iterations, of so many launches that the bootstrap is better than t.
+fn enough<'a>(m: &Measurement, samples: &'a Samples) -> Option<&'a [Vec<f64>]> {
+    let case = CaseRow {
+        machine: m.machine.clone(),
+        suite: m.suite.clone(),
+        variant: m.variant.clone(),
+        case_key: m.case_key.clone(),
     };
-    let interval = launches(arm)
-        .zip(launches(baseline))
-        .and_then(|(arm, baseline)| {
-            stats::bootstrap_ratio(arm, baseline, stats::RESAMPLES, stats::SEED)
-        });
-    Ratio {
-        interval: interval.or(by_t.interval),
-        ..by_t
-    }
+    samples
+        .get(&(case, m.metric.clone()))
+        .map(Vec::as_slice)
+        .filter(|launches| launches.len() >= stats::BOOTSTRAP_LAUNCHES)
 }
 
 /// Holm over all pairs and scores: with many of them some interval misses by chance, and a verdict

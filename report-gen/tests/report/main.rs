@@ -11,6 +11,7 @@ mod database;
 mod derived;
 mod escaping;
 mod references;
+mod runs;
 mod simulation;
 mod snapshots;
 mod suites;

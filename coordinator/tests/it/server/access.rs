@@ -219,6 +219,14 @@ async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
             }))
             .await
             .map(drop),
+        "CompareRuns" => client
+            .compare_runs(operator.request(wire::CompareRunsRequest {
+                run: latest(),
+                baseline: latest(),
+                ..Default::default()
+            }))
+            .await
+            .map(drop),
         other => panic!("teach this test to call {other}"),
     }
 }

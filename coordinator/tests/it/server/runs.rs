@@ -6,7 +6,7 @@ use proto::wire::session_down::Message as Down;
 use tonic::Code;
 
 use super::fake_agent::{batch, finished, join};
-use super::world::{PLAN, World, soon};
+use super::world::{Operator, PLAN, World, soon};
 
 #[tokio::test]
 async fn a_run_is_watched_from_its_submission_to_its_end() {
@@ -332,4 +332,70 @@ async fn a_machine_is_idle_busy_or_offline() {
         Some(Down::Renewed(_))
     ));
     assert_eq!(operator.machines().await[0].state, "busy");
+}
+
+#[tokio::test]
+async fn two_runs_are_compared_unless_they_were_measured_by_other_rules() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let other_seed = PLAN.replace("[protocol]", "[protocol]\nseed = 7");
+    let mut runs = Vec::new();
+    for plan in [PLAN, PLAN, &other_seed] {
+        runs.push(operator.submit(plan).await);
+        agent.ready().await;
+        let grant = agent.granted().await;
+        agent.do_job(&grant).await;
+    }
+    let sql = "select count(*) from report.run where state = 'succeeded'";
+    world.until("the runs end", sql, 3).await;
+
+    let compared = compare(&mut operator, &runs[1], &runs[0], &[])
+        .await
+        .unwrap();
+    let pairs = compared["comparison"]["pairs"].as_array().unwrap();
+    assert_eq!(pairs.len(), 2, "each case with itself");
+    for pair in pairs {
+        // The launches of both runs gave the same numbers.
+        assert_eq!(pair["ratio"]["value"], 1.0, "{pair}");
+        assert_eq!(pair["machine"], "mini");
+    }
+
+    let refused = compare(&mut operator, &runs[2], &runs[0], &[])
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition);
+    assert!(
+        refused.message().contains("protocol in 2; name"),
+        "{refused}"
+    );
+    let across = compare(&mut operator, &runs[2], &runs[0], &["protocol"])
+        .await
+        .unwrap();
+    assert_eq!(across["across"], serde_json::json!(["protocol"]));
+    let itself = compare(&mut operator, &runs[0], &runs[0], &[])
+        .await
+        .unwrap_err();
+    assert_eq!(itself.code(), Code::InvalidArgument);
+}
+
+async fn compare(
+    operator: &mut Operator,
+    run: &str,
+    baseline: &str,
+    across: &[&str],
+) -> Result<serde_json::Value, tonic::Status> {
+    let request = operator.request(wire::CompareRunsRequest {
+        run: run.to_owned(),
+        baseline: baseline.to_owned(),
+        across: across.iter().map(|&name| name.to_owned()).collect(),
+        format: "json".to_owned(),
+    });
+    let mut chunks = operator.client.compare_runs(request).await?.into_inner();
+    let mut text = Vec::new();
+    while let Some(chunk) = chunks.message().await? {
+        text.extend(chunk.data);
+    }
+    Ok(serde_json::from_slice(&text).unwrap())
 }

@@ -1,10 +1,10 @@
--- Machine against machine in one run, only where everything else is equal. Where it is not, the row
--- says what differs and gives no number.
+-- A case's numbers against the same case's numbers on another machine, in another run, or both, only where
+-- everything else is equal. Where it is not, the row says what differs and gives no number.
 --
--- Every ordered pair is a row, so `where baseline = 'x'` is complete; to count pairs once, ask for
--- machine < baseline. The margin is 2 % on a log scale, the same seen from either side. Each verdict is
--- by its own interval, without correction for how many are asked at once; the report corrects by Holm.
-create view report.comparison as
+-- Every ordered pair is a row. The margin is 2 % on a log scale, the same seen from either side. Each
+-- verdict is by its own interval, without correction for how many are asked at once; reports correct by
+-- Holm. report.comparison is the part of it that most ask for.
+create view report.pair as
 with
 condition as (
     -- What P30 of docs/measurement.md wants equal, one row per set of conditions that launches ran in.
@@ -50,7 +50,7 @@ summary as not materialized (
 ),
 pair as (
     select
-        a.run_id, a.label, a.machine, b.machine as baseline, a.chip, b.chip as baseline_chip,
+        a.run_id, b.run_id as baseline_run_id, a.label, a.machine, b.machine as baseline, a.chip, b.chip as baseline_chip,
         a.machine_id, b.machine_id as baseline_id,
         a.model, a.model_source, a.model_id, a.dtype,
         a.model_digest, b.model_digest as baseline_model_digest,
@@ -65,6 +65,15 @@ pair as (
                 and (a.model_digest = b.model_digest) is not true then 'model_digest' end,
             case when a.quantisation is distinct from b.quantisation then 'quantisation' end,
             case when a.simulated <> b.simulated then 'simulated' end,
+            case when a.label <> b.label then 'label' end,
+            -- Asked only of two runs. How often and how long is no part of how it is measured.
+            case when a.run_id <> b.run_id and (
+                select count(distinct protocol - array[
+                    'launches', 'precision', 'launch_timeout_ms', 'gate_timeout_ms'
+                ]) > 1
+                from fleet.run
+                where run.run_id in (a.run_id, b.run_id)
+            ) then 'protocol' end,
             case when ca.environment_id is null or cb.environment_id is null
                 then 'environment_unknown' end,
             -- Numbers of one case from before and after an update are no one number.
@@ -89,15 +98,14 @@ pair as (
         b.location_sd ^ 2 / b.launches as baseline_variance
     from summary as a
     join summary as b
-        on b.run_id = a.run_id
-        and b.suite = a.suite
+        on b.suite = a.suite
         and b.case_key = a.case_key
         and b.metric = a.metric
         -- Not by name: weights keep the one that they first came under. Written so that NULL, which a
         -- suite about the machine has, equals NULL and the join can hash it.
         and coalesce(b.model_source, '') = coalesce(a.model_source, '')
         and coalesce(b.dtype, '') = coalesce(a.dtype, '')
-        and b.machine_id <> a.machine_id
+        and (b.machine_id <> a.machine_id or b.run_id <> a.run_id)
     left join condition as ca on ca.environment_id = a.environment_ids[1]
     left join condition as cb on cb.environment_id = b.environment_ids[1]
 ),
@@ -171,24 +179,18 @@ select
     baseline_model_digest,
     machine_id,
     baseline_id,
-    label
+    label,
+    baseline_run_id
 from bounded;
-comment on view report.comparison is
-    'One row per ordered pair of machines, case and metric of a run: ratio, 95 % Welch interval, verdict.';
-comment on column report.comparison.machine is 'the machine that is judged';
-comment on column report.comparison.baseline is 'the machine that it is judged against';
-comment on column report.comparison.baseline_chip is 'the baseline''s chip';
-comment on column report.comparison.estimate is 'the machine''s estimate, in unit';
-comment on column report.comparison.baseline_estimate is 'the baseline''s estimate, in unit';
-comment on column report.comparison.ratio is 'machine''s value over the baseline''s (whichever way is better); NULL where differences says why';
-comment on column report.comparison.ci_low is 'lower end of the ratio''s 95 % interval; NULL with fewer than two launches on a side';
-comment on column report.comparison.ci_high is 'upper end of the ratio''s 95 % interval; NULL with fewer than two launches on a side';
-comment on column report.comparison.verdict is 'faster or slower by more than 2 % (smaller or larger of bytes, better or worse of what is neither rate nor time), equivalent within 2 %, or inconclusive, by the whole interval and without correction for many comparisons; NULL for neutral metrics and where differences is not empty';
-comment on column report.comparison.differences is 'what must be equal and is not (or a side''s invalid numbers): with any, there is no ratio';
-comment on column report.comparison.baseline_quantisation is 'the baseline''s quantisation';
-comment on column report.comparison.baseline_model_digest is 'SHA-256 of the baseline''s weights';
-comment on column report.comparison.df is 'Welch''s degrees of freedom';
-comment on column report.comparison.launches is 'launches of the machine';
-comment on column report.comparison.baseline_launches is 'launches of the baseline';
-comment on column report.comparison.baseline_id is 'the baseline''s machine_id';
-comment on column report.comparison.tainted is 'a side was measured under doubtful conditions';
+comment on view report.pair is
+    'One row per ordered pair of numbers of one case and metric, from two machines, two runs or both: ratio, 95 % Welch interval, verdict. Name the runs that you ask of: all pairs are the square of everything.';
+comment on column report.pair.run_id is 'the run that is judged';
+comment on column report.pair.baseline_run_id is 'the run that it is judged against; the same where two machines of one run are';
+comment on column report.pair.machine is 'the machine that is judged';
+comment on column report.pair.estimate is 'the machine''s estimate, in unit';
+comment on column report.pair.ratio is 'machine''s value over the baseline''s (whichever way is better); NULL where differences says why';
+comment on column report.pair.ci_low is 'lower end of the ratio''s 95 % interval; NULL with fewer than two launches on a side';
+comment on column report.pair.ci_high is 'upper end of the ratio''s 95 % interval; NULL with fewer than two launches on a side';
+comment on column report.pair.verdict is 'faster or slower by more than 2 % (smaller or larger of bytes, better or worse of what is neither rate nor time), equivalent within 2 %, or inconclusive, by the whole interval and without correction for many comparisons; NULL for neutral metrics and where differences is not empty';
+comment on column report.pair.launches is 'launches of the machine';
+comment on column report.pair.tainted is 'a side was measured under doubtful conditions';
