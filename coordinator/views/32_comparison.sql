@@ -65,6 +65,8 @@ pair as (
                 and (a.model_digest = b.model_digest) is not true then 'model_digest' end,
             case when a.quantisation is distinct from b.quantisation then 'quantisation' end,
             case when a.simulated <> b.simulated then 'simulated' end,
+            -- Under which conditions others measured is not known here.
+            case when a.label = 'imported' then 'imported' end,
             case when ca.environment_id is null or cb.environment_id is null
                 then 'environment_unknown' end,
             -- Numbers of one case from before and after an update are no one number.

@@ -48,7 +48,7 @@ pub enum Format {
 
 #[derive(Debug, thiserror::Error)]
 #[error("unknown format `{0}`, expected csv, llama-bench or mlx-lm")]
-pub struct UnknownFormat(String);
+pub struct UnknownFormat(pub String);
 
 impl Format {
     pub fn as_str(self) -> &'static str {

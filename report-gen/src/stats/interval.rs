@@ -72,6 +72,12 @@ pub fn estimate(medians: &[f64]) -> Option<Estimate> {
         .collect();
     let back = |v: f64| if on_logs { v.exp() } else { v };
     let centre = mean(&scaled)?;
+    // Of one launch the value itself: through a log and back it would be a hair off.
+    let value = if let [only] = medians {
+        *only
+    } else {
+        back(centre)
+    };
     let interval = sd(&scaled).map(|sd| {
         let n = scaled.len() as f64;
         let half_width = t_quantile_975(n - 1.0) * sd / n.sqrt();
@@ -86,7 +92,7 @@ pub fn estimate(medians: &[f64]) -> Option<Estimate> {
         (Some(_), false) => Method::Arithmetic,
     };
     Some(Estimate {
-        value: back(centre),
+        value,
         interval,
         launches: medians.len(),
         method,

@@ -20,6 +20,9 @@ const VERSION: &str = "1";
 /// What a cell that nobody can fill holds, where a column must be filled.
 const UNKNOWN: &str = "?";
 
+/// More than any number needs, and too few for one that is infinite.
+const MAX_DIGITS: usize = 30;
+
 const NEEDED: [&str; 7] = [
     "machine", "chip", "engine", "date", "suite", "metric", "value",
 ];
@@ -336,7 +339,8 @@ impl Row<'_> {
     fn number(&self, metric: Metric, problems: &mut Vec<Problem>) -> Option<(f64, f64)> {
         let cell = self.filled("value", problems)?;
         let is_plain = |c: char| c.is_ascii_digit() || c == '.' || c == '-';
-        let plain = Some(cell.text.as_str()).filter(|text| text.chars().all(is_plain));
+        let plain = Some(cell.text.as_str())
+            .filter(|text| text.len() <= MAX_DIGITS && text.chars().all(is_plain));
         let Some(text) = plain.filter(|text| text.parse::<f64>().is_ok()) else {
             let problem = Problem::at(cell.span.clone(), format!("`{}` is no number", cell.text));
             problems.push(

@@ -15,6 +15,12 @@ pub struct Model {
 }
 
 impl Model {
+    /// What stands for its weights: the architecture where it is known, else the name.
+    pub fn source(&self) -> &str {
+        let identity = self.identity.as_ref();
+        identity.map_or(&self.label, |identity| &identity.source)
+    }
+
     /// `bits` of a weight, where the file says them; else by the type or the quantisation.
     pub(super) fn new(
         label: &str,
