@@ -16,6 +16,8 @@ pub struct Interval {
 pub enum Method {
     /// One launch: a value, no interval.
     OneLaunch,
+    /// Somebody else's number, with the digits that it was given with.
+    AsGiven,
     /// Geometric mean, t interval on logs.
     TOnLogs,
     /// Arithmetic mean and t interval, for values that have no log.
