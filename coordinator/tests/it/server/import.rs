@@ -145,7 +145,7 @@ async fn the_report_of_an_import_shows_its_figures_and_whose_they_are() {
         assert!(words.contains(&figure), "{figure} is not in\n{text}");
     }
     for word in [
-        "imported from mlx_multi_model_benchmark.py MLX 0.26.1",
+        r"imported from mlx\_multi\_model\_benchmark.py MLX 0.26.1",
         "nobody of this fleet measured them. 20 of them cannot be",
         "| imported |",
         "as given",
@@ -254,9 +254,9 @@ async fn repetitions_of_llama_bench_become_iterations_of_one_launch() {
         )
         .await,
         [
-            "decode new=128,depth=0 decode_tps_sync 119.430 - 1 5 t",
+            "decode new=128,depth=0 decode_tps_sync 119.030 - 1 5 t",
             // 7,137 tokens a second of seven billion parameters are 93 TFLOP/s.
-            "prefill prompt=512,depth=0,chunk=512 prefill_tps 7136.384 - 1 5 f",
+            "prefill prompt=512,depth=0,chunk=512 prefill_tps 7136.366 - 1 5 f",
         ]
     );
     assert_eq!(
@@ -289,7 +289,7 @@ async fn a_file_is_imported_once_and_whole() {
     assert_eq!(world.number("select count(*) from fleet.sample").await, 39);
     assert_eq!(
         world
-            .texts("select kind from fleet.event order by event_id")
+            .texts("select kind from fleet.event where run_id is not null order by event_id")
             .await,
         ["run_imported", "run_ended"]
     );
