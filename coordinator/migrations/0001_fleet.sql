@@ -38,6 +38,8 @@ create table fleet.machine (
     boot_id text not null,
     virtual_machine boolean not null,
     simulated boolean not null,
+    -- It stands for somebody else's: no agent has described it, and none of it is leased anything.
+    imported boolean not null default false,
     agent_version text not null,
     labels jsonb not null default '{}',
     drained boolean not null default false,
@@ -72,6 +74,7 @@ create table fleet.setting (
     value text not null
 );
 
+-- Of an import the text is the file itself.
 create table fleet.plan (
     plan_id uuid primary key,
     name text not null,
@@ -83,6 +86,8 @@ create table fleet.run (
     run_id uuid primary key,
     plan_id uuid not null references fleet.plan,
     label text not null default 'measured' check (label in ('measured', 'simulated', 'imported')),
+    -- Who measured, with what, where it was not this fleet.
+    source text,
     file_name text not null,
     headline text[] not null,
     protocol jsonb not null,
@@ -90,7 +95,8 @@ create table fleet.run (
         check (state in ('active', 'succeeded', 'incomplete', 'cancelled')),
     submitted_at timestamptz not null default now(),
     ended_at timestamptz,
-    constraint an_ended_run_has_its_time check ((state = 'active') = (ended_at is null))
+    constraint an_ended_run_has_its_time check ((state = 'active') = (ended_at is null)),
+    constraint an_import_has_its_source check ((label = 'imported') = (source is not null))
 );
 
 -- Machines that a run's plan does not mean, and why.

@@ -3,6 +3,7 @@
 mod compare;
 mod connect;
 mod exit;
+mod import;
 mod machine;
 mod plan;
 mod progress;
@@ -57,6 +58,9 @@ enum Command {
     Serve(serve::Args),
     /// Submit a plan and watch it run
     Run(run::RunArgs),
+    /// Import others' results, to stand beside ours: they are shown with their source, judged by the
+    /// gates, and never compared as if they were measured here
+    Import(import::Args),
     /// Watch a run until it ends
     Watch(run::WatchArgs),
     /// List runs, newest first
@@ -107,6 +111,7 @@ impl Command {
             Self::Up(args) => up::up(args).await,
             Self::Serve(args) => serve::serve(args).await,
             Self::Run(args) => run::run(args).await,
+            Self::Import(args) => import::import(args).await,
             Self::Watch(args) => run::watch(args).await,
             Self::Runs(args) => run::runs(args).await,
             Self::Cancel(args) => run::cancel(args).await,

@@ -2,7 +2,7 @@
 //! types, and statements are `store`'s.
 //!
 //! ```text
-//!   rpc ──▶ enrol  runs  grant  leases  ingest  watch  machines  tokens  query  report ──▶ store
+//!   rpc ──▶ enrol  runs  import  grant  leases  ingest  watch  machines  tokens  query  report ──▶ store
 //!                     ▲      ▲                    ▲
 //!                     └──────┴──── hub ───────────┘   wakes sessions and watchers of this process
 //!                                   ▲
@@ -11,6 +11,7 @@
 
 pub mod enrol;
 pub mod grant;
+pub mod import;
 pub mod ingest;
 pub mod leases;
 pub mod machines;

@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod event;
+pub mod import;
 pub mod job;
 pub mod launch;
 pub mod lease;

@@ -18,7 +18,8 @@ select
     run.protocol,
     run.file_name as plan_file,
     plan.sha256 as plan_sha256,
-    plan.toml as plan_toml
+    plan.toml as plan_toml,
+    run.source
 from fleet.run
 join fleet.plan using (plan_id)
 left join lateral (

@@ -25,17 +25,18 @@ select
     last_seen_at,
     published.bandwidth_gbps,
     published.fp32_tflops,
-    published.peak_tflops
+    published.peak_tflops,
+    machine.imported
 from fleet.machine
 left join fleet.chip as published
     on published.chip = machine.chip
     and published.gpu_cores is not distinct from machine.gpu_cores;
-comment on view report.machine is 'One row per enrolled machine, as its agent last described it.';
+comment on view report.machine is 'One row per enrolled machine, as its agent last described it, and per machine of imported results.';
 comment on column report.machine.gpu_cores is 'GPU cores; NULL where the system does not say';
 comment on column report.machine.gpu_max_mhz is 'highest clock of the GPU; NULL where the system does not say';
-comment on column report.machine.cpu_cores is 'CPU cores of all tiers';
+comment on column report.machine.cpu_cores is 'CPU cores of all tiers; 0 where an import does not say';
 comment on column report.machine.cpu_tiers is 'CPU cores by tier, with the system''s own names of the tiers';
-comment on column report.machine.memory_bytes is 'main memory';
+comment on column report.machine.memory_bytes is 'main memory; 0 where an import does not say';
 comment on column report.machine.wired_limit_bytes is 'most memory the GPU may wire; NULL where there is no such limit';
 comment on column report.machine.hardware_model is 'the maker''s model identifier';
 comment on column report.machine.virtual_machine is 'it runs inside another machine, its timings are tainted';

@@ -32,7 +32,8 @@ select
     launch.exit_code,
     launch.signal,
     launch.stderr_tail,
-    launch.lease_id
+    launch.lease_id,
+    run.source
 from fleet.launch
 join fleet.job using (job_id)
 join fleet.run using (run_id)
@@ -43,7 +44,7 @@ comment on view report.launch is 'One row per fresh worker process.';
 comment on column report.launch.position is 'place in the interleaved order of the job''s launches';
 comment on column report.launch.seed is 'differs between launches, so that none repeats another''s accidents';
 comment on column report.launch.outcome is 'succeeded, failed, timed_out, crashed, protocol_error, skipped, interrupted, cancelled, or running';
-comment on column report.launch.message is 'why it failed, in the worker''s or the agent''s words';
+comment on column report.launch.message is 'why it failed, in the worker''s or the agent''s words; of an import, what its file says of means';
 comment on column report.launch.steady is 'warm-up ended by agreement rather than by its limit';
 comment on column report.launch.duration_s is 'life of the process';
 comment on column report.launch.stderr_tail is 'the end of what the process wrote to its standard error';

@@ -33,7 +33,8 @@ select
     launch.job_id,
     launch.launch_id,
     iteration.iteration_id,
-    launch.environment_id
+    launch.environment_id,
+    run.source
 from fleet.sample
 join fleet.metric using (metric)
 join fleet.iteration using (iteration_id)

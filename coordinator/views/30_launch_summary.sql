@@ -30,7 +30,8 @@ select
     per_launch.iterations,
     not per_launch.reasons && (select report.invalid_reasons()) as valid,
     per_launch.reasons && (select report.taint_reasons()) as tainted,
-    report.distinct_sorted(per_launch.reasons) as reasons
+    report.distinct_sorted(per_launch.reasons) as reasons,
+    run.source
 from (
     select
         job.run_id,

@@ -1,7 +1,7 @@
 -- The number to quote: location and 95 % interval of a metric for one case on one machine in one run.
 --
 -- Location is the geometric mean over launches of each launch's median; the interval is a t interval
--- on the logs of those medians. Where a value is not positive there is no log, and both are arithmetic.
+-- on the logs of those medians; of one launch it is the median itself, untouched by logs. Where a value is not positive there is no log, and both are arithmetic.
 create view report.case_summary as
 select
     run_id,
@@ -13,7 +13,7 @@ select
     metric,
     unit,
     launches,
-    case when on_logs then exp(mean) else mean end as estimate,
+    case when launches = 1 then max_median when on_logs then exp(mean) else mean end as estimate,
     case when on_logs then exp(mean - half_width) else mean - half_width end as ci_low,
     case when on_logs then exp(mean + half_width) else mean + half_width end as ci_high,
     valid,
@@ -44,7 +44,8 @@ select
     environment_ids,
     on_logs,
     mean as location_mean,
-    sd as location_sd
+    sd as location_sd,
+    source
 from (
     select
         *,
@@ -56,13 +57,14 @@ from (
             case when on_logs then log_sd else plain_sd end as sd
         from (
             select
-                run_id, label, machine_id, machine, chip, simulated, model, model_source, model_id,
+                run_id, label, source, machine_id, machine, chip, simulated, model, model_source, model_id,
                 model_digest, dtype, quantisation, suite, case_key, metric, unit, direction,
                 count(*) as launches,
                 sum(iterations)::bigint as iterations,
                 min(min) as min,
                 max(max) as max,
                 min(median) > 0 as on_logs,
+                max(median) as max_median,
                 avg(ln(median)) filter (where median > 0) as log_mean,
                 stddev_samp(ln(median)) filter (where median > 0) as log_sd,
                 avg(median) as plain_mean,
@@ -78,7 +80,7 @@ from (
                     filter (where environment_id is not null) as environment_ids
             from report.launch_summary
             group by
-                run_id, label, machine_id, machine, chip, simulated, model, model_source, model_id,
+                run_id, label, source, machine_id, machine, chip, simulated, model, model_source, model_id,
                 model_digest, dtype, quantisation, suite, case_key, metric, unit, direction
         ) as per_case
     ) as located

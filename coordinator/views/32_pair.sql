@@ -74,6 +74,8 @@ pair as (
                 from fleet.run
                 where run.run_id in (a.run_id, b.run_id)
             ) then 'protocol' end,
+            -- Under which conditions others measured is not known here.
+            case when 'imported' in (a.label, b.label) then 'imported' end,
             case when ca.environment_id is null or cb.environment_id is null
                 then 'environment_unknown' end,
             -- Numbers of one case from before and after an update are no one number.

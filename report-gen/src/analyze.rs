@@ -46,7 +46,7 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         metrics,
     } = rows;
     let samples = measurements::group_iterations(iterations);
-    let measurements = measurements::measurements(launches, &samples, &models);
+    let measurements = measurements::measurements(&run, launches, &samples, &models);
     let comparison = comparison::compare(
         baseline,
         Measured {

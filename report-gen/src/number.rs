@@ -2,7 +2,7 @@
 //! decimals for a value and the ends of its interval.
 
 use crate::report::{Measurement, PositionEffect};
-use crate::stats::{Estimate, Interval, Ratio};
+use crate::stats::{Estimate, Interval, Method, Ratio};
 
 /// A unit to show values in, and what to divide them by.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,10 @@ impl Scale {
 
     /// Value and interval, all with the value's decimals.
     pub fn estimate(&self, estimate: &Estimate) -> (String, Option<String>) {
+        if estimate.method == Method::AsGiven {
+            let value = self.apply(estimate.value);
+            return (fixed(value, all_decimals(value)), None);
+        }
         self.interval(estimate.value, estimate.interval)
     }
 
@@ -64,6 +68,14 @@ fn decimals(value: f64) -> usize {
         return 0;
     }
     (3 - value.abs().log10().floor() as i32).clamp(0, 8) as usize
+}
+
+/// As many as the value has.
+fn all_decimals(value: f64) -> usize {
+    let plain = value.to_string();
+    plain
+        .split_once('.')
+        .map_or(0, |(_, decimals)| decimals.len())
 }
 
 /// With commas between thousands from five digits on.
@@ -91,6 +103,7 @@ pub fn with_interval(m: &Measurement) -> String {
     let unit = &scale.unit;
     match interval {
         Some(interval) => format!("{value} {unit} ({interval}, n = {})", m.estimate.launches),
+        None if m.estimate.method == Method::AsGiven => format!("{value} {unit} (as given)"),
         None => format!("{value} {unit} (one launch)"),
     }
 }
@@ -211,6 +224,8 @@ pub fn metric_title(metric: &str) -> &str {
         "mem_weights_bytes" => "memory of the weights",
         "mem_peak_bytes" => "peak memory",
         "prefill_tps" => "prefill rate",
+        "prefill_tps_fused" => "prefill rate with fused attention",
+        "prefill_tps_standard" => "prefill rate with attention written out",
         "prefill_tps_at_depth" => "prefill rate at depth",
         "ttft_ms" => "time to first token",
         "ttft_cold_ms" => "cold time to first token",
@@ -251,7 +266,6 @@ pub fn metric_title(metric: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::Method;
 
     #[test]
     fn values_have_four_significant_digits_and_a_fitting_unit() {
@@ -266,6 +280,29 @@ mod tests {
         ] {
             let scale = Scale::fitting(unit, [value]);
             assert_eq!(format!("{} {}", scale.value(value), scale.unit), want);
+        }
+    }
+
+    #[test]
+    fn a_given_number_keeps_its_digits() {
+        for (unit, value, want) in [
+            ("bytes", 13_348e6, "13.348 GB"),
+            ("tok/s", 358_751.0, "358,751 tok/s"),
+            ("tok/s", 86.3, "86.3 tok/s"),
+            ("ms", 970.0, "970 ms"),
+        ] {
+            let estimate = Estimate {
+                value,
+                interval: None,
+                launches: 1,
+                method: Method::AsGiven,
+            };
+            let scale = Scale::fitting(unit, [value]);
+            let (shown, interval) = scale.estimate(&estimate);
+            assert_eq!(
+                (format!("{shown} {}", scale.unit), interval),
+                (want.into(), None)
+            );
         }
     }
 

@@ -53,6 +53,8 @@ pub struct Run {
     pub plan_sha256: String,
     /// `measured`, `simulated` or `imported`.
     pub label: String,
+    /// Who measured, with what, where it was not this fleet.
+    pub source: Option<String>,
     pub state: String,
     #[serde(with = "time::serde::rfc3339")]
     pub submitted_at: OffsetDateTime,
@@ -109,6 +111,8 @@ pub struct Machine {
     pub os_version: String,
     pub virtual_machine: bool,
     pub simulated: bool,
+    /// Somebody else's, as a file tells of it: 0 and empty where it does not.
+    pub imported: bool,
 }
 
 #[derive(Clone, Debug, Serialize)]

@@ -214,11 +214,20 @@ pub async fn runs(args: RunsArgs) -> Result<ExitCode, Failure> {
         show::note("no run yet; submit a plan with `mlx-fleet run PLAN`");
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = show::table(&["run", "plan", "state", "submitted", "jobs", "launches"]);
+    let mut table = show::table(&[
+        "run",
+        "plan",
+        "data",
+        "state",
+        "submitted",
+        "jobs",
+        "launches",
+    ]);
     for run in &runs {
         table.add_row([
             run.run_id.clone(),
             run.plan_name.clone(),
+            run.label.clone(),
             run.state.clone(),
             show::instant(run.submitted_unix_us),
             jobs(run),

@@ -67,6 +67,7 @@ pub fn seconds(seconds: u64) -> String {
 pub struct Run {
     run_id: String,
     plan: String,
+    label: String,
     state: String,
     submitted_at: String,
     ended_at: Option<String>,
@@ -92,10 +93,12 @@ impl From<&wire::RunRow> for Run {
             jobs_skipped,
             launches_total,
             launches_done,
+            label,
         } = row.clone();
         Self {
             run_id,
             plan: plan_name,
+            label,
             state,
             submitted_at: instant(submitted_unix_us),
             ended_at: ended_unix_us.map(instant),

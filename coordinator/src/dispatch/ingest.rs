@@ -390,7 +390,7 @@ fn environment_id(environment: &Environment) -> String {
     hex::encode(Sha256::digest(all.to_string()))
 }
 
-async fn insert_iterations(
+pub(super) async fn insert_iterations(
     tx: &mut store::Tx,
     iterations: &[(LeaseId, LaunchId, &Iteration)],
 ) -> store::Result<()> {

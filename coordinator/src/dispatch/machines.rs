@@ -23,6 +23,8 @@ pub enum MachineState {
     Idle,
     Busy,
     Offline,
+    /// Somebody else's, in imported results: it is never here.
+    Imported,
 }
 
 impl MachineState {
@@ -31,10 +33,14 @@ impl MachineState {
             Self::Idle => "idle",
             Self::Busy => "busy",
             Self::Offline => "offline",
+            Self::Imported => "imported",
         }
     }
 
     pub fn of(machine: &Summary) -> Self {
+        if machine.imported {
+            return Self::Imported;
+        }
         match (machine.online, &machine.current_job) {
             (false, _) => Self::Offline,
             (true, Some(_)) => Self::Busy,

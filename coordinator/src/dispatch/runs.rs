@@ -85,14 +85,17 @@ impl Dispatch {
         let run_id = RunId::new();
         let sha256 = hex::encode(Sha256::digest(toml));
         let plan_id = run::put_plan(&mut *tx, &plan.name, &sha256, toml).await?;
-        let file_name = file_name.chars().filter(|c| !c.is_control());
         let new = run::New {
             run_id,
             plan_id,
-            simulated: plan.machines.simulated,
-            file_name: &file_name.take(MAX_FILE_NAME_CHARS).collect::<String>(),
+            label: if plan.machines.simulated {
+                run::Label::Simulated
+            } else {
+                run::Label::Measured
+            },
+            file_name: &printable(file_name),
             headline: plan.headline.iter().map(ToString::to_string).collect(),
-            protocol: &plan.protocol,
+            protocol: Some(&plan.protocol),
         };
         run::insert(&mut *tx, &new).await?;
         job::insert(&mut *tx, run_id, &jobs).await?;
@@ -197,6 +200,12 @@ impl Dispatch {
             ))),
         }
     }
+}
+
+/// A file's name as a row may keep it.
+pub(super) fn printable(file_name: &str) -> String {
+    let characters = file_name.chars().filter(|c| !c.is_control());
+    characters.take(MAX_FILE_NAME_CHARS).collect()
 }
 
 /// The machines that have something to do.

@@ -17,6 +17,7 @@ use crate::dispatch::tokens::Role;
 pub const ROLES: &[(&str, Role)] = &[
     ("CheckPlan", Role::Viewer),
     ("SubmitRun", Role::Operator),
+    ("ImportRun", Role::Operator),
     ("WatchRun", Role::Viewer),
     ("CancelRun", Role::Operator),
     ("ListRuns", Role::Viewer),

@@ -1,12 +1,14 @@
 //! Domain values as the operator's messages have them.
 
 use domain::expand::{LeftOut, PlannedJob};
-use domain::model::ModelRef;
+use domain::model::{ModelRef, UnknownDtype};
 use domain::plan::Problem;
+use domain::{catalogue, import};
 use proto::{Refusal, wire};
 use time::OffsetDateTime;
 use tonic::Status;
 
+use crate::dispatch::import::Imported;
 use crate::dispatch::machines::MachineState;
 use crate::dispatch::watch::Snapshot;
 use crate::store::{job, machine, run};
@@ -71,10 +73,93 @@ pub fn left_out(left: LeftOut) -> wire::LeftOut {
     }
 }
 
+/// None: by the file's content.
+pub fn format(text: &str) -> Result<Option<import::Format>, Status> {
+    let named = (!text.is_empty()).then(|| text.parse());
+    let why = |why: import::UnknownFormat| Status::invalid_argument(why.to_string());
+    named.transpose().map_err(why)
+}
+
+pub fn given(given: wire::ImportGiven) -> Result<import::Given, Status> {
+    let wire::ImportGiven {
+        machine,
+        chip,
+        gpu_cores,
+        memory_bytes,
+        date,
+        engine_version,
+        model,
+        architecture,
+        dtype,
+        quantisation,
+    } = given;
+    let text = |text: String| (!text.is_empty()).then_some(text);
+    let refused = |why: String| Status::invalid_argument(why);
+    let at = text(date).map(|date| {
+        import::instant(&date)
+            .ok_or_else(|| refused(format!("`{date}` is no date such as 2025-06-20")))
+    });
+    let architecture = text(architecture).map(|name| {
+        catalogue::find(&name).ok_or_else(|| {
+            let known: Vec<_> = catalogue::names().collect();
+            refused(format!(
+                "unknown architecture `{name}`; known: {}",
+                known.join(", ")
+            ))
+        })
+    });
+    let dtype = text(dtype).map(|dtype| {
+        dtype
+            .parse()
+            .map_err(|why: UnknownDtype| refused(why.to_string()))
+    });
+    Ok(import::Given {
+        machine: text(machine),
+        chip: text(chip),
+        gpu_cores,
+        memory_bytes,
+        at: at.transpose()?,
+        engine_version: text(engine_version),
+        model: text(model),
+        architecture: architecture.transpose()?,
+        dtype: dtype.transpose()?,
+        quantisation: text(quantisation),
+    })
+}
+
+pub fn imported(imported: Imported) -> wire::ImportRunResponse {
+    match imported {
+        Imported::Run {
+            run_id,
+            source,
+            values,
+            invalid,
+            notes,
+        } => wire::ImportRunResponse {
+            run_id: run_id.to_string(),
+            source,
+            values,
+            invalid,
+            notes,
+            ..wire::ImportRunResponse::default()
+        },
+        Imported::Known { run_id } => wire::ImportRunResponse {
+            run_id: run_id.to_string(),
+            known: true,
+            ..wire::ImportRunResponse::default()
+        },
+        Imported::Refused(problems) => wire::ImportRunResponse {
+            problems: problems.into_iter().map(problem).collect(),
+            ..wire::ImportRunResponse::default()
+        },
+    }
+}
+
 pub fn run_row(run: run::Summary) -> wire::RunRow {
     let run::Summary {
         run_id,
         plan,
+        label,
         state,
         submitted_at,
         ended_at,
@@ -88,6 +173,7 @@ pub fn run_row(run: run::Summary) -> wire::RunRow {
     wire::RunRow {
         run_id: run_id.to_string(),
         plan_name: plan,
+        label,
         state: state.to_string(),
         submitted_unix_us: unix_us(submitted_at),
         ended_unix_us: ended_at.map(unix_us),
@@ -155,6 +241,7 @@ pub fn machine_row(machine: machine::Summary) -> wire::MachineRow {
         agent_version,
         labels,
         last_seen_at,
+        imported: _,
         online: _,
         current_job,
         certificate,

@@ -90,6 +90,26 @@ impl FleetService for Operators {
         Ok(Response::new(response))
     }
 
+    async fn import_run(
+        &self,
+        request: Request<wire::ImportRunRequest>,
+    ) -> Result<Response<wire::ImportRunResponse>, Status> {
+        let wire::ImportRunRequest {
+            text,
+            file_name,
+            format,
+            given,
+        } = request.into_inner();
+        let format = convert::format(&format)?;
+        let given = convert::given(given.unwrap_or_default())?;
+        let imported = self
+            .context
+            .dispatch
+            .import(&text, &file_name, format, &given)
+            .await?;
+        Ok(Response::new(convert::imported(imported)))
+    }
+
     type WatchRunStream = Answers<wire::RunSnapshot>;
 
     async fn watch_run(

@@ -136,7 +136,7 @@ pub async fn touch(executor: impl PgExecutor<'_>, machine_id: MachineId) -> Resu
 /// Machines that can still connect: those that a plan may mean.
 pub async fn candidates(executor: impl PgExecutor<'_>) -> Result<Vec<Candidate>> {
     let rows = sqlx::query!(
-        "select * from fleet.machine where exists (
+        "select * from fleet.machine where not imported and exists (
              select from fleet.certificate
              where certificate.machine_id = machine.machine_id
                  and revoked_at is null and expires_at > now()
@@ -196,6 +196,8 @@ pub struct Summary {
     pub agent_version: String,
     pub labels: BTreeMap<String, String>,
     pub last_seen_at: Option<OffsetDateTime>,
+    /// It stands for somebody else's, in imported results.
+    pub imported: bool,
     /// Whether its last heartbeat is younger than was asked.
     pub online: bool,
     pub current_job: Option<CurrentJob>,
@@ -236,6 +238,7 @@ pub async fn summaries(
                 agent_version: row.agent_version,
                 labels: serde_json::from_value(row.labels).unwrap_or_default(),
                 last_seen_at: row.last_seen_at,
+                imported: row.imported,
                 online: row.online,
                 current_job: row.job_id.map(|job_id| CurrentJob {
                     job_id: JobId(job_id),

@@ -10,6 +10,7 @@ select
     machine.agent_version,
     machine.labels,
     machine.last_seen_at,
+    machine.imported,
     coalesce(machine.last_seen_at > now() - make_interval(secs => $2), false) as "online!",
     job.job_id as "job_id?",
     job.suite as "suite?",

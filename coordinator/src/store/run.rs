@@ -35,27 +35,50 @@ pub async fn put_plan(
 pub struct New<'a> {
     pub run_id: RunId,
     pub plan_id: Uuid,
-    pub simulated: bool,
+    pub label: Label<'a>,
     pub file_name: &'a str,
     pub headline: Vec<String>,
-    pub protocol: &'a Protocol,
+    /// None of what others measured.
+    pub protocol: Option<&'a Protocol>,
+}
+
+/// What kind of data a run holds.
+#[derive(Clone, Copy, Debug)]
+pub enum Label<'a> {
+    Measured,
+    Simulated,
+    Imported { source: &'a str },
+}
+
+impl<'a> Label<'a> {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Measured => "measured",
+            Self::Simulated => "simulated",
+            Self::Imported { .. } => "imported",
+        }
+    }
+
+    fn source(self) -> Option<&'a str> {
+        match self {
+            Self::Measured | Self::Simulated => None,
+            Self::Imported { source } => Some(source),
+        }
+    }
 }
 
 /// Touches one row.
 pub async fn insert(executor: impl PgExecutor<'_>, new: &New<'_>) -> Result<()> {
     let done = sqlx::query!(
-        "insert into fleet.run (run_id, plan_id, label, file_name, headline, protocol)
-         values ($1, $2, $3, $4, $5, $6)",
+        "insert into fleet.run (run_id, plan_id, label, source, file_name, headline, protocol)
+         values ($1, $2, $3, $4, $5, $6, $7)",
         new.run_id.0,
         new.plan_id,
-        if new.simulated {
-            "simulated"
-        } else {
-            "measured"
-        },
+        new.label.as_str(),
+        new.label.source(),
         new.file_name,
         &new.headline,
-        protocol_to_json(new.protocol)
+        new.protocol.map_or_else(|| json!({}), protocol_to_json)
     )
     .execute(executor)
     .await?;
@@ -182,6 +205,8 @@ pub async fn end(executor: impl PgExecutor<'_>, run_id: RunId, state: RunState) 
 pub struct Summary {
     pub run_id: RunId,
     pub plan: String,
+    /// `measured`, `simulated` or `imported`.
+    pub label: String,
     pub state: RunState,
     pub submitted_at: OffsetDateTime,
     pub ended_at: Option<OffsetDateTime>,
@@ -209,6 +234,7 @@ pub async fn summaries(
             Ok(Summary {
                 run_id: RunId(row.run_id),
                 plan: row.name,
+                label: row.label,
                 state: read("run.state", &row.state)?,
                 submitted_at: row.submitted_at,
                 ended_at: row.ended_at,

@@ -1,6 +1,7 @@
 select
     run.run_id,
     plan.name,
+    run.label,
     run.state,
     run.submitted_at,
     run.ended_at,

@@ -4,4 +4,5 @@ mod server;
 
 mod e2e;
 mod fleet;
+mod import;
 mod up;

@@ -5,6 +5,7 @@ mod fake_agent;
 mod world;
 
 mod access;
+mod import;
 mod ingest;
 mod leases;
 mod runs;

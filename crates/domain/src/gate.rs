@@ -61,7 +61,7 @@ pub fn judge(
         let reasons = [
             bandwidth,
             flops,
-            load_doubt(case, ceilings, sample, samples),
+            load_doubt(case, model, ceilings, sample, samples),
             model.and_then(|model| memory_doubt(model, sample)),
         ];
         for reason in reasons.into_iter().flatten() {
@@ -82,6 +82,15 @@ fn demand(case: &Case, model: Option<&ModelIdentity>, sample: &Sample) -> [Optio
         M::GemmTflopsBf16 | M::GemmTflopsF16 | M::GemmTflopsF32 => [None, Some(value)],
         M::AttnFlops => [None, Some(value / 1e12)],
         _ => {
+            // Counted as mlx-lm does: all tokens over the time of all but one.
+            let (metric, value) = match (metric, case) {
+                (M::PrefillTpsMlxlm, _) => (M::PrefillTps, value),
+                (M::DecodeTpsMlxlm, Case::Decode(case)) => {
+                    let new_tokens = case.new_tokens as f64;
+                    (M::DecodeTps, value * (new_tokens - 1.0) / new_tokens)
+                }
+                _ => (metric, value),
+            };
             let work = model.and_then(|model| Work::of(case, model, metric));
             [
                 work.and_then(|work| work.bytes).map(|b| b * value / 1e9),
@@ -92,16 +101,23 @@ fn demand(case: &Case, model: Option<&ModelIdentity>, sample: &Sample) -> [Optio
 }
 
 /// A cold load cannot be faster than the disk, read beside it or, where it was not, the fastest known.
+/// Where somebody gives the time alone, the weights are the bytes.
 fn load_doubt(
     case: &Case,
+    model: Option<&ModelIdentity>,
     ceilings: Ceilings,
     sample: &Sample,
     beside: &[Sample],
 ) -> Option<Reason> {
     let Case::Load(case) = case else { return None };
-    if sample.metric != Metric::LoadGbps {
-        return None;
-    }
+    let has_rate = beside.iter().any(|it| it.metric == Metric::LoadGbps);
+    let gbps = match sample.metric {
+        Metric::LoadGbps => sample.value,
+        Metric::LoadColdMs | Metric::LoadWarmMs if !has_rate => {
+            model?.weight_bytes as f64 / 1e6 / sample.value
+        }
+        _ => return None,
+    };
     let limit = match case.regime {
         Regime::Cold => {
             let mut raw = beside.iter().filter(|it| it.metric == Metric::SsdReadGbps);
@@ -113,7 +129,7 @@ fn load_doubt(
         Regime::Warm => ceilings.bandwidth_gbps,
     };
     limit
-        .is_some_and(|limit| sample.value > limit)
+        .is_some_and(|limit| gbps > limit)
         .then_some(Reason::LoadImpossible)
 }
 

@@ -27,3 +27,5 @@ pub mod chip;
 pub mod work;
 
 pub mod gate;
+
+pub mod import;

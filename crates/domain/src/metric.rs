@@ -98,6 +98,8 @@ metrics! {
     PrefillMs "prefill_ms" "ms" LowerIsBetter "all prompt tokens but the last into the cache, evaluated";
     PrefillTps "prefill_tps" "tok/s" HigherIsBetter "prompt tokens but the last over prefill_ms";
     PrefillTpsMlxlm "prefill_tps_mlxlm" "tok/s" HigherIsBetter "prompt tokens over ttft, as mlx-lm counts";
+    PrefillTpsFused "prefill_tps_fused" "tok/s" HigherIsBetter "prefill_tps with fused attention, where it is told apart from attention written out; of imports only";
+    PrefillTpsStandard "prefill_tps_standard" "tok/s" HigherIsBetter "the same with attention written out";
     PrefillTpsAtDepth "prefill_tps_at_depth" "tok/s" HigherIsBetter "prefill_tps on top of a cache that is already filled";
     DecodeTps "decode_tps" "tok/s" HigherIsBetter "tokens but the first over the time from first to last, pipelined";
     DecodeTpsMlxlm "decode_tps_mlxlm" "tok/s" HigherIsBetter "all tokens over the same time, as mlx-lm counts";

@@ -92,6 +92,8 @@ reasons! {
     OutputParted "output_parted" Tainted "speculative output parted from plain decoding's, as rounding in types shorter than f32 may make it: the two ways wrote different texts";
     NotMonotone "g7" Invalid "more work took less time";
     NotLazySafe "g8" Invalid "doubled work did not take twice the time";
+    Imported "imported" Tainted "somebody else's number: under which conditions it was measured is not known here";
+    MeanOnly "mean_only" Tainted "a mean whose single values are not known: there is no median and no interval";
     ClockJump "g9" Invalid "clocks disagree: the machine slept or the parts do not add up";
 }
 

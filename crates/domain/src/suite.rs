@@ -17,6 +17,8 @@ pub mod speculative;
 pub mod sustained;
 pub mod training;
 
+mod key;
+
 use serde::{Deserialize, Serialize};
 
 use crate::metric::Metric;

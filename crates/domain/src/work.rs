@@ -44,7 +44,10 @@ impl Work {
                 let positions = case.prompts().map(|prompt| prompt + case.new_tokens / 2);
                 step(case.batch_size, positions.sum())
             }
-            (M::PrefillTps | M::PrefillTpsAtDepth, Case::Prefill(_))
+            (
+                M::PrefillTps | M::PrefillTpsAtDepth | M::PrefillTpsFused | M::PrefillTpsStandard,
+                Case::Prefill(_),
+            )
             | (M::BatchPrefillTps, Case::Batch(_))
             | (M::QuantBaselinePrefillTps | M::QuantPrefillTps, Case::Quantization(_)) => {
                 Some(Self {

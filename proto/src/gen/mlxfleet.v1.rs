@@ -1136,6 +1136,64 @@ pub struct SubmitRunResponse {
     #[prost(string, repeated, tag = "5")]
     pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// Others' results, as a file of theirs or of ours tells them.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportRunRequest {
+    #[prost(string, tag = "1")]
+    pub text: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub file_name: ::prost::alloc::string::String,
+    /// csv, llama-bench or mlx-lm; empty: by its content
+    #[prost(string, tag = "3")]
+    pub format: ::prost::alloc::string::String,
+    #[prost(message, optional, tag = "4")]
+    pub given: ::core::option::Option<ImportGiven>,
+}
+/// What whoever imports knows beside the file; empty: the file says it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ImportGiven {
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub chip: ::prost::alloc::string::String,
+    #[prost(uint32, optional, tag = "3")]
+    pub gpu_cores: ::core::option::Option<u32>,
+    #[prost(uint64, optional, tag = "4")]
+    pub memory_bytes: ::core::option::Option<u64>,
+    /// 2025-06-20, or with a time
+    #[prost(string, tag = "5")]
+    pub date: ::prost::alloc::string::String,
+    #[prost(string, tag = "6")]
+    pub engine_version: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub model: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub architecture: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub dtype: ::prost::alloc::string::String,
+    #[prost(string, tag = "10")]
+    pub quantisation: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ImportRunResponse {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    /// the same file was imported for the same machines before, as this run
+    #[prost(bool, tag = "2")]
+    pub known: bool,
+    #[prost(string, tag = "3")]
+    pub source: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "4")]
+    pub values: u32,
+    /// values that a gate refuses
+    #[prost(uint32, tag = "5")]
+    pub invalid: u32,
+    #[prost(string, repeated, tag = "6")]
+    pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// when not empty, nothing was stored
+    #[prost(message, repeated, tag = "7")]
+    pub problems: ::prost::alloc::vec::Vec<Problem>,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WatchRunRequest {
     /// id, unambiguous prefix, or "latest"
@@ -1177,6 +1235,9 @@ pub struct RunRow {
     pub launches_total: u32,
     #[prost(uint32, tag = "11")]
     pub launches_done: u32,
+    /// measured, simulated, imported
+    #[prost(string, tag = "12")]
+    pub label: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct JobRow {
@@ -1242,7 +1303,7 @@ pub struct MachineRow {
     pub machine_id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// idle, busy, offline
+    /// idle, busy, offline, imported
     #[prost(string, tag = "3")]
     pub state: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
@@ -1478,6 +1539,30 @@ pub mod fleet_service_client {
             let mut req = request.into_request();
             req.extensions_mut()
                 .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "SubmitRun"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn import_run(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ImportRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportRunResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/ImportRun",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "ImportRun"));
             self.inner.unary(req, path, codec).await
         }
         pub async fn watch_run(
@@ -1726,6 +1811,13 @@ pub mod fleet_service_server {
             tonic::Response<super::SubmitRunResponse>,
             tonic::Status,
         >;
+        async fn import_run(
+            &self,
+            request: tonic::Request<super::ImportRunRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ImportRunResponse>,
+            tonic::Status,
+        >;
         /// Server streaming response type for the WatchRun method.
         type WatchRunStream: tonic::codegen::tokio_stream::Stream<
                 Item = std::result::Result<super::RunSnapshot, tonic::Status>,
@@ -1959,6 +2051,51 @@ pub mod fleet_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = SubmitRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/ImportRun" => {
+                    #[allow(non_camel_case_types)]
+                    struct ImportRunSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ImportRunRequest>
+                    for ImportRunSvc<T> {
+                        type Response = super::ImportRunResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ImportRunRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::import_run(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ImportRunSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -10,7 +10,7 @@ use crate::report::{
 };
 
 pub fn findings(report: &Report) -> Vec<Finding> {
-    let mut findings = vec![success(report)];
+    let mut findings = vec![imported(report).unwrap_or_else(|| success(report))];
     for metric in &report.run.headline {
         findings.extend(extremes(report, metric));
     }
@@ -31,6 +31,19 @@ fn caution(text: String) -> Finding {
         kind: FindingKind::Caution,
         text,
     }
+}
+
+/// What an import holds, which no job of this fleet has measured.
+fn imported(report: &Report) -> Option<Finding> {
+    let source = report.run.source.as_ref()?;
+    let numbers = &report.measurements;
+    let impossible = numbers.iter().filter(|m| !m.valid).count();
+    Some(caution(format!(
+        "{} of {} imported from {source}: nobody of this fleet measured them. {impossible} of them cannot be, \
+         by the gates that the section on validity names.",
+        number::counted(numbers.len() as i64, "number", "numbers"),
+        number::counted(report.machines.len() as i64, "machine", "machines"),
+    )))
 }
 
 fn success(report: &Report) -> Finding {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use crate::report::{Energy, LaunchPoint, Measurement, Model};
+use crate::report::{Energy, LaunchPoint, Measurement, Model, Run};
 use crate::rows::{CaseRow, EnergyRow, IterationRow, LaunchRow};
 use crate::stats::{self, Estimate, Method};
 
@@ -39,6 +39,7 @@ pub fn group_iterations(rows: Vec<IterationRow>) -> Samples {
 }
 
 pub fn measurements(
+    run: &Run,
     launches: Vec<LaunchRow>,
     samples: &Samples,
     models: &[Model],
@@ -54,7 +55,12 @@ pub fn measurements(
         .into_iter()
         .filter_map(|(key, mut launches)| {
             launches.sort_by_key(|launch| launch.launch);
-            measurement(key.0.clone(), &launches, samples.get(&key))
+            let mut measured = measurement(key.0.clone(), &launches, samples.get(&key))?;
+            // One number, that nobody here has computed.
+            if run.source.is_some() && measured.iterations == 1 {
+                measured.estimate.method = Method::AsGiven;
+            }
+            Some(measured)
         })
         .collect();
     // By content: one checkpoint may have been taken from two places.

@@ -120,7 +120,7 @@ pub fn headline_of_both(run: &Run, baseline: &Run) -> Vec<String> {
 fn measured(mut rows: Rows) -> (Run, Vec<Measurement>, measurements::Samples) {
     variants::mark(&mut rows);
     let samples = measurements::group_iterations(rows.iterations);
-    let measurements = measurements::measurements(rows.launches, &samples, &rows.models);
+    let measurements = measurements::measurements(&rows.run, rows.launches, &samples, &rows.models);
     (rows.run, measurements, samples)
 }
 

@@ -8,7 +8,8 @@ select
     os as "os!",
     os_version as "os_version!",
     virtual_machine as "virtual_machine!",
-    simulated as "simulated!"
+    simulated as "simulated!",
+    imported as "imported!"
 from report.machine
 where machine_id in (select machine_id from report.job where run_id = $1)
 order by machine

@@ -4,6 +4,7 @@ select
     plan_file as "plan_file!",
     plan_sha256 as "plan_sha256!",
     label as "label!",
+    source,
     state as "state!",
     submitted_at as "submitted_at!",
     ended_at,

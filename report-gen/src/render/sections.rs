@@ -45,12 +45,11 @@ pub fn all(report: &Report) -> Vec<Section> {
         ceilings::section(report),
     ];
     sections.extend(of_suites.into_iter().flatten());
-    sections.extend([
-        comparison::section(report),
-        validity::section(report),
-        coverage::section(report),
-        matrix::section(report),
-        methodology::section(report),
-    ]);
+    sections.extend([comparison::section(report), validity::section(report)]);
+    // An import has no plan that anything could be missing of.
+    if report.run.source.is_none() {
+        sections.push(coverage::section(report));
+    }
+    sections.extend([matrix::section(report), methodology::section(report)]);
     sections
 }

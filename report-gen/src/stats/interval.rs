@@ -16,6 +16,8 @@ pub struct Interval {
 pub enum Method {
     /// One launch: a value, no interval.
     OneLaunch,
+    /// Somebody else's number, with the digits that it was given with.
+    AsGiven,
     /// Geometric mean, t interval on logs.
     TOnLogs,
     /// Arithmetic mean and t interval, for values that have no log.
@@ -72,6 +74,12 @@ pub fn estimate(medians: &[f64]) -> Option<Estimate> {
         .collect();
     let back = |v: f64| if on_logs { v.exp() } else { v };
     let centre = mean(&scaled)?;
+    // Of one launch the value itself: through a log and back it would be a hair off.
+    let value = if let [only] = medians {
+        *only
+    } else {
+        back(centre)
+    };
     let interval = sd(&scaled).map(|sd| {
         let n = scaled.len() as f64;
         let half_width = t_quantile_975(n - 1.0) * sd / n.sqrt();
@@ -86,7 +94,7 @@ pub fn estimate(medians: &[f64]) -> Option<Estimate> {
         (Some(_), false) => Method::Arithmetic,
     };
     Some(Estimate {
-        value: back(centre),
+        value,
         interval,
         launches: medians.len(),
         method,

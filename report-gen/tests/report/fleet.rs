@@ -167,6 +167,7 @@ fn run() -> Run {
         plan_file: "m-series.toml".into(),
         plan_sha256: "ab".repeat(32),
         label: "measured".into(),
+        source: None,
         state: "incomplete".into(),
         submitted_at: datetime!(2026-11-02 08:00 UTC),
         ended_at: Some(datetime!(2026-11-02 09:12 UTC)),
@@ -199,6 +200,7 @@ fn machine(name: &str, chip: &str) -> Machine {
         os_version: if name == "air" { "15.6" } else { "26.1" }.into(),
         virtual_machine: false,
         simulated: false,
+        imported: false,
     }
 }
 

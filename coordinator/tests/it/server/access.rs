@@ -184,6 +184,10 @@ async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
             .submit_run(operator.request(wire::SubmitRunRequest::default()))
             .await
             .map(drop),
+        "ImportRun" => client
+            .import_run(operator.request(wire::ImportRunRequest::default()))
+            .await
+            .map(drop),
         "WatchRun" => client
             .watch_run(operator.request(wire::WatchRunRequest { run: latest() }))
             .await

@@ -17,9 +17,13 @@ pub fn section(report: &Report) -> Section {
         blocks.push(Block::Table(machines(&report.machines)));
     }
     if report.environments.is_empty() {
-        blocks.push(Block::Note(
-            "No worker got as far as to describe its software.".to_owned(),
-        ));
+        blocks.push(Block::Note(match &report.run.source {
+            None => "No worker got as far as to describe its software.".to_owned(),
+            Some(source) => format!(
+                "The numbers are imported from {source}. What it does not say is not known here: it has \
+                 no agent, no sensors and no worker."
+            ),
+        }));
     } else {
         blocks.push(Block::Table(software(&report.environments)));
         blocks.extend(variables(&report.environments));
@@ -35,20 +39,31 @@ fn machines(machines: &[Machine]) -> Table {
     let rows = machines
         .iter()
         .map(|m| {
-            let kind = match (m.simulated, m.virtual_machine) {
-                (true, _) => "simulated",
-                (false, true) => "virtual",
-                (false, false) => "real",
+            let kind = match (m.imported, m.simulated, m.virtual_machine) {
+                (true, _, _) => "imported",
+                (false, true, _) => "simulated",
+                (false, false, true) => "virtual",
+                (false, false, false) => "real",
             };
+            let told = |is_told: bool, cell: Cell| if is_told { cell } else { Cell::Missing };
             vec![
                 Cell::Text(m.machine.clone()),
                 Cell::Text(m.chip.clone()),
-                Cell::plain(m.cpu_cores.to_string()),
+                told(m.cpu_cores > 0, Cell::plain(m.cpu_cores.to_string())),
                 m.gpu_cores
                     .map_or(Cell::Missing, |cores| Cell::plain(cores.to_string())),
-                Cell::plain(number::bytes(m.memory_bytes as f64)),
-                Cell::Text(m.hardware_model.clone()),
-                Cell::Text(format!("{} {}", m.os, m.os_version)),
+                told(
+                    m.memory_bytes > 0,
+                    Cell::plain(number::bytes(m.memory_bytes as f64)),
+                ),
+                told(
+                    !m.hardware_model.is_empty(),
+                    Cell::Text(m.hardware_model.clone()),
+                ),
+                told(
+                    !m.os.is_empty(),
+                    Cell::Text(format!("{} {}", m.os, m.os_version)),
+                ),
                 Cell::Text(kind.to_owned()),
             ]
         })

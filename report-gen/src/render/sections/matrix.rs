@@ -37,6 +37,7 @@ fn table(report: &Report) -> Table {
                 Cell::Text(
                     match m.estimate.method {
                         Method::OneLaunch => "one launch",
+                        Method::AsGiven => "as given",
                         Method::TOnLogs => "t on logs",
                         Method::Arithmetic => "t, arithmetic",
                         Method::Bootstrap => "bootstrap",

@@ -8,7 +8,16 @@ use crate::report::Report;
 use crate::stats;
 
 pub fn section(report: &Report) -> Section {
-    let mut blocks = vec![Block::List(rules())];
+    let imported = report.run.source.as_ref().map(|source| {
+        Block::Text(format!(
+            "These numbers are {source}'s: how they were measured is not known here, and they are \
+             compared with nothing. A number stands with the digits that it was given with; a gate \
+             refuses it only where it would be impossible however it was rounded. The rules below are \
+             those of what this fleet measures, which an import meets only where it has the repetitions."
+        ))
+    });
+    let mut blocks: Vec<Block> = imported.into_iter().collect();
+    blocks.push(Block::List(rules()));
     if let Some(protocol) = report
         .run
         .protocol
@@ -57,7 +66,12 @@ pub fn section(report: &Report) -> Section {
     }
     let run = &report.run;
     blocks.push(Block::Text(format!(
-        "Plan file {} (SHA-256 {}), run {}; report made {}.",
+        "{} {} (SHA-256 {}), run {}; report made {}.",
+        if run.source.is_some() {
+            "Imported file"
+        } else {
+            "Plan file"
+        },
         run.plan_file,
         run.plan_sha256,
         run.run_id,

@@ -75,6 +75,8 @@ pub fn section(report: &Report) -> Section {
 }
 
 fn models(report: &Report) -> Table {
+    // Its files nobody here has seen: sizes are those of the architecture that the source names.
+    let imported = report.run.source.is_some();
     let rows = report
         .models
         .iter()
@@ -87,21 +89,28 @@ fn models(report: &Report) -> Table {
                 Cell::plain(number::bytes(m.weight_bytes as f64)),
                 Cell::plain(number::bytes(m.decode_bytes as f64)),
                 Cell::plain(number::bytes(m.kv_bytes_per_token as f64)),
-                Cell::Text(if m.synthetic { "synthetic" } else { "real" }.to_owned()),
-                Cell::Code(
-                    m.variant
-                        .digest
-                        .as_deref()
-                        .unwrap_or("")
-                        .chars()
-                        .take(12)
-                        .collect(),
+                Cell::Text(
+                    match (imported, m.synthetic) {
+                        (true, _) => "as named",
+                        (false, true) => "synthetic",
+                        (false, false) => "real",
+                    }
+                    .to_owned(),
                 ),
+                match m.variant.digest.as_deref() {
+                    Some(digest) if !imported => Cell::Code(digest.chars().take(12).collect()),
+                    _ => Cell::Missing,
+                },
             ]
         })
         .collect();
     Table {
-        caption: "Models, by the content of their files".to_owned(),
+        caption: if imported {
+            "Models, by the architectures that the source names"
+        } else {
+            "Models, by the content of their files"
+        }
+        .to_owned(),
         columns: vec![
             Column::text("Model"),
             Column::text("Architecture"),

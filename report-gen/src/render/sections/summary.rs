@@ -18,8 +18,11 @@ pub fn section(report: &Report) -> Section {
             format!("{} of {} succeeded", run.jobs_succeeded, run.jobs),
         ),
     ];
+    if let Some(source) = &run.source {
+        facts.insert(4, ("Source", source.clone()));
+    }
     if let Some(ended_at) = run.ended_at {
-        facts.insert(5, ("Ended", timestamp(ended_at)));
+        facts.insert(facts.len() - 2, ("Ended", timestamp(ended_at)));
     }
     let rows = facts
         .into_iter()
