@@ -107,8 +107,12 @@ fn put(value: Value, jobs: &mut Vec<Job>) {
     });
     let launch = &mut launches[place];
     if let Some(known) = mean_of {
-        let separator = if launch.message.is_empty() { "" } else { "; " };
-        launch.message += &format!("{separator}{metric}: {known}");
+        if !launch.message.is_empty() {
+            launch.message.push_str("; ");
+        }
+        for part in [metric.name(), ": ", &known] {
+            launch.message.push_str(part);
+        }
     }
     launch.at = launch.at.min(at);
     launch.values.push(judged);

@@ -405,20 +405,20 @@ fn digits_at(digits: &str, exponent: i32) -> Option<f64> {
 /// What to multiply with and which power of ten, from the unit as written to the metric's own.
 fn scale(written: &str, own: &str) -> Option<(f64, i32)> {
     const KIB: f64 = 1024.0;
+    if written == own {
+        return Some((1.0, 0));
+    }
     Some(match (written, own) {
-        _ if written == own => (1.0, 0),
-        ("kB", "bytes") => (1.0, 3),
-        ("MB", "bytes") => (1.0, 6),
+        ("us", "µs") => (1.0, 0),
+        ("kB", "bytes") | ("s", "ms") | ("ms", "µs") => (1.0, 3),
+        ("MB", "bytes") | ("s", "µs") => (1.0, 6),
         ("GB", "bytes") => (1.0, 9),
+        ("TFLOP/s", "FLOP/s") => (1.0, 12),
         ("KiB", "bytes") => (KIB, 0),
         ("MiB", "bytes") => (KIB * KIB, 0),
         ("GiB", "bytes") => (KIB * KIB * KIB, 0),
-        ("s", "ms") | ("ms", "µs") => (1.0, 3),
-        ("s", "µs") => (1.0, 6),
-        ("us", "µs") => (1.0, 0),
         ("us" | "µs", "ms") => (1.0, -3),
         ("%", "ratio") => (1.0, -2),
-        ("TFLOP/s", "FLOP/s") => (1.0, 12),
         _ => return None,
     })
 }
@@ -428,7 +428,7 @@ pub fn memory_bytes(text: &str) -> Option<u64> {
     let unit = text.find(|c: char| c.is_alphabetic())?;
     let (factor, exponent) = scale(&text[unit..], "bytes")?;
     let bytes = digits_at(text[..unit].trim_end(), exponent)? * factor;
-    (bytes >= 1.0 && bytes < 1e18).then_some(bytes as u64)
+    (1.0..1e18).contains(&bytes).then_some(bytes as u64)
 }
 
 /// A date, or a date and time with its offset.

@@ -68,7 +68,7 @@ mod tests {
                 Suite::Memory => "max_context = 4096",
                 _ => "",
             };
-            text += &format!("[suite.{suite}]\n{more}\n");
+            text.extend(["[suite.", suite.as_str(), "]\n", more, "\n"]);
         }
         let plan = Plan::parse(&text).unwrap();
         assert_eq!(plan.suites.len(), Suite::ALL.len());
