@@ -320,7 +320,7 @@ fn bad_plans_are_refused_where_they_are_wrong_and_nothing_is_stored() {
         ("launches", "lanches", "did you mean `launches`?"),
         ("suite.decode", "suite.decod", "did you mean `decode`?"),
         ("nano-llama", "nano-lama", "did you mean `nano-llama`?"),
-        ("[16]", "\"all\"", "plan.toml:16:14"),
+        ("[16]", "\"all\"", "plan.toml:17:14"),
     ] {
         let plan = fleet.write_plan(&SMALL.replace(good, bad));
         let refused = fleet.command(&["run", &plan, "--detach"]);
