@@ -1,17 +1,26 @@
 //! From rows to a [`Report`]: grouping, estimates, comparisons, findings. Pure; the clock is an
 //! argument.
 
-mod comparison;
-mod findings;
 mod measurements;
-mod monotone;
 mod variants;
 
+mod choices;
+mod comparison;
+mod family;
+mod gains;
+mod laws;
+mod ranking;
+
+mod findings;
+mod monotone;
+mod recommendations;
+
 use std::collections::HashMap;
+use std::hash::Hash;
 
 use time::OffsetDateTime;
 
-use crate::report::{FORMAT_VERSION, Report};
+use crate::report::{Claim, FORMAT_VERSION, Measurement, Report};
 use crate::rows::{LaunchRow, Rows};
 use crate::stats;
 
@@ -38,13 +47,19 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
     } = rows;
     let samples = measurements::group_iterations(iterations);
     let measurements = measurements::measurements(launches, &samples, &models);
-    let comparison = comparison::compare(
+    let mut comparison = comparison::compare(
         baseline,
         &measurements,
         &samples,
         &differences,
         &run.headline,
     );
+    let mut rankings = ranking::rank(&measurements, &run.headline);
+    let mut choices = choices::choices(&models, &measurements);
+    let mut gains = gains::gains(&measurements);
+    family::correct(&mut comparison, &mut rankings, &mut choices, &mut gains);
+    choices::judge(&mut choices);
+    let laws = laws::laws(&models, &measurements);
     let mut report = Report {
         format_version: FORMAT_VERSION,
         generated_at,
@@ -59,11 +74,17 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         ceilings,
         utilisations,
         comparison,
+        laws,
+        rankings,
+        choices,
+        gains,
+        recommendations: Vec::new(),
         doubts: validity,
         disagreements,
         coverage,
         metrics,
     };
+    report.recommendations = recommendations::recommendations(&report);
     report.findings = findings::findings(&report);
     report
 }
@@ -78,4 +99,34 @@ pub fn wants_iterations(launches: &[LaunchRow]) -> bool {
         *count += 1;
         *count >= stats::BOOTSTRAP_LAUNCHES
     })
+}
+
+/// One measurement over another of the same machine; None where a value has no log.
+fn claim(arm: &Measurement, other: &Measurement) -> Option<Claim> {
+    let ratio = stats::welch_ratio(&arm.medians(), &other.medians())?;
+    Some(Claim {
+        ratio,
+        p_holm: None,
+        verdict: comparison::verdict(&ratio, arm),
+        tainted: arm.tainted || other.tainted,
+        reasons: measurements::distinct(arm.reasons.iter().chain(&other.reasons)),
+    })
+}
+
+/// What has one key, in the order in which keys are met.
+fn group_by<T, K: Clone + Eq + Hash>(
+    all: impl IntoIterator<Item = T>,
+    key: impl Fn(&T) -> K,
+) -> Vec<(K, Vec<T>)> {
+    let mut places: HashMap<K, usize> = HashMap::new();
+    let mut groups: Vec<(K, Vec<T>)> = Vec::new();
+    for item in all {
+        let key = key(&item);
+        let place = *places.entry(key.clone()).or_insert(groups.len());
+        match groups.get_mut(place) {
+            Some((_, group)) => group.push(item),
+            None => groups.push((key, vec![item])),
+        }
+    }
+    groups
 }

@@ -95,6 +95,19 @@ pub fn with_interval(m: &Measurement) -> String {
     }
 }
 
+/// The same where the words say what it is: a ratio has no unit worth a word.
+pub fn bare_with_interval(m: &Measurement) -> String {
+    let (value, interval) = Scale::fitting("", []).estimate(&m.estimate);
+    let unit = match m.unit.as_str() {
+        "" | "ratio" => String::new(),
+        unit => format!(" {unit}"),
+    };
+    match interval {
+        Some(interval) => format!("{value}{unit} ({interval})"),
+        None => format!("{value}{unit} (one launch)"),
+    }
+}
+
 /// What a sentence says of doubtful conditions, with the mark that tables have; nothing where there are
 /// none.
 pub fn doubts(tainted: bool, reasons: &[String]) -> String {
@@ -142,6 +155,11 @@ pub fn p_value(p: f64) -> String {
 pub fn bytes(bytes: f64) -> String {
     let scale = Scale::fitting("bytes", [bytes]);
     format!("{} {}", scale.value(bytes), scale.unit)
+}
+
+/// A whole number.
+pub fn whole(count: u64) -> String {
+    fixed(count as f64, 0)
 }
 
 /// A count of parameters, as 1.1 B or 596 M.

@@ -8,8 +8,6 @@ use crate::report::{CaseKey, Comparison, Direction, Measurement, Pair, Score};
 use crate::rows::{CaseRow, DifferenceRow};
 use crate::stats::{self, Ratio, Verdict};
 
-/// Below this, after Holm's correction, a verdict is believed.
-const SIGNIFICANT: f64 = 0.05;
 /// What is said of a pair that the database says nothing of.
 const NOT_ESTABLISHED: &str = "not_established";
 
@@ -70,12 +68,11 @@ pub fn compare(
         Some(baseline) => matched(baseline, &headline, samples, differences),
         None => Vec::new(),
     };
-    let mut scores = match &baseline {
+    let scores = match &baseline {
         Some(_) => scores_against_baseline(&matched),
         None => scores_alone(&headline),
     };
-    let mut pairs: Vec<Pair> = matched.into_iter().map(|matched| matched.pair).collect();
-    correct(&mut pairs, &mut scores);
+    let pairs: Vec<Pair> = matched.into_iter().map(|matched| matched.pair).collect();
     Comparison {
         baseline,
         scores,
@@ -137,15 +134,9 @@ fn pair(
     samples: &Samples,
     differences: Vec<String>,
 ) -> Pair {
-    let medians = |m: &Measurement| {
-        m.launches
-            .iter()
-            .map(|launch| launch.median)
-            .collect::<Vec<f64>>()
-    };
     let comparable = differences.is_empty();
     let ratio = comparable
-        .then(|| stats::welch_ratio(&medians(arm), &medians(baseline)))
+        .then(|| stats::welch_ratio(&arm.medians(), &baseline.medians()))
         .flatten()
         .map(|by_t| bootstrapped(by_t, arm, baseline, samples));
     Pair {
@@ -159,7 +150,7 @@ fn pair(
         direction: arm.direction,
         ratio,
         p_holm: None,
-        p_rank: ratio.and_then(|_| stats::mann_whitney(&medians(arm), &medians(baseline))),
+        p_rank: ratio.and_then(|_| stats::mann_whitney(&arm.medians(), &baseline.medians())),
         verdict: ratio.map(|ratio| verdict(&ratio, arm)),
         differences,
         tainted: arm.tainted || baseline.tainted,
@@ -167,7 +158,7 @@ fn pair(
     }
 }
 
-fn verdict(ratio: &Ratio, of: &Measurement) -> Verdict {
+pub fn verdict(ratio: &Ratio, of: &Measurement) -> Verdict {
     let higher_is_better = of.direction == Direction::Higher;
     stats::verdict(ratio.interval, higher_is_better, &of.unit)
 }
@@ -197,30 +188,6 @@ fn bootstrapped(
     Ratio {
         interval: interval.or(by_t.interval),
         ..by_t
-    }
-}
-
-/// Holm over all pairs and scores: with many of them some interval misses by chance, and a verdict
-/// that does not outlive the correction is withdrawn.
-fn correct(pairs: &mut [Pair], scores: &mut [Score]) {
-    let mut family: Vec<(f64, &mut Option<f64>, &mut Option<Verdict>)> = Vec::new();
-    let of_pairs = pairs
-        .iter_mut()
-        .map(|pair| (pair.ratio, &mut pair.p_holm, &mut pair.verdict));
-    let of_scores = scores
-        .iter_mut()
-        .map(|score| (score.ratio, &mut score.p_holm, &mut score.verdict));
-    for (ratio, p_holm, verdict) in of_pairs.chain(of_scores) {
-        if let Some(p) = ratio.and_then(|ratio| stats::p_against_margin(&ratio)) {
-            family.push((p, p_holm, verdict));
-        }
-    }
-    let adjusted = stats::holm(&family.iter().map(|(p, _, _)| *p).collect::<Vec<f64>>());
-    for ((_, p_holm, verdict), p) in family.into_iter().zip(adjusted) {
-        *p_holm = Some(p);
-        if p >= SIGNIFICANT && verdict.is_some() {
-            *verdict = Some(Verdict::Inconclusive);
-        }
     }
 }
 

@@ -9,6 +9,7 @@ mod conditions;
 mod cookbook;
 mod database;
 mod escaping;
+mod models;
 mod simulation;
 mod snapshots;
 mod suites;

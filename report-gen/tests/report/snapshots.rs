@@ -35,7 +35,7 @@ fn every_section_in_html() {
         insta::assert_snapshot!(format!("html_{id}"), body);
         sections += 1;
     }
-    assert_eq!(sections, 10);
+    assert_eq!(sections, 14);
 }
 
 #[test]

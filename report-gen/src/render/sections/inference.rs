@@ -167,6 +167,7 @@ fn latency_row(latency: &Latency, scale: &Scale) -> Vec<Cell> {
             interval,
             n: None,
             doubt: Doubt::of(latency),
+            best: false,
         })
     };
     let percentile = |percentile: Option<Percentile>| match percentile {
@@ -218,6 +219,7 @@ fn energy(report: &Report) -> Block {
                         interval,
                         n: Some(estimate.launches),
                         doubt: Doubt::of(*e),
+                        best: false,
                     })
                 }
             };
