@@ -155,7 +155,8 @@ fn first_of_all(ranking: &Ranking) -> Option<Finding> {
     let next = overall.ranks.get(1)?;
     let claim = next.over_best.as_ref()?;
     Some(result(format!(
-        "Of the {models} {} on {}, first over {} in {}: {}. The geometric mean of {} is {} of the          first's{}.",
+        "Of the {models} {} on {}, first over {} in {}: {}. The geometric mean of {} is {} of the \
+         first's{}.",
         ranking.dtype_words(),
         ranking.machine,
         number::counted(overall.metrics.len() as i64, "metric", "metrics"),
@@ -179,7 +180,8 @@ fn cost_of_a_token(law: &Law) -> Option<Finding> {
     let scale = number::Scale::fitting("", []);
     let (slope, interval) = scale.interval(line.slope, Some(line.slope_interval));
     Some(result(format!(
-        "Decoding in {} on {} takes {slope} ms ({}) for each GB that a token reads, by a line through {}          from {} to {} GB (R² {:.3}): {} GB/s.",
+        "Decoding in {} on {} takes {slope} ms ({}) for each GB that a token reads, by a line \
+         through {} from {} to {} GB (R² {:.3}): {} GB/s.",
         law.of,
         law.machine,
         interval.unwrap_or_default(),

@@ -248,7 +248,7 @@ fn a_model_is_dominated_by_one_that_needs_no_more_and_is_faster() {
         "{guide}"
     );
     assert!(
-        guide.contains("Nothing measured here speaks for larger (bf16) on mini"),
+        guide.contains("Dominated in memory and speed: larger (bf16) on mini"),
         "{guide}"
     );
 }

@@ -42,7 +42,8 @@ fn several_conditions(report: &Report) -> Option<Block> {
     changed.retain(|machine| conditions(machine) > 1);
     (!changed.is_empty()).then(|| {
         Block::Note(format!(
-            "The conditions changed during the run on {}: models may have been measured under different              ones, see Machines and software.",
+            "The conditions changed during the run on {}: models may have been measured under \
+             different ones, see Machines and software.",
             changed.join(", ")
         ))
     })

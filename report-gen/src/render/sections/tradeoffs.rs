@@ -228,13 +228,13 @@ fn guide(report: &Report, choices: &[&Choice]) -> Vec<String> {
     lines.extend(here.iter().filter(|choice| choice.is_dominated).filter_map(|choice| {
         let rival = choice.rival.as_ref()?;
         Some(format!(
-            "Nothing measured here speaks for {} on {machine}: {} needs {} instead of {} and decodes \
-             faster or as fast ({} is {} of its rate).",
+            "Dominated in memory and speed: {} on {machine}, by {}, which needs {} instead of {}; of its \
+             decode rate, {} has {}.",
             choice.variant,
             rival.variant,
             number::bytes(rival.needs_bytes as f64),
             number::bytes(choice.needs_bytes as f64),
-            choice.variant,
+            choice.variant.name(),
             number::ratio_with_interval(&rival.claim.ratio)
         ))
     }));
