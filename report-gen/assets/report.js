@@ -166,7 +166,7 @@
     scatter(el, spec) {
       const dots = spec.series.flatMap((s) => s.points);
       const xs = dots.map((p) => p.x);
-      const log = Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) >= 16;
+      const log = spec.byRatio && Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) >= 8;
       const narrow = el.clientWidth < 560;
       const named = !narrow && dots.length <= 12;
       const wanted = spec.series.reduce((sum, s) => sum + 36 + 6.6 * s.name.length, 0);

@@ -181,7 +181,7 @@ fn cost_of_a_token(law: &Law) -> Option<Finding> {
     let (slope, interval) = scale.interval(line.slope, Some(line.slope_interval));
     Some(result(format!(
         "Decoding in {} on {} takes {slope} ms ({}) for each GB that a token reads, by a line \
-         through {} from {} to {} GB (R² {:.3}): {} GB/s.",
+         through {} from {} to {} GB (R² {:.3}); that is {} GB/s.",
         law.of,
         law.machine,
         interval.unwrap_or_default(),

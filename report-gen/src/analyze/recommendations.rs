@@ -58,73 +58,76 @@ pub fn recommendations(report: &Report) -> Vec<Recommendation> {
             let of_metric = gains.filter(|g| g.suite == suite && g.metric == metric);
             of_metric.filter(|g| g.machine == machine).collect()
         };
-        let texts = TECHNIQUES
-            .iter()
-            .filter_map(|technique| sentence(report, machine, technique, &of(technique.of)))
-            .chain(sustained(machine, &of(SUSTAINING)));
-        all.extend(texts.map(|text| Recommendation {
-            machine: machine.to_owned(),
-            text,
+        let measured = TECHNIQUES.iter();
+        all.extend(measured.filter_map(|technique| {
+            let gains = of(technique.of);
+            (!gains.is_empty()).then(|| recommend(report, machine, technique, gains))
         }));
+        all.extend(sustained(machine, &of(SUSTAINING)));
     }
     all
 }
 
-fn sentence(
+fn recommend(
     report: &Report,
     machine: &str,
     technique: &Technique,
-    gains: &[&Gain],
-) -> Option<String> {
+    mut gains: Vec<&Gain>,
+) -> Recommendation {
+    gains.sort_by(|a, b| b.claim.ratio.value.total_cmp(&a.claim.ratio.value));
     let of = |verdict: Verdict| -> Vec<&Gain> {
-        let mut of: Vec<&Gain> = gains
-            .iter()
-            .copied()
-            .filter(|gain| gain.claim.verdict == verdict)
-            .collect();
-        of.sort_by(|a, b| b.claim.ratio.value.total_cmp(&a.claim.ratio.value));
-        of
+        let of = gains.iter().copied();
+        of.filter(|gain| gain.claim.verdict == verdict).collect()
     };
-    let n = number::counted(gains.len() as i64, "case", "cases");
     let (better, worse) = (of(Verdict::Better), of(Verdict::Worse));
-    let mut text = match better.as_slice() {
-        [] if worse.is_empty() => {
-            let first = gains.first()?;
-            return Some(format!(
-                "On {machine}, {} neither gains nor loses in {n} as far as can be told; {}.",
-                technique.noun,
-                told(first)
-            ));
-        }
-        [] => format!("Do without {} on {machine}.", technique.noun),
-        [best, rest @ ..] => {
-            let least = rest.last().map(|least| format!("; least: {}", told(least)));
-            format!(
-                "{} on {machine}: it gains in {} of {n}. Most: {}{}{}{}.",
-                technique.imperative,
-                better.len(),
-                told(best),
-                beside(report, technique, best),
-                least.unwrap_or_default(),
-                knee(report, best).unwrap_or_default(),
-            )
-        }
+    let n = number::counted(gains.len() as i64, "case", "cases");
+    let lost = match worse.len() {
+        0 => String::new(),
+        lost => format!(" and loses in {lost}"),
     };
-    if let Some(worst) = worse.last() {
-        let (lost, told) = (worse.len(), told(worst));
-        _ = write!(text, " It loses in {lost} of {n}; most: {told}.");
+    let text = match (better.first(), worse.last()) {
+        (Some(best), _) => format!(
+            "{} on {machine}: it gains in {} of {n}{lost}, most {}{}.",
+            technique.imperative,
+            better.len(),
+            told(best),
+            beside(report, technique, best),
+        ),
+        (None, Some(worst)) => format!(
+            "Do without {} on {machine}: it gains in none of {n}{lost}, most {}.",
+            technique.noun,
+            told(worst)
+        ),
+        (None, None) => format!(
+            "On {machine}, {} neither gains nor loses in {n} as far as can be told; at the most {}.",
+            technique.noun,
+            told(gains[0])
+        ),
+    };
+    let mut detail = Vec::new();
+    if let [best, .., least] = better.as_slice() {
+        detail.push(format!("The least gain is {}.", told(least)));
+        detail.extend(knee(report, best));
+    }
+    if let (false, Some(worst)) = (better.is_empty(), worse.last()) {
+        detail.push(format!("The worst loss is {}.", told(worst)));
     }
     if technique.of == QUANTISING && !better.is_empty() {
-        text += &least_loss(report, &better);
+        detail.push(least_loss(report, &better));
     }
-    Some(text)
+    Recommendation {
+        machine: machine.to_owned(),
+        text,
+        detail: detail.join(" "),
+    }
 }
 
 /// Where, how much, and under which doubts.
 fn told(gain: &Gain) -> String {
+    let (times, interval) = number::ratio_parts(&gain.claim.ratio);
     format!(
-        "{} times ({}){}",
-        number::ratio_with_interval(&gain.claim.ratio),
+        "{times} times ({}) with {}{}",
+        interval.as_deref().unwrap_or("one launch"),
         place(&gain.variant, &gain.case_key),
         number::doubts(gain.claim.tainted, &gain.claim.reasons)
     )
@@ -168,8 +171,8 @@ fn knee(report: &Report, best: &Gain) -> Option<String> {
         .filter_map(|m| Some((m.case_key.number("batch")?, m)))
         .min_by_key(|(batch, _)| *batch)?;
     Some(format!(
-        "; from {batch} sequences on each has less than half of the speed that it has alone \
-         (efficiency {})",
+        "From {batch} sequences on, each has less than half of the speed that it has alone \
+         (efficiency {}).",
         number::bare_with_interval(m)
     ))
 }
@@ -182,28 +185,29 @@ fn least_loss(report: &Report, better: &[&Gain]) -> String {
         .min_by(|(_, a), (_, b)| a.estimate.value.total_cmp(&b.estimate.value));
     match closest {
         Some((gain, kl)) => format!(
-            " Of those, least is lost at a mean KL of {}: {}.",
+            "Of the gains, that with the least loss has a mean KL of {}: {}.",
             number::bare_with_interval(kl),
             told(gain)
         ),
-        None => " What it loses of the models was not measured.".to_owned(),
+        None => "What it loses of the models was not measured.".to_owned(),
     }
 }
 
 /// A rate that does not last is no rate to plan with.
-fn sustained(machine: &str, gains: &[&Gain]) -> Option<String> {
+fn sustained(machine: &str, gains: &[&Gain]) -> Option<Recommendation> {
     let by_ratio = |a: &&&Gain, b: &&&Gain| a.claim.ratio.value.total_cmp(&b.claim.ratio.value);
     let worst = gains.iter().min_by(by_ratio)?;
-    Some(match worst.claim.verdict {
-        Verdict::Worse => format!(
-            "Plan with the sustained rate on {machine}: the last quarter of the load ran at {} the \
-             rate of the first.",
+    let lead = if worst.claim.verdict.is_for_the_worse() {
+        format!("Plan with the sustained rate on {machine}")
+    } else {
+        format!("{machine} shows no loss of rate under load")
+    };
+    Some(Recommendation {
+        machine: machine.to_owned(),
+        text: format!(
+            "{lead}: the last quarter ran at the rate of the first {}.",
             told(worst)
         ),
-        _ => format!(
-            "{machine} shows no loss of rate under load: the last quarter ran at {} the rate of the \
-             first.",
-            told(worst)
-        ),
+        detail: String::new(),
     })
 }

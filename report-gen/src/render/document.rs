@@ -308,7 +308,12 @@ pub enum Plot {
         series: Vec<Series<(f64, Point)>>,
     },
     /// Points over a quantity, each with a name, and a fitted curve through them where there is one.
-    Scatter { x_title: String, clouds: Vec<Cloud> },
+    Scatter {
+        x_title: String,
+        /// Whether equal ratios of x are equal distances, where they are far apart.
+        by_ratio: bool,
+        clouds: Vec<Cloud>,
+    },
     /// Ratios with their intervals around 1, and the margin within which they do not matter.
     Ratios {
         rows: Vec<(String, Point, Option<Verdict>)>,

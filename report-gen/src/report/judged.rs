@@ -159,9 +159,12 @@ pub struct Gain {
     pub claim: Claim,
 }
 
-/// A sentence about one machine, from its gains.
+/// What a machine's gains say of a technique.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recommendation {
     pub machine: String,
+    /// One sentence.
     pub text: String,
+    /// More of them; may be empty.
+    pub detail: String,
 }

@@ -77,11 +77,15 @@ impl Line {
         }
         let slope = xy / xx;
         let intercept = y_mean - slope * x_mean;
+        // What the arithmetic itself loses is no spread, and no constant.
+        let noise = 1e-9 * points.iter().map(|(_, y)| y.abs()).fold(0.0, f64::max);
+        let beyond_noise = |value: f64| if value.abs() > noise { value } else { 0.0 };
         let unexplained: f64 = points
             .iter()
-            .map(|(x, y)| (y - intercept - slope * x).powi(2))
+            .map(|(x, y)| beyond_noise(y - intercept - slope * x).powi(2))
             .sum();
         let variance = unexplained / (n - 2.0);
+        let intercept = beyond_noise(intercept);
         let t = t_quantile_975(n - 2.0);
         let around = |value: f64, error: f64| Interval {
             low: value - t * error,
@@ -187,6 +191,18 @@ mod tests {
             power.at(512.0),
             power.at_one * 512.0_f64.powf(power.exponent),
         );
+    }
+
+    #[test]
+    fn points_on_a_line_through_zero_leave_no_noise() {
+        let on_line = [0.618_834_944, 2.200_096_768, 16.06].map(|x| (x, 2.0 / 0.3 * x));
+        let line = Line::through(&on_line).unwrap();
+        let nothing = Interval {
+            low: 0.0,
+            high: 0.0,
+        };
+        assert_eq!((line.intercept, line.intercept_interval), (0.0, nothing));
+        assert_eq!(line.slope_known, Known::Established);
     }
 
     #[test]

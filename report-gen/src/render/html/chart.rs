@@ -24,7 +24,11 @@ pub fn options(chart: &Chart) -> String {
     let options = match &chart.plot {
         Plot::Bars { categories, series } => bars(chart, categories, series),
         Plot::Lines { x_title, series } => lines(chart, x_title, series),
-        Plot::Scatter { x_title, clouds } => scatter(chart, x_title, clouds),
+        Plot::Scatter {
+            x_title,
+            by_ratio,
+            clouds,
+        } => scatter(chart, x_title, *by_ratio, clouds),
         Plot::Ratios { rows, margin } => {
             let points: Vec<Value> = rows.iter().map(|(_, point, _)| value(point)).collect();
             let labels: Vec<&str> = rows.iter().map(|(label, _, _)| label.as_str()).collect();
@@ -80,7 +84,7 @@ fn lines(chart: &Chart, x_title: &str, series: &[Series<(f64, Point)>]) -> Value
     json!({ "kind": "lines", "unit": chart.unit, "xTitle": x_title, "series": series })
 }
 
-fn scatter(chart: &Chart, x_title: &str, clouds: &[Cloud]) -> Value {
+fn scatter(chart: &Chart, x_title: &str, by_ratio: bool, clouds: &[Cloud]) -> Value {
     let series: Vec<Value> = clouds
         .iter()
         .map(|cloud| {
@@ -97,7 +101,9 @@ fn scatter(chart: &Chart, x_title: &str, clouds: &[Cloud]) -> Value {
             json!({ "name": cloud.name, "points": points, "curve": cloud.curve })
         })
         .collect();
-    json!({ "kind": "scatter", "unit": chart.unit, "xTitle": x_title, "series": series })
+    json!({
+        "kind": "scatter", "unit": chart.unit, "xTitle": x_title, "byRatio": by_ratio, "series": series,
+    })
 }
 
 fn value(point: &Point) -> Value {

@@ -101,10 +101,16 @@ fn chart(report: &Report, quantity: &Quantity, laws: &[&Law]) -> Chart {
         unit: quantity.y_unit.to_owned(),
         plot: Plot::Scatter {
             x_title: format!("{}, {}", quantity.x_title, quantity.x_unit),
+            // A line has to look like one.
+            by_ratio: over_lengths(quantity),
             clouds,
         },
         of,
     }
+}
+
+fn over_lengths(quantity: &Quantity) -> bool {
+    quantity.case_key.is_none()
 }
 
 /// The line; of a quantity over lengths, which double, the power law. Nothing where it is not
@@ -113,7 +119,7 @@ fn curve(law: &Law) -> Vec<(f64, f64)> {
     let (Some(first), Some(last)) = (law.points.first(), law.points.last()) else {
         return Vec::new();
     };
-    let over_lengths = law.quantity.case_key.is_none();
+    let over_lengths = over_lengths(&law.quantity);
     let power = law
         .power
         .filter(|p| over_lengths && p.exponent_known != Known::NotEstablished);
@@ -139,16 +145,16 @@ fn table(report: &Report, quantity: &Quantity, laws: &[&Law]) -> Table {
     }
     columns.extend([
         Column::text("Of"),
-        Column::number("Line: at zero", y),
+        Column::text("Line"),
+        Column::number("At zero", y),
         Column::number("Slope", &format!("{y} per {x}")),
         Column::number("R²", ""),
-        Column::number("Power law: at one", y),
+        Column::text("Power law"),
+        Column::number("At one", y),
         Column::number("Exponent", ""),
         Column::number("R² of logs", ""),
         Column::number("Points", ""),
         Column::number("Range", x),
-        Column::text("Line"),
-        Column::text("Power law"),
     ]);
     let case = quantity
         .case_key
@@ -175,40 +181,36 @@ fn row(law: &Law, several: bool) -> Vec<Cell> {
     row.push(Cell::Text(law.of.clone()));
     match law.line {
         Some(line) => row.extend([
+            known(line.slope_known),
             Cell::fitted(line.intercept, line.intercept_interval, doubt.clone()),
             Cell::fitted(line.slope, line.slope_interval, doubt.clone()),
             three(line.r_squared),
         ]),
-        None => row.extend([Cell::Missing, Cell::Missing, Cell::Missing]),
+        None => row.extend([const { Cell::Missing }; 4]),
     }
     match law.power {
         Some(power) => row.extend([
+            known(power.exponent_known),
             Cell::fitted(power.at_one, power.at_one_interval, doubt.clone()),
             Cell::fitted(power.exponent, power.exponent_interval, doubt),
             three(power.r_squared),
         ]),
-        None => row.extend([Cell::Missing, Cell::Missing, Cell::Missing]),
+        None => row.extend([const { Cell::Missing }; 4]),
     }
     let scale = Scale::fitting("", []);
     let ends = [law.points.first(), law.points.last()].map(|p| p.map_or(0.0, |p| p.x));
     row.extend([
         Cell::plain(law.points.len().to_string()),
         Cell::plain(ends.map(|x| scale.value(x)).join(" to ")),
-        known(law.line.map(|line| line.slope_known)),
-        known(law.power.map(|power| power.exponent_known)),
     ]);
     row
 }
 
-fn known(known: Option<Known>) -> Cell {
-    known.map_or(Cell::Missing, |known| {
-        Cell::Text(
-            match known {
-                Known::Established => "established",
-                Known::SignOnly => "only its direction",
-                Known::NotEstablished => "not established",
-            }
-            .to_owned(),
-        )
-    })
+fn known(known: Known) -> Cell {
+    let words = match known {
+        Known::Established => "established",
+        Known::SignOnly => "only its direction",
+        Known::NotEstablished => "not established",
+    };
+    Cell::Text(words.to_owned())
 }

@@ -62,13 +62,13 @@ fn matrix(report: &Report, rankings: &[&Ranking]) -> Table {
     if several {
         columns.push(Column::text("Machine"));
     }
-    columns.push(Column::text("Unit"));
-    columns.extend(variants.iter().map(|v| Column::number(&v.to_string(), "")));
     columns.extend([
         Column::text("Best"),
         Column::number("Second over first", ""),
         Column::number("p (margin, Holm)", ""),
+        Column::text("Unit"),
     ]);
+    columns.extend(variants.iter().map(|v| Column::number(&v.to_string(), "")));
     let mut rows = Vec::new();
     for ranking in rankings {
         for contest in &ranking.contests {
@@ -96,7 +96,7 @@ fn matrix(report: &Report, rankings: &[&Ranking]) -> Table {
     }
 }
 
-/// Unit, each model's estimate, and who is best.
+/// Who is best and by how much, and each model's estimate.
 fn numbers(report: &Report, machine: &str, contest: &Contest, variants: &[&Variant]) -> Vec<Cell> {
     let measured: Vec<_> = variants
         .iter()
@@ -109,19 +109,19 @@ fn numbers(report: &Report, machine: &str, contest: &Contest, variants: &[&Varia
     let values = measured.iter().flatten().map(|m| m.estimate.value);
     let scale = Scale::fitting(&contest.unit, values);
     let leaders: Vec<&Variant> = leaders(&contest.ranks).iter().map(|r| &r.variant).collect();
-    let mut cells = vec![Cell::Text(scale.unit.clone())];
+    let second = contest
+        .ranks
+        .get(1)
+        .and_then(|rank| rank.over_best.as_ref());
+    let mut cells = vec![Cell::Text(leaders_in_words(&contest.ranks))];
+    cells.extend(judged(second));
+    cells.push(Cell::Text(scale.unit.clone()));
     cells.extend(
         variants
             .iter()
             .zip(measured)
             .map(|(variant, m)| Cell::measured(m, &scale).best(leaders.contains(variant))),
     );
-    let second = contest
-        .ranks
-        .get(1)
-        .and_then(|rank| rank.over_best.as_ref());
-    cells.push(Cell::Text(leaders_in_words(&contest.ranks)));
-    cells.extend(judged(second));
     cells
 }
 

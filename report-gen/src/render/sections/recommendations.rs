@@ -8,7 +8,11 @@ pub fn section(report: &Report) -> Option<Section> {
     let texts: Vec<String> = report
         .recommendations
         .iter()
-        .map(|advice| advice.text.clone())
+        .map(|advice| {
+            format!("{} {}", advice.text, advice.detail)
+                .trim_end()
+                .to_owned()
+        })
         .collect();
     (!texts.is_empty()).then(|| Section {
         id: "recommendations",

@@ -81,6 +81,7 @@ fn chart(report: &Report, choices: &[&Choice]) -> Chart {
         unit: scale.unit,
         plot: Plot::Scatter {
             x_title: format!("memory needed, {}", bytes.unit),
+            by_ratio: true,
             clouds,
         },
         of,
