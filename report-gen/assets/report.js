@@ -168,7 +168,10 @@
       const xs = dots.map((p) => p.x);
       const log = spec.byRatio && Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) >= 8;
       const narrow = el.clientWidth < 560;
-      const named = !narrow && dots.length <= 12;
+      // One name stands for the same point of several series, at the highest of them.
+      const highest = new Map();
+      for (const p of dots) if (!(highest.get(p.label)?.value >= p.value)) highest.set(p.label, p);
+      const named = !narrow && highest.size <= 12;
       const wanted = spec.series.reduce((sum, s) => sum + 36 + 6.6 * s.name.length, 0);
       const rows = narrow ? spec.series.length : Math.ceil(wanted / (el.clientWidth - 16));
       const middle = log ? Math.sqrt(Math.min(...xs) * Math.max(...xs)) : Math.max(...xs) / 2;
@@ -178,7 +181,7 @@
           data: s.points.map((p) => ({
             value: [p.x, p.value], point: p, itemStyle: shade(p.state, palette()[k % 8]),
             label: {
-              show: named, position: p.x > middle ? "left" : "right", distance: 8, formatter: p.label + marks[p.state],
+              show: named && highest.get(p.label) === p, position: p.x > middle ? "left" : "right", distance: 8, formatter: p.label + marks[p.state],
               color: colour("text"), fontSize: 11.5,
             },
           })),

@@ -205,7 +205,7 @@ fn sustained(machine: &str, gains: &[&Gain]) -> Option<Recommendation> {
     Some(Recommendation {
         machine: machine.to_owned(),
         text: format!(
-            "{lead}: the last quarter ran at the rate of the first {}.",
+            "{lead}: of its first quarter's rate, the last has {}.",
             told(worst)
         ),
         detail: String::new(),

@@ -192,6 +192,18 @@ fn the_best_stands_alone_only_where_the_verdict_says_so() {
 }
 
 #[test]
+fn ranks_and_gains_are_in_the_family_that_holm_corrects() {
+    let report = report(|rows| add_suite(rows, "batch", &[("batch=2", "batch_speedup", 1.8)]));
+    let rank = contest(&report, "decode_tps").ranks[1].over_best.as_ref();
+    let rival = choice(&report, MODEL).rival.as_ref();
+    let claims = [rank.unwrap(), &rival.unwrap().claim, &report.gains[0].claim];
+    for claim in claims {
+        let alone = report_gen::stats::p_against_margin(&claim.ratio).unwrap();
+        assert!(claim.p_holm.unwrap() > alone, "{claim:?}");
+    }
+}
+
+#[test]
 fn over_all_metrics_times_are_turned_over_and_each_metric_counts_once() {
     let report = report(|_| {});
     let overall = ranking(&report, "mini").overall.as_ref().unwrap();
