@@ -15,8 +15,7 @@ mod findings;
 mod monotone;
 mod recommendations;
 
-use std::collections::HashMap;
-use std::hash::Hash;
+use std::collections::{BTreeMap, HashMap};
 
 use time::OffsetDateTime;
 
@@ -113,20 +112,14 @@ fn claim(arm: &Measurement, other: &Measurement) -> Option<Claim> {
     })
 }
 
-/// What has one key, in the order in which keys are met.
-fn group_by<T, K: Clone + Eq + Hash>(
+/// What has one key, in the order in which it is met.
+fn group_by<T, K: Ord>(
     all: impl IntoIterator<Item = T>,
     key: impl Fn(&T) -> K,
-) -> Vec<(K, Vec<T>)> {
-    let mut places: HashMap<K, usize> = HashMap::new();
-    let mut groups: Vec<(K, Vec<T>)> = Vec::new();
+) -> BTreeMap<K, Vec<T>> {
+    let mut groups: BTreeMap<K, Vec<T>> = BTreeMap::new();
     for item in all {
-        let key = key(&item);
-        let place = *places.entry(key.clone()).or_insert(groups.len());
-        match groups.get_mut(place) {
-            Some((_, group)) => group.push(item),
-            None => groups.push((key, vec![item])),
-        }
+        groups.entry(key(&item)).or_default().push(item);
     }
     groups
 }

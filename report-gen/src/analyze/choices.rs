@@ -26,8 +26,8 @@ pub fn choices(models: &[Model], measurements: &[Measurement]) -> Vec<Choice> {
         })
     });
     group_by(candidates, |candidate| candidate.rate.machine.clone())
-        .into_iter()
-        .flat_map(|(_, mut candidates)| {
+        .into_values()
+        .flat_map(|mut candidates| {
             candidates.sort_by_key(|candidate| candidate.needs_bytes);
             let choices: Vec<Choice> = candidates
                 .iter()

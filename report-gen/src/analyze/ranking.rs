@@ -37,7 +37,8 @@ fn key(m: &Measurement) -> Key<'_> {
 }
 
 fn contests(measured: &[&Measurement], headline: &[String]) -> Vec<Contest> {
-    let mut groups = group_by(measured.iter().copied(), |m| key(m));
+    let groups = group_by(measured.iter().copied(), |m| key(m));
+    let mut groups: Vec<(Key<'_>, Vec<&Measurement>)> = groups.into_iter().collect();
     // Suites as they come, in each the metrics as the plan puts them.
     groups.sort_by_key(|((suite, metric, case_key), _)| {
         let suite = measured.iter().position(|m| m.suite == *suite);
@@ -89,15 +90,15 @@ fn overall(measured: &[&Measurement]) -> Option<Overall> {
         of.iter().map(owned).collect()
     };
     let common = by_variant
-        .iter()
-        .map(|(_, of)| keys_of(of))
+        .values()
+        .map(keys_of)
         .reduce(|all, here| &all & &here)?;
     let is_common = |m: &&Measurement| {
         common.contains(&(m.suite.clone(), m.metric.clone(), m.case_key.clone()))
     };
     let mut shares: Vec<Share<'_>> = by_variant
-        .iter()
-        .map(|(_, of)| {
+        .values()
+        .map(|of| {
             let of: Vec<&Measurement> = of.iter().copied().filter(is_common).collect();
             Some(Share {
                 variant: &of.first()?.variant,
@@ -143,8 +144,8 @@ fn over(share: &Share<'_>, best: &Share<'_>) -> Claim {
 fn mean_of(of: &[&Measurement]) -> Option<stats::Ratio> {
     let by_metric = group_by(of.iter().copied(), |m| (m.suite.clone(), m.metric.clone()));
     let metrics: Option<Vec<Case>> = by_metric
-        .iter()
-        .map(|(_, cases)| {
+        .values()
+        .map(|cases| {
             let cases: Vec<Case> = cases.iter().map(|m| upwards(m)).collect();
             stats::blocks(&cases)
         })
