@@ -118,6 +118,11 @@ pub fn doubts(tainted: bool, reasons: &[String]) -> String {
     }
 }
 
+/// The mark alone, where the conditions are told nearby.
+pub fn doubt_mark(tainted: bool) -> &'static str {
+    if tainted { " †" } else { "" }
+}
+
 /// A ratio to three decimals with its interval.
 pub fn ratio_with_interval(ratio: &Ratio) -> String {
     match ratio_parts(ratio) {

@@ -22,7 +22,8 @@ pub fn findings(report: &Report) -> Vec<Finding> {
     findings.extend(rankings.filter_map(first_of_all));
     let laws = report.laws.iter().filter(|law| here(&law.machine));
     findings.extend(laws.filter_map(cost_of_a_token));
-    let advice = report.recommendations.iter().filter(|r| here(&r.machine));
+    let advice = report.recommendations.iter();
+    let advice = advice.filter(|r| here(&r.machine) && r.is_decided);
     findings.extend(advice.map(|advice| result(advice.text.clone())));
     findings.extend(cautions(report));
     findings
@@ -164,7 +165,7 @@ fn first_of_all(ranking: &Ranking) -> Option<Finding> {
         leaders_in_words(&overall.ranks),
         next.variant,
         number::ratio_with_interval(&claim.ratio),
-        number::doubts(claim.tainted, &claim.reasons),
+        number::doubt_mark(claim.tainted),
     )))
 }
 

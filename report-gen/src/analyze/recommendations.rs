@@ -80,6 +80,7 @@ fn recommend(
         of.filter(|gain| gain.claim.verdict == verdict).collect()
     };
     let (better, worse) = (of(Verdict::Better), of(Verdict::Worse));
+    let is_even = of(Verdict::Equivalent).len() == gains.len();
     let n = number::counted(gains.len() as i64, "case", "cases");
     let lost = match worse.len() {
         0 => String::new(),
@@ -98,8 +99,13 @@ fn recommend(
             technique.noun,
             told(worst)
         ),
+        (None, None) if is_even => format!(
+            "On {machine}, {} makes no difference that matters in {n}; at the most {}.",
+            technique.noun,
+            told(gains[0])
+        ),
         (None, None) => format!(
-            "On {machine}, {} neither gains nor loses in {n} as far as can be told; at the most {}.",
+            "On {machine} it cannot be told in {n} whether {} gains or loses; at the most {}.",
             technique.noun,
             told(gains[0])
         ),
@@ -119,17 +125,18 @@ fn recommend(
         machine: machine.to_owned(),
         text,
         detail: detail.join(" "),
+        is_decided: is_even || !better.is_empty() || !worse.is_empty(),
     }
 }
 
-/// Where, how much, and under which doubts.
+/// How much and where; a doubtful one is marked.
 fn told(gain: &Gain) -> String {
     let (times, interval) = number::ratio_parts(&gain.claim.ratio);
     format!(
         "{times} times ({}) with {}{}",
         interval.as_deref().unwrap_or("one launch"),
         place(&gain.variant, &gain.case_key),
-        number::doubts(gain.claim.tainted, &gain.claim.reasons)
+        number::doubt_mark(gain.claim.tainted)
     )
 }
 
@@ -197,10 +204,12 @@ fn least_loss(report: &Report, better: &[&Gain]) -> String {
 fn sustained(machine: &str, gains: &[&Gain]) -> Option<Recommendation> {
     let by_ratio = |a: &&&Gain, b: &&&Gain| a.claim.ratio.value.total_cmp(&b.claim.ratio.value);
     let worst = gains.iter().min_by(by_ratio)?;
-    let lead = if worst.claim.verdict.is_for_the_worse() {
-        format!("Plan with the sustained rate on {machine}")
-    } else {
-        format!("{machine} shows no loss of rate under load")
+    let lead = match worst.claim.verdict {
+        Verdict::Inconclusive => format!("It cannot be told whether {machine} keeps its rate"),
+        verdict if verdict.is_for_the_worse() => {
+            format!("Plan with the sustained rate on {machine}")
+        }
+        _ => format!("{machine} keeps its rate"),
     };
     Some(Recommendation {
         machine: machine.to_owned(),
@@ -209,5 +218,6 @@ fn sustained(machine: &str, gains: &[&Gain]) -> Option<Recommendation> {
             told(worst)
         ),
         detail: String::new(),
+        is_decided: worst.claim.verdict != Verdict::Inconclusive,
     })
 }

@@ -167,4 +167,6 @@ pub struct Recommendation {
     pub text: String,
     /// More of them; may be empty.
     pub detail: String,
+    /// False where it only says that nothing can be told.
+    pub is_decided: bool,
 }

@@ -20,13 +20,15 @@ pub struct Line {
     pub slope_known: Known,
 }
 
-/// `y = at_one · x^exponent`.
+/// `y = at_centre · (x / centre)^exponent`. The centre is the geometric mean of the x: there the law is
+/// known best, and a constant at x = 1 may lie far outside of what was seen.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Power {
     pub exponent: f64,
     pub exponent_interval: Interval,
-    pub at_one: f64,
-    pub at_one_interval: Interval,
+    pub centre: f64,
+    pub at_centre: f64,
+    pub at_centre_interval: Interval,
     /// Of the logs.
     pub r_squared: f64,
     pub exponent_known: Known,
@@ -113,12 +115,15 @@ impl Power {
     pub fn through(points: &[(f64, f64)]) -> Option<Self> {
         let log = |(x, y): &(f64, f64)| (*x > 0.0 && *y > 0.0).then(|| (x.ln(), y.ln()));
         let logs: Vec<(f64, f64)> = points.iter().map(log).collect::<Option<_>>()?;
-        let line = Line::through(&logs)?;
+        let centre = logs.iter().map(|(x, _)| x).sum::<f64>() / logs.len() as f64;
+        let around_centre: Vec<(f64, f64)> = logs.iter().map(|(x, y)| (x - centre, *y)).collect();
+        let line = Line::through(&around_centre)?;
         Some(Self {
             exponent: line.slope,
             exponent_interval: line.slope_interval,
-            at_one: line.intercept.exp(),
-            at_one_interval: Interval {
+            centre: centre.exp(),
+            at_centre: line.intercept.exp(),
+            at_centre_interval: Interval {
                 low: line.intercept_interval.low.exp(),
                 high: line.intercept_interval.high.exp(),
             },
@@ -128,7 +133,7 @@ impl Power {
     }
 
     pub fn at(&self, x: f64) -> f64 {
-        self.at_one * x.powf(self.exponent)
+        self.at_centre * (x / self.centre).powf(self.exponent)
     }
 }
 
@@ -171,7 +176,7 @@ mod tests {
         assert_eq!(line.slope_known, Known::Established);
     }
 
-    /// The same of the logs.
+    /// The same of the logs, from whose mean x is counted.
     #[test]
     fn the_power_law_is_that_of_scipy() {
         let power = Power::through(&POINTS).unwrap();
@@ -180,16 +185,18 @@ mod tests {
             power.exponent_interval,
             [0.033_265_011_077, 0.087_709_578_282],
         );
-        close(power.at_one, 1.756_447_054_143);
+        close(power.centre, 128.000_000_000_000);
+        close(power.at_centre, 2.355_561_749_446);
         ends(
-            power.at_one_interval,
-            [1.535_016_431_581, 2.009_819_693_482],
+            power.at_centre_interval,
+            [2.293_535_167_835, 2.419_265_783_786],
         );
         close(power.r_squared, 0.943_400_084_577);
         assert_eq!(power.exponent_known, Known::SignOnly);
+        close(power.at(power.centre), power.at_centre);
         close(
-            power.at(512.0),
-            power.at_one * 512.0_f64.powf(power.exponent),
+            power.at(512.0) / power.at(256.0),
+            2.0_f64.powf(power.exponent),
         );
     }
 

@@ -420,6 +420,25 @@ fn a_batch_has_its_knee_and_speculation_may_lose() {
 }
 
 #[test]
+fn what_cannot_be_told_is_said_in_its_section_and_not_in_the_summary() {
+    let noisy = report(|rows| {
+        add_suite(rows, "speculative", &[("k=2", "spec_speedup", 1.05)]);
+        for row in &mut rows.launches {
+            if row.metric == "spec_speedup" {
+                row.median *= [0.6, 1.4, 0.8, 1.2][row.launch as usize];
+            }
+        }
+    });
+    let text = &noisy.recommendations[0].text;
+    assert!(
+        text.starts_with("On mini it cannot be told in 1 case whether speculative"),
+        "{text}"
+    );
+    assert!(noisy.findings.iter().all(|finding| finding.text != *text));
+    assert!(markdown(&noisy).contains("it cannot be told in 1 case"));
+}
+
+#[test]
 fn architectures_show_what_the_configuration_says() {
     let text = markdown(&report(|_| {}));
     let shapes = section(&text, "Architectures").unwrap();

@@ -19,7 +19,8 @@ pub fn section(report: &Report) -> Option<Section> {
     if report.laws.iter().any(|law| law.line.is_some()) {
         blocks.push(Block::Text(
             "Least squares through the estimates, on each machine by itself; a power law is a line \
-             through the logs. A law holds from its first point to its last. R² says how near the \
+             through the logs: the value at the middle of the points, times how often larger x is than \
+             there, to the exponent. A law holds from its first point to its last. R² says how near the \
              points lie, not how well a coefficient is known: that is its 95 % interval. A law is \
              established where the ends of the interval of its slope or exponent lie within a factor \
              of two."
@@ -150,7 +151,8 @@ fn table(report: &Report, quantity: &Quantity, laws: &[&Law]) -> Table {
         Column::number("Slope", &format!("{y} per {x}")),
         Column::number("R²", ""),
         Column::text("Power law"),
-        Column::number("At one", y),
+        Column::number("Middle", x),
+        Column::number("At the middle", y),
         Column::number("Exponent", ""),
         Column::number("R² of logs", ""),
         Column::number("Points", ""),
@@ -191,11 +193,12 @@ fn row(law: &Law, several: bool) -> Vec<Cell> {
     match law.power {
         Some(power) => row.extend([
             known(power.exponent_known),
-            Cell::fitted(power.at_one, power.at_one_interval, doubt.clone()),
+            Cell::plain(Scale::fitting("", []).value(power.centre)),
+            Cell::fitted(power.at_centre, power.at_centre_interval, doubt.clone()),
             Cell::fitted(power.exponent, power.exponent_interval, doubt),
             three(power.r_squared),
         ]),
-        None => row.extend([const { Cell::Missing }; 4]),
+        None => row.extend([const { Cell::Missing }; 5]),
     }
     let scale = Scale::fitting("", []);
     let ends = [law.points.first(), law.points.last()].map(|p| p.map_or(0.0, |p| p.x));

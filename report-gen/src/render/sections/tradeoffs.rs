@@ -179,7 +179,7 @@ fn standing(choice: &Choice) -> String {
     let over = format!(
         "{} of its rate{}",
         number::ratio_with_interval(&rival.claim.ratio),
-        number::doubts(rival.claim.tainted, &rival.claim.reasons)
+        number::doubt_mark(rival.claim.tainted)
     );
     let rival_name = &rival.variant;
     match rival.claim.verdict {
@@ -266,6 +266,6 @@ fn first(report: &Report, machine: &str, contest: &Contest) -> Option<String> {
         "{}, {}{}{tail}",
         best.variant,
         number::with_interval(m),
-        number::doubts(m.tainted, &m.reasons)
+        number::doubt_mark(m.tainted)
     ))
 }
