@@ -185,7 +185,7 @@ mod tests {
             power.exponent_interval,
             [0.033_265_011_077, 0.087_709_578_282],
         );
-        close(power.centre, 128.000_000_000_000);
+        close(power.centre, 128.0);
         close(power.at_centre, 2.355_561_749_446);
         ends(
             power.at_centre_interval,
