@@ -163,6 +163,62 @@
       });
     },
 
+    scatter(el, spec) {
+      const dots = spec.series.flatMap((s) => s.points);
+      const xs = dots.map((p) => p.x);
+      const log = spec.byRatio && Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) >= 8;
+      const narrow = el.clientWidth < 560;
+      // One name stands for the same point of several series, at the highest of them.
+      const highest = new Map();
+      for (const p of dots) if (!(highest.get(p.label)?.value >= p.value)) highest.set(p.label, p);
+      const named = !narrow && highest.size <= 12;
+      const wanted = spec.series.reduce((sum, s) => sum + 36 + 6.6 * s.name.length, 0);
+      const rows = narrow ? spec.series.length : Math.ceil(wanted / (el.clientWidth - 16));
+      const middle = log ? Math.sqrt(Math.min(...xs) * Math.max(...xs)) : Math.max(...xs) / 2;
+      const series = spec.series.flatMap((s, k) => [
+        {
+          type: "scatter", name: s.name, symbolSize: 10, z: 6, itemStyle: { color: palette()[k % 8] },
+          data: s.points.map((p) => ({
+            value: [p.x, p.value], point: p, itemStyle: shade(p.state, palette()[k % 8]),
+            label: {
+              show: named && highest.get(p.label) === p, position: p.x > middle ? "left" : "right", distance: 8, formatter: p.label + marks[p.state],
+              color: colour("text"), fontSize: 11.5,
+            },
+          })),
+        },
+        {
+          type: "line", name: s.name, silent: true, z: 3, symbol: "none", tooltip: { show: false },
+          lineStyle: { width: 1.75, type: "dashed", color: palette()[k % 8] }, data: s.curve,
+        },
+        {
+          type: "custom", name: s.name, silent: true, z: 5, tooltip: { show: false },
+          data: s.points.map((p) => [p.x, p.value]),
+          renderItem(params, api) {
+            const p = s.points[params.dataIndex];
+            if (p.low === null) return null;
+            return { type: "group", children: whisker(api, api.coord([p.x, p.low]), api.coord([p.x, p.high]), true) };
+          },
+        },
+      ]);
+      return frame({
+        legend: { ...legend(spec.series.map((s) => s.name)), orient: narrow ? "vertical" : "horizontal" },
+        grid: { left: 12, right: 24, top: (spec.series.length > 1 ? 20 + 16 * rows : 14), bottom: 30, containLabel: true },
+        xAxis: axis({
+          type: log ? "log" : "value", logBase: 2, name: spec.xTitle, nameLocation: "middle", nameGap: 28,
+          min: log ? undefined : 0, splitLine: { show: false },
+          axisLabel: { color: colour("muted"), formatter: format, hideOverlap: true },
+        }),
+        yAxis: axis({ type: "value", min: 0, axisLabel: { color: colour("muted"), formatter: format } }),
+        series,
+        tooltip: {
+          ...frame().tooltip,
+          formatter: (p) => tip(p.data.point.label, [
+            `${spec.xTitle}: ${format(p.data.point.x)}`, ...describe(p.seriesName, p.data.point, spec.unit),
+          ]),
+        },
+      });
+    },
+
     ratios(el, spec) {
       const ends = spec.points.flatMap((p) => [p.low ?? p.value, p.high ?? p.value]);
       const low = Math.min(1 - 2 * spec.margin, ...ends);

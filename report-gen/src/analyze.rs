@@ -1,22 +1,30 @@
 //! From rows to a [`Report`]: grouping, estimates, comparisons, findings. Pure; the clock is an
 //! argument.
 
-mod comparison;
-mod findings;
 mod measurements;
-mod monotone;
-mod position;
-mod runs;
 mod variants;
 
-use std::collections::HashMap;
+mod choices;
+mod comparison;
+mod family;
+mod gains;
+mod laws;
+mod ranking;
+
+mod findings;
+mod monotone;
+mod position;
+mod recommendations;
+mod runs;
+
+use std::collections::{BTreeMap, HashMap};
 
 use time::OffsetDateTime;
 
 use comparison::Measured;
 pub use runs::{CONDITIONS, Refusal, compare_runs, difference_counts, headline_of_both};
 
-use crate::report::{FORMAT_VERSION, Report};
+use crate::report::{Claim, FORMAT_VERSION, Measurement, Report};
 use crate::rows::{LaunchRow, Rows};
 use crate::stats;
 
@@ -47,7 +55,7 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
     } = rows;
     let samples = measurements::group_iterations(iterations);
     let measurements = measurements::measurements(&run, launches, &samples, &models);
-    let comparison = comparison::compare(
+    let mut comparison = comparison::compare(
         baseline,
         Measured {
             measurements: &measurements,
@@ -56,6 +64,12 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         &differences,
         &run.headline,
     );
+    let mut rankings = ranking::rank(&measurements, &run.headline);
+    let mut choices = choices::choices(&models, &measurements);
+    let mut gains = gains::gains(&measurements);
+    family::correct(&mut comparison, &mut rankings, &mut choices, &mut gains);
+    choices::judge(&mut choices);
+    let laws = laws::laws(&models, &measurements);
     let mut report = Report {
         format_version: FORMAT_VERSION,
         generated_at,
@@ -73,12 +87,18 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         memory_slopes,
         position_effects: position::judged(position_effects, &run.headline),
         comparison,
+        laws,
+        rankings,
+        choices,
+        gains,
+        recommendations: Vec::new(),
         doubts: validity,
         disagreements,
         coverage,
         metrics,
         run,
     };
+    report.recommendations = recommendations::recommendations(&report);
     report.findings = findings::findings(&report);
     report
 }
@@ -93,4 +113,28 @@ pub fn wants_iterations(launches: &[LaunchRow]) -> bool {
         *count += 1;
         *count >= stats::BOOTSTRAP_LAUNCHES
     })
+}
+
+/// One measurement over another of the same machine; None where a value has no log.
+fn claim(arm: &Measurement, other: &Measurement) -> Option<Claim> {
+    let ratio = stats::welch_ratio(&arm.medians(), &other.medians())?;
+    Some(Claim {
+        ratio,
+        p_holm: None,
+        verdict: comparison::verdict(&ratio, arm),
+        tainted: arm.tainted || other.tainted,
+        reasons: measurements::distinct(arm.reasons.iter().chain(&other.reasons)),
+    })
+}
+
+/// What has one key, in the order in which it is met.
+fn group_by<T, K: Ord>(
+    all: impl IntoIterator<Item = T>,
+    key: impl Fn(&T) -> K,
+) -> BTreeMap<K, Vec<T>> {
+    let mut groups: BTreeMap<K, Vec<T>> = BTreeMap::new();
+    for item in all {
+        groups.entry(key(&item)).or_default().push(item);
+    }
+    groups
 }

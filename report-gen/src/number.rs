@@ -108,6 +108,19 @@ pub fn with_interval(m: &Measurement) -> String {
     }
 }
 
+/// The same where the words say what it is: a ratio has no unit worth a word.
+pub fn bare_with_interval(m: &Measurement) -> String {
+    let (value, interval) = Scale::fitting("", []).estimate(&m.estimate);
+    let unit = match m.unit.as_str() {
+        "" | "ratio" => String::new(),
+        unit => format!(" {unit}"),
+    };
+    match interval {
+        Some(interval) => format!("{value}{unit} ({interval})"),
+        None => format!("{value}{unit} (one launch)"),
+    }
+}
+
 /// What a sentence says of doubtful conditions, with the mark that tables have; nothing where there are
 /// none.
 pub fn doubts(tainted: bool, reasons: &[String]) -> String {
@@ -137,6 +150,11 @@ pub fn position(effect: &PositionEffect) -> String {
         metric_title(metric),
         ratio_with_interval(last_over_first),
     )
+}
+
+/// The mark alone, where the conditions are told nearby.
+pub fn doubt_mark(tainted: bool) -> &'static str {
+    if tainted { " †" } else { "" }
 }
 
 /// A ratio to three decimals with its interval.
@@ -176,6 +194,11 @@ pub fn p_value(p: f64) -> String {
 pub fn bytes(bytes: f64) -> String {
     let scale = Scale::fitting("bytes", [bytes]);
     format!("{} {}", scale.value(bytes), scale.unit)
+}
+
+/// A whole number.
+pub fn whole(count: u64) -> String {
+    fixed(count as f64, 0)
 }
 
 /// A count of parameters, as 1.1 B or 596 M.

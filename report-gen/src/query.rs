@@ -14,7 +14,7 @@ use sqlx::{Executor, PgConnection, Postgres, Transaction};
 use crate::analyze;
 use crate::report::{
     Ceiling, Coverage, Direction, Disagreement, Doubt, Environment, Latency, Machine, MetricFacts,
-    Model, Percentile, Run, UnknownDirection, Utilisation, Variant,
+    Model, Percentile, Run, Shape, UnknownDirection, Utilisation, Variant,
 };
 use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, Rows, RunPair};
 use crate::stats::{self, Interval};
@@ -229,6 +229,7 @@ async fn models(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Model
             mark: None,
         },
         model_type: row.model_type,
+        shape: Shape::of(&row.config),
         parameters: row.parameters,
         weight_bytes: row.weight_bytes,
         decode_bytes: row.decode_bytes,

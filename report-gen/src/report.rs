@@ -1,6 +1,9 @@
 //! The report as data: everything that a renderer shows, computed once. JSON is this, written out.
 
-use std::cmp::Ordering;
+mod case_key;
+mod judged;
+mod shape;
+
 use std::fmt;
 use std::str::FromStr;
 
@@ -8,6 +11,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
+
+pub use case_key::CaseKey;
+pub use judged::{
+    CHOICE_TOKENS, Choice, Claim, Contest, Gain, Law, LawPoint, Overall, Quantity, Rank, Ranking,
+    Recommendation, Rival, leaders, leaders_in_words,
+};
+pub use shape::Shape;
 
 use crate::number;
 use crate::stats::{Estimate, Interval, Ratio, Verdict};
@@ -39,6 +49,11 @@ pub struct Report {
     pub memory_slopes: Vec<MemorySlope>,
     pub position_effects: Vec<PositionEffect>,
     pub comparison: Comparison,
+    pub laws: Vec<Law>,
+    pub rankings: Vec<Ranking>,
+    pub choices: Vec<Choice>,
+    pub gains: Vec<Gain>,
+    pub recommendations: Vec<Recommendation>,
     pub doubts: Vec<Doubt>,
     pub disagreements: Vec<Disagreement>,
     pub coverage: Vec<Coverage>,
@@ -143,11 +158,19 @@ pub struct Environment {
 pub struct Model {
     pub variant: Variant,
     pub model_type: String,
+    pub shape: Shape,
     pub parameters: i64,
     pub weight_bytes: i64,
     pub decode_bytes: i64,
     pub kv_bytes_per_token: i64,
     pub synthetic: bool,
+}
+
+impl Model {
+    /// Weights, and keys and values of so many tokens.
+    pub fn needs_bytes(&self, tokens: i64) -> i64 {
+        self.weight_bytes + tokens * self.kv_bytes_per_token
+    }
 }
 
 /// A model in one precision. What makes two of them one is the content, not the name.
@@ -188,72 +211,6 @@ impl Variant {
 impl fmt::Display for Variant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} ({})", self.name(), self.precision())
-    }
-}
-
-/// A case key with its parameters, ordered as people count.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(from = "String", into = "String")]
-pub struct CaseKey(String);
-
-impl From<String> for CaseKey {
-    fn from(key: String) -> Self {
-        Self(key)
-    }
-}
-
-impl From<CaseKey> for String {
-    fn from(key: CaseKey) -> Self {
-        key.0
-    }
-}
-
-impl CaseKey {
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    pub fn parameters(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.split(',').filter_map(|part| part.split_once('='))
-    }
-
-    pub fn text(&self, name: &str) -> Option<&str> {
-        self.parameters()
-            .find(|(found, _)| *found == name)
-            .map(|(_, value)| value)
-    }
-
-    pub fn number(&self, name: &str) -> Option<u64> {
-        self.text(name)?.parse().ok()
-    }
-
-    /// The parameters in words.
-    pub fn words(&self) -> String {
-        let words: Vec<String> = self
-            .0
-            .split(',')
-            .map(|part| part.replacen('=', " ", 1))
-            .collect();
-        words.join(", ")
-    }
-}
-
-impl Ord for CaseKey {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let place = |key: &Self| -> Vec<(String, u64, String)> {
-            key.parameters()
-                .map(|(name, value)| (name.into(), value.parse().unwrap_or(0), value.into()))
-                .collect()
-        };
-        place(self)
-            .cmp(&place(other))
-            .then_with(|| self.0.cmp(&other.0))
-    }
-}
-
-impl PartialOrd for CaseKey {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
     }
 }
 
@@ -302,6 +259,12 @@ pub struct Measurement {
     pub tainted: bool,
     pub reasons: Vec<String>,
     pub launches: Vec<LaunchPoint>,
+}
+
+impl Measurement {
+    pub fn medians(&self) -> Vec<f64> {
+        self.launches.iter().map(|launch| launch.median).collect()
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -435,7 +398,7 @@ pub struct Score {
     /// The baseline's mean over the same cases; None where there is no baseline.
     pub baseline_mean: Option<Ratio>,
     pub ratio: Option<Ratio>,
-    /// Against the margin, after Holm's correction over all pairs and scores of the report.
+    /// Against the margin, after Holm's correction over all claims of the report.
     pub p_holm: Option<f64>,
     pub verdict: Option<Verdict>,
     pub tainted: bool,
@@ -455,7 +418,7 @@ pub struct Pair {
     pub direction: Direction,
     /// None where something differs that must not.
     pub ratio: Option<Ratio>,
-    /// Against the margin, after Holm's correction over all pairs and scores of the report.
+    /// Against the margin, after Holm's correction over all claims of the report.
     pub p_holm: Option<f64>,
     /// Mann-Whitney's p, uncorrected.
     pub p_rank: Option<f64>,
@@ -535,6 +498,16 @@ impl Report {
         })
     }
 
+    /// The machine that sentences are about where all of them would be too many: the one that the
+    /// others are judged against, or the first.
+    pub fn reference(&self) -> Option<&str> {
+        let first = self
+            .machines
+            .first()
+            .map(|machine| machine.machine.as_str());
+        self.comparison.baseline.as_deref().or(first)
+    }
+
     pub fn metric(&self, name: &str) -> Option<&MetricFacts> {
         self.metrics.iter().find(|m| m.metric == name)
     }
@@ -543,27 +516,6 @@ impl Report {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn cases_are_ordered_as_people_count() {
-        let mut keys: Vec<CaseKey> = [
-            "new=128,depth=2048",
-            "new=128,depth=512",
-            "new=16,depth=512",
-        ]
-        .map(|key| CaseKey::from(key.to_owned()))
-        .into();
-        keys.sort();
-        let keys: Vec<&str> = keys.iter().map(CaseKey::as_str).collect();
-        assert_eq!(
-            keys,
-            [
-                "new=16,depth=512",
-                "new=128,depth=512",
-                "new=128,depth=2048"
-            ]
-        );
-    }
 
     #[test]
     fn a_precision_is_the_quantisation_where_there_is_one() {

@@ -13,13 +13,13 @@ mod bootstrap;
 mod rank;
 mod verdict;
 
-pub use blocks::{Case, mean_of_cases};
+pub use blocks::{Case, blocks, mean_of_cases};
 pub use bootstrap::{RESAMPLES, SEED, bootstrap_location, bootstrap_ratio};
 pub use interval::{
     Estimate, Interval, Method, Ratio, estimate, paired_ratio, quotient, t_quantile_975,
     welch_ratio,
 };
-pub use line::Line;
+pub use line::{Known, LEAST_PLACES, Line, Power};
 pub use location::{OUTLIER_LAUNCHES, geometric_mean, mad_outliers, mean, median, sd};
 pub use rank::{holm, mann_whitney};
 pub use verdict::{MARGIN, Verdict, p_against_margin, verdict};

@@ -8,8 +8,6 @@ use crate::report::{CaseKey, Comparison, Direction, Measurement, Pair, Score};
 use crate::rows::{CaseRow, DifferenceRow};
 use crate::stats::{self, Ratio, Verdict};
 
-/// Below this, after Holm's correction, a verdict is believed.
-pub const SIGNIFICANT: f64 = 0.05;
 /// What is said of a pair that the database says nothing of.
 const NOT_ESTABLISHED: &str = "not_established";
 
@@ -81,14 +79,14 @@ pub fn compare(
 ) -> Comparison {
     let headline = of.headline(headline);
     let Some(baseline) = baseline else {
-        return corrected(None, Vec::new(), scores_alone(&headline));
+        return comparison(None, Vec::new(), scores_alone(&headline));
     };
     let (on_baseline, arms): (Vec<_>, Vec<_>) =
         headline.into_iter().partition(|m| m.machine == baseline);
     let sides = [(arms, of.samples), (on_baseline, of.samples)];
     let matched = matched(sides, |_| None, differences);
     let scores = scores_against_baseline(&matched);
-    corrected(Some(baseline), matched, scores)
+    comparison(Some(baseline), matched, scores)
 }
 
 /// A run against another, each machine against itself.
@@ -101,16 +99,16 @@ pub fn compare_runs(
     let sides = [of_run, of_baseline].map(|side| (side.headline(headline), side.samples));
     let matched = matched(sides, |m| Some(&m.machine), differences);
     let scores = scores_against_baseline(&matched);
-    corrected(Some(baseline.to_owned()), matched, scores)
+    comparison(Some(baseline.to_owned()), matched, scores)
 }
 
-fn corrected(
+/// Whose verdicts wait for the correction.
+fn comparison(
     baseline: Option<String>,
     matched: Vec<Matched<'_>>,
-    mut scores: Vec<Score>,
+    scores: Vec<Score>,
 ) -> Comparison {
-    let mut pairs: Vec<Pair> = matched.into_iter().map(|matched| matched.pair).collect();
-    correct(&mut pairs, &mut scores);
+    let pairs: Vec<Pair> = matched.into_iter().map(|matched| matched.pair).collect();
     Comparison {
         baseline,
         scores,
@@ -175,15 +173,9 @@ fn pair(
     (baseline, baseline_samples): (&Measurement, &Samples),
     differences: Vec<String>,
 ) -> Pair {
-    let medians = |m: &Measurement| {
-        m.launches
-            .iter()
-            .map(|launch| launch.median)
-            .collect::<Vec<f64>>()
-    };
     let comparable = differences.is_empty();
     let ratio = comparable
-        .then(|| stats::welch_ratio(&medians(arm), &medians(baseline)))
+        .then(|| stats::welch_ratio(&arm.medians(), &baseline.medians()))
         .flatten()
         .map(|by_t| {
             let launches = enough(arm, arm_samples).zip(enough(baseline, baseline_samples));
@@ -206,7 +198,7 @@ fn pair(
         direction: arm.direction,
         ratio,
         p_holm: None,
-        p_rank: ratio.and_then(|_| stats::mann_whitney(&medians(arm), &medians(baseline))),
+        p_rank: ratio.and_then(|_| stats::mann_whitney(&arm.medians(), &baseline.medians())),
         verdict: ratio.map(|ratio| verdict(&ratio, arm)),
         differences,
         tainted: arm.tainted || baseline.tainted,
@@ -214,7 +206,7 @@ fn pair(
     }
 }
 
-fn verdict(ratio: &Ratio, of: &Measurement) -> Verdict {
+pub fn verdict(ratio: &Ratio, of: &Measurement) -> Verdict {
     let higher_is_better = of.direction == Direction::Higher;
     stats::verdict(ratio.interval, higher_is_better, &of.unit)
 }
@@ -231,30 +223,6 @@ fn enough<'a>(m: &Measurement, samples: &'a Samples) -> Option<&'a [Vec<f64>]> {
         .get(&(case, m.metric.clone()))
         .map(Vec::as_slice)
         .filter(|launches| launches.len() >= stats::BOOTSTRAP_LAUNCHES)
-}
-
-/// Holm over all pairs and scores: with many of them some interval misses by chance, and a verdict
-/// that does not outlive the correction is withdrawn.
-fn correct(pairs: &mut [Pair], scores: &mut [Score]) {
-    let mut family: Vec<(f64, &mut Option<f64>, &mut Option<Verdict>)> = Vec::new();
-    let of_pairs = pairs
-        .iter_mut()
-        .map(|pair| (pair.ratio, &mut pair.p_holm, &mut pair.verdict));
-    let of_scores = scores
-        .iter_mut()
-        .map(|score| (score.ratio, &mut score.p_holm, &mut score.verdict));
-    for (ratio, p_holm, verdict) in of_pairs.chain(of_scores) {
-        if let Some(p) = ratio.and_then(|ratio| stats::p_against_margin(&ratio)) {
-            family.push((p, p_holm, verdict));
-        }
-    }
-    let adjusted = stats::holm(&family.iter().map(|(p, _, _)| *p).collect::<Vec<f64>>());
-    for ((_, p_holm, verdict), p) in family.into_iter().zip(adjusted) {
-        *p_holm = Some(p);
-        if p >= SIGNIFICANT && verdict.is_some() {
-            *verdict = Some(Verdict::Inconclusive);
-        }
-    }
 }
 
 /// Per suite and metric, in the measurements' order, what each machine has of it.

@@ -6,8 +6,10 @@ use super::comparison::is_at_home;
 use super::monotone;
 use crate::number;
 use crate::report::{
-    Direction, Disagreement, Finding, FindingKind, Measurement, MemorySlope, Report,
+    Direction, Disagreement, Finding, FindingKind, Law, Measurement, MemorySlope, Ranking, Report,
+    leaders_in_words,
 };
+use crate::stats::Known;
 
 pub fn findings(report: &Report) -> Vec<Finding> {
     let mut findings = vec![imported(report).unwrap_or_else(|| success(report))];
@@ -15,6 +17,14 @@ pub fn findings(report: &Report) -> Vec<Finding> {
         findings.extend(extremes(report, metric));
     }
     findings.extend(comparisons(report));
+    let here = |machine: &str| report.reference() == Some(machine);
+    let rankings = report.rankings.iter().filter(|r| here(&r.machine));
+    findings.extend(rankings.filter_map(first_of_all));
+    let laws = report.laws.iter().filter(|law| here(&law.machine));
+    findings.extend(laws.filter_map(cost_of_a_token));
+    let advice = report.recommendations.iter();
+    let advice = advice.filter(|r| here(&r.machine) && r.is_decided);
+    findings.extend(advice.map(|advice| result(advice.text.clone())));
     findings.extend(cautions(report));
     findings
 }
@@ -150,6 +160,51 @@ fn comparisons(report: &Report) -> Vec<Finding> {
         )));
     }
     findings
+}
+
+/// Which model leads over all metrics.
+fn first_of_all(ranking: &Ranking) -> Option<Finding> {
+    let overall = ranking.overall.as_ref()?;
+    let models = number::counted(overall.ranks.len() as i64, "model", "models");
+    let next = overall.ranks.get(1)?;
+    let claim = next.over_best.as_ref()?;
+    Some(result(format!(
+        "Of the {models} {} on {}, first over {} in {}: {}. The geometric mean of {} is {} of the \
+         first's{}.",
+        ranking.dtype_words(),
+        ranking.machine,
+        number::counted(overall.metrics.len() as i64, "metric", "metrics"),
+        number::counted(overall.cases as i64, "case", "cases"),
+        leaders_in_words(&overall.ranks),
+        next.variant,
+        number::ratio_with_interval(&claim.ratio),
+        number::doubt_mark(claim.tainted),
+    )))
+}
+
+/// What reading costs when decoding, where the line is established.
+fn cost_of_a_token(law: &Law) -> Option<Finding> {
+    let line = law
+        .line
+        .filter(|line| line.slope_known == Known::Established)?;
+    let (first, last) = (law.points.first()?, law.points.last()?);
+    if law.quantity.metric != "decode_tps" || line.slope <= 0.0 {
+        return None;
+    }
+    let scale = number::Scale::fitting("", []);
+    let (slope, interval) = scale.interval(line.slope, Some(line.slope_interval));
+    Some(result(format!(
+        "Decoding in {} on {} takes {slope} ms ({}) for each GB that a token reads, by a line \
+         through {} from {} to {} GB (R² {:.3}); that is {} GB/s.",
+        law.of,
+        law.machine,
+        interval.unwrap_or_default(),
+        number::counted(law.points.len() as i64, "model", "models"),
+        scale.value(first.x),
+        scale.value(last.x),
+        line.r_squared,
+        scale.value(1e3 / line.slope),
+    )))
 }
 
 fn cautions(report: &Report) -> Vec<Finding> {

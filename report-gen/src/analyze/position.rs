@@ -1,7 +1,8 @@
 //! P10: whether the order of launches shows in the numbers that the plan puts first. The lines are the
 //! view's; the verdicts are by the rule of comparisons, all of them one family for Holm's correction.
 
-use super::comparison::{SIGNIFICANT, is_at_home};
+use super::comparison::is_at_home;
+use super::family::SIGNIFICANT;
 use crate::report::PositionEffect;
 use crate::stats::{self, Verdict};
 

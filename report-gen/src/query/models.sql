@@ -9,7 +9,8 @@ select
     weight_bytes as "weight_bytes!",
     decode_bytes as "decode_bytes!",
     kv_bytes_per_token as "kv_bytes_per_token!",
-    synthetic as "synthetic!"
+    synthetic as "synthetic!",
+    config as "config!"
 from report.model
 where model_id in (select model_id from report.launch where run_id = $1)
 order by parameters, model, weight_bytes desc, model_digest

@@ -3,7 +3,8 @@
 
 use crate::number::{self, Scale};
 use crate::report::{
-    Energy, Finding, Floor, Knee, Latency, Measurement, MemorySlope, Pair, Score, Utilisation,
+    Claim, Energy, Finding, Floor, Knee, Latency, LawPoint, Measurement, MemorySlope, Pair, Score,
+    Utilisation,
 };
 use crate::stats::{Interval, Ratio, Verdict};
 
@@ -105,6 +106,7 @@ impl Cell {
             interval: None,
             n: None,
             doubt: None,
+            best: false,
         })
     }
 
@@ -118,6 +120,7 @@ impl Cell {
             interval,
             n: Some(m.estimate.launches),
             doubt: Doubt::of(m),
+            best: false,
         })
     }
 
@@ -129,6 +132,28 @@ impl Cell {
             interval,
             n: None,
             doubt,
+            best: false,
+        })
+    }
+
+    /// A number marked as the best of its row.
+    #[must_use]
+    pub fn best(self, best: bool) -> Self {
+        match self {
+            Self::Number(number) => Self::Number(Number { best, ..number }),
+            other => other,
+        }
+    }
+
+    /// A coefficient with its interval.
+    pub fn fitted(value: f64, interval: Interval, doubt: Option<Doubt>) -> Self {
+        let (value, interval) = Scale::fitting("", []).interval(value, Some(interval));
+        Self::Number(Number {
+            value,
+            interval,
+            n: None,
+            doubt,
+            best: false,
         })
     }
 
@@ -142,6 +167,7 @@ impl Cell {
             interval,
             n: None,
             doubt,
+            best: false,
         })
     }
 }
@@ -153,6 +179,8 @@ pub struct Number {
     pub interval: Option<String>,
     pub n: Option<usize>,
     pub doubt: Option<Doubt>,
+    /// Of those beside it none is shown to be better.
+    pub best: bool,
 }
 
 /// Why a number may not be what it seems, with its reason codes.
@@ -243,6 +271,19 @@ impl Doubted for Pair {
     }
 }
 
+impl Doubted for Claim {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (true, self.tainted, &self.reasons)
+    }
+}
+
+/// What is invalid enters no law.
+impl Doubted for LawPoint {
+    fn judged(&self) -> (bool, bool, &[String]) {
+        (true, self.tainted, &self.reasons)
+    }
+}
+
 impl Doubted for Score {
     fn judged(&self) -> (bool, bool, &[String]) {
         (true, self.tainted, &self.reasons)
@@ -267,6 +308,7 @@ impl Chart {
             Plot::Bars { categories, .. } => (categories.len(), "rows"),
             Plot::Lines { series, .. } => (series.len(), "lines"),
             Plot::Ratios { rows, .. } => (rows.len(), "rows"),
+            Plot::Scatter { clouds, .. } => (clouds.len(), "series"),
         };
         Some(format!("{shown} of {of} {what} shown; the table has all"))
     }
@@ -284,6 +326,13 @@ pub enum Plot {
         x_title: String,
         series: Vec<Series<(f64, Point)>>,
     },
+    /// Points over a quantity, each with a name, and a fitted curve through them where there is one.
+    Scatter {
+        x_title: String,
+        /// Whether equal ratios of x are equal distances, where they are far apart.
+        by_ratio: bool,
+        clouds: Vec<Cloud>,
+    },
     /// Ratios with their intervals around 1, and the margin within which they do not matter.
     Ratios {
         rows: Vec<(String, Point, Option<Verdict>)>,
@@ -295,6 +344,21 @@ pub enum Plot {
 pub struct Series<P> {
     pub name: String,
     pub points: Vec<P>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Cloud {
+    pub name: String,
+    pub dots: Vec<Dot>,
+    /// From the first to the last of the points, and not beyond; may be empty.
+    pub curve: Vec<(f64, f64)>,
+}
+
+#[derive(Clone, Debug)]
+pub struct Dot {
+    pub label: String,
+    pub x: f64,
+    pub point: Point,
 }
 
 #[derive(Clone, Copy, Debug)]

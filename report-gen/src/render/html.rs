@@ -64,6 +64,10 @@ impl Chart {
                 )
             }
             Plot::Lines { series, .. } => format!("{} lines", series.len()),
+            Plot::Scatter { clouds, .. } => {
+                let dots: usize = clouds.iter().map(|cloud| cloud.dots.len()).sum();
+                format!("{dots} points in {} series", clouds.len())
+            }
             Plot::Ratios { rows, .. } => format!("{} ratios with their intervals", rows.len()),
         };
         let left_out = self.left_out().map(|of| format!(" ({of})"));
@@ -76,12 +80,12 @@ impl Chart {
 }
 
 impl Verdict {
-    /// The colour of its kind. Fewer bytes for the same work are better, in every metric of bytes.
+    /// The colour of its kind.
     fn tone(self) -> &'static str {
         match self {
-            Self::Faster | Self::Better | Self::Smaller => "good",
-            Self::Slower | Self::Worse | Self::Larger => "bad",
             Self::Equivalent | Self::Inconclusive => "even",
+            told if told.is_for_the_worse() => "bad",
+            _ => "good",
         }
     }
 }

@@ -101,11 +101,17 @@ fn cell_text(cell: &Cell, notes: &Notes<'_>) -> String {
             interval,
             n,
             doubt,
+            best,
         }) => {
             let mark = doubt
                 .as_ref()
                 .map(|doubt| format!(" {}{}", doubt.mark(), superscript(notes.number(doubt))))
                 .unwrap_or_default();
+            let value = if *best {
+                format!("**{value}**")
+            } else {
+                value.clone()
+            };
             let n = n.map(|n| format!("n = {n}"));
             let inside: Vec<String> = interval.iter().cloned().chain(n).collect();
             if inside.is_empty() {

@@ -1,6 +1,7 @@
 //! The sections, in the order of the report. To add one: a file here and a line in [`all`].
 
 mod answers;
+mod architectures;
 mod attention;
 mod batch;
 mod ceilings;
@@ -8,14 +9,18 @@ mod comparison;
 mod coverage;
 mod environment;
 mod inference;
+mod laws;
 mod matrix;
 mod memory;
 mod methodology;
 mod models;
 mod quantization;
+mod rankings;
+mod recommendations;
 mod speculative;
 mod summary;
 mod sustained;
+mod tradeoffs;
 mod training;
 mod validity;
 
@@ -31,8 +36,9 @@ pub fn all(report: &Report) -> Vec<Section> {
         summary::section(report),
         environment::section(report),
         models::section(report),
-        inference::section(report),
     ];
+    sections.extend(architectures::section(report));
+    sections.push(inference::section(report));
     let of_suites = [
         answers::section(report),
         memory::section(report),
@@ -43,6 +49,10 @@ pub fn all(report: &Report) -> Vec<Section> {
         speculative::section(report),
         sustained::section(report),
         ceilings::section(report),
+        laws::section(report),
+        rankings::section(report),
+        tradeoffs::section(report),
+        recommendations::section(report),
     ];
     sections.extend(of_suites.into_iter().flatten());
     sections.extend([comparison::section(report), validity::section(report)]);

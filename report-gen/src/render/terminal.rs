@@ -90,19 +90,11 @@ pub fn terminal_summary(report: &Report) -> String {
     out
 }
 
-/// Of several cases, the largest that has most rows: one number must stand for all.
+/// The case that a column is of, where there are several.
 fn representative(measured: &[&Measurement]) -> Option<String> {
-    let mut cases: Vec<&CaseKey> = measured.iter().map(|m| &m.case_key).collect();
-    cases.sort();
-    cases.dedup();
-    if cases.len() < 2 {
-        return None;
-    }
-    let count = |case: &CaseKey| measured.iter().filter(|m| m.case_key == *case).count();
-    cases
-        .into_iter()
-        .max_by_key(|case| count(case))
-        .map(CaseKey::words)
+    let first = &measured.first()?.case_key;
+    measured.iter().find(|m| m.case_key != *first)?;
+    CaseKey::most_common(measured.iter().map(|m| &m.case_key)).map(CaseKey::words)
 }
 
 fn cell(m: &Measurement, scale: &Scale) -> String {

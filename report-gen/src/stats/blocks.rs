@@ -30,29 +30,40 @@ fn values(case: &Case) -> Vec<f64> {
     case.iter().map(|(_, value)| *value).collect()
 }
 
-/// Variance of the mean and its degrees of freedom; None unless the common ordinals are at least half
-/// of what the case with most launches has.
-fn over_blocks(cases: &[Case]) -> Option<(f64, f64)> {
+/// Per ordinal that all cases have, their geometric mean in that block: several cases as one. None without
+/// such an ordinal, and where a value has no log.
+pub fn blocks(cases: &[Case]) -> Option<Case> {
+    let cases: Vec<Case> = cases.iter().map(logs).collect::<Option<_>>()?;
+    let blocks = mean_logs(&cases);
+    (!blocks.is_empty()).then(|| blocks.iter().map(|(n, log)| (*n, log.exp())).collect())
+}
+
+fn mean_logs(cases: &[Case]) -> Case {
     let ordinals =
         |case: &Case| -> BTreeSet<i32> { case.iter().map(|(launch, _)| *launch).collect() };
     let common = cases
         .iter()
         .map(ordinals)
-        .reduce(|all, here| &all & &here)?;
+        .reduce(|all, here| &all & &here)
+        .unwrap_or_default();
+    let block = |ordinal: i32| {
+        let of_block = cases
+            .iter()
+            .filter_map(|case| case.iter().find(|(launch, _)| *launch == ordinal))
+            .map(|(_, value)| *value);
+        Some((ordinal, mean(&of_block.collect::<Vec<f64>>())?))
+    };
+    common.into_iter().filter_map(block).collect()
+}
+
+/// Variance of the mean and its degrees of freedom; None unless the common ordinals are at least half
+/// of what the case with most launches has.
+fn over_blocks(cases: &[Case]) -> Option<(f64, f64)> {
     let most = cases.iter().map(Vec::len).max()?;
-    if common.len() * 2 < most {
+    let blocks = values(&mean_logs(cases));
+    if blocks.len() * 2 < most {
         return None;
     }
-    let blocks: Vec<f64> = common
-        .iter()
-        .filter_map(|ordinal| {
-            let of_block = cases
-                .iter()
-                .filter_map(|case| case.iter().find(|(launch, _)| launch == ordinal))
-                .map(|(_, value)| *value);
-            mean(&of_block.collect::<Vec<f64>>())
-        })
-        .collect();
     let n = blocks.len() as f64;
     sd(&blocks).map(|sd| (sd.powi(2) / n, n - 1.0))
 }
@@ -95,6 +106,16 @@ mod tests {
         let (a, b) = (alone.log_variance.unwrap(), both.log_variance.unwrap());
         assert!((a / b - 1.0).abs() < 1e-9, "{a} {b}");
         assert_eq!(alone.df, both.df);
+    }
+
+    #[test]
+    fn several_cases_are_one_by_their_blocks() {
+        let (one, other) = (case(&[1.0, 4.0, 9.0]), case(&[4.0, 1.0]));
+        let both = blocks(&[one.clone(), other]).unwrap();
+        assert_eq!(both.len(), 2, "the third launch is of one case only");
+        assert!(both.iter().all(|(_, value)| (value - 2.0).abs() < 1e-12));
+        assert_eq!(blocks(&[one, vec![(7, 1.0)]]), None);
+        assert_eq!(blocks(&[]), None);
     }
 
     #[test]

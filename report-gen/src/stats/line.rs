@@ -1,23 +1,71 @@
-//! A line through points, by least squares.
+//! A line through points, by least squares, and a power law, which is a line through their logs.
+
+use serde::Serialize;
+
+use super::interval::{Interval, t_quantile_975};
+
+/// So many different places at the least: two points make a line whatever they are.
+pub const LEAST_PLACES: usize = 3;
 
 /// `y = intercept + slope · x`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Line {
     pub slope: f64,
+    /// 95 %, by t with two degrees of freedom fewer than points.
+    pub slope_interval: Interval,
     pub intercept: f64,
+    pub intercept_interval: Interval,
     /// Share of the values' variance that the line explains; 1 where all lie on it.
     pub r_squared: f64,
-    /// Standard error of the slope, of points that err independently of each other.
-    pub slope_error: f64,
+    pub slope_known: Known,
+}
+
+/// `y = at_centre · (x / centre)^exponent`. The centre is the geometric mean of the x: there the law is
+/// known best, and a constant at x = 1 may lie far outside of what was seen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Power {
+    pub exponent: f64,
+    pub exponent_interval: Interval,
+    pub centre: f64,
+    pub at_centre: f64,
+    pub at_centre_interval: Interval,
+    /// Of the logs.
+    pub r_squared: f64,
+    pub exponent_known: Known,
+}
+
+/// How well a slope or an exponent is known. R² does not say it: three points have a high one by chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Known {
+    /// The ends of its interval lie within a factor of two.
+    Established,
+    /// They have one sign, and lie farther apart.
+    SignOnly,
+    /// The interval holds zero: there may be no relation.
+    NotEstablished,
+}
+
+impl Known {
+    fn by(Interval { low, high }: Interval) -> Self {
+        let (near, far) = if low > 0.0 { (low, high) } else { (high, low) };
+        if low <= 0.0 && high >= 0.0 {
+            Self::NotEstablished
+        } else if far / near <= 2.0 {
+            Self::Established
+        } else {
+            Self::SignOnly
+        }
+    }
 }
 
 impl Line {
-    /// None with fewer than three different x: two points make a line whatever they are.
+    /// None with fewer than three different x.
     pub fn through(points: &[(f64, f64)]) -> Option<Self> {
         let mut places: Vec<f64> = points.iter().map(|(x, _)| *x).collect();
         places.sort_by(f64::total_cmp);
         places.dedup();
-        if places.len() < 3 {
+        if places.len() < LEAST_PLACES {
             return None;
         }
         let n = points.len() as f64;
@@ -30,13 +78,62 @@ impl Line {
             yy += (y - y_mean).powi(2);
         }
         let slope = xy / xx;
-        let left = (yy - slope * xy).max(0.0);
+        let intercept = y_mean - slope * x_mean;
+        // What the arithmetic itself loses is no spread, and no constant.
+        let noise = 1e-9 * points.iter().map(|(_, y)| y.abs()).fold(0.0, f64::max);
+        let beyond_noise = |value: f64| if value.abs() > noise { value } else { 0.0 };
+        let unexplained: f64 = points
+            .iter()
+            .map(|(x, y)| beyond_noise(y - intercept - slope * x).powi(2))
+            .sum();
+        let variance = unexplained / (n - 2.0);
+        let intercept = beyond_noise(intercept);
+        let t = t_quantile_975(n - 2.0);
+        let around = |value: f64, error: f64| Interval {
+            low: value - t * error,
+            high: value + t * error,
+        };
+        let slope_interval = around(slope, (variance / xx).sqrt());
+        let error = (variance * (1.0 / n + x_mean.powi(2) / xx)).sqrt();
         Some(Self {
             slope,
-            intercept: y_mean - slope * x_mean,
+            slope_interval,
+            intercept,
+            intercept_interval: around(intercept, error),
             r_squared: if yy > 0.0 { slope * xy / yy } else { 1.0 },
-            slope_error: (left / (n - 2.0) / xx).sqrt(),
+            slope_known: Known::by(slope_interval),
         })
+    }
+
+    pub fn at(&self, x: f64) -> f64 {
+        self.intercept + self.slope * x
+    }
+}
+
+impl Power {
+    /// None with fewer than three different x, and where an x or a y has no log.
+    pub fn through(points: &[(f64, f64)]) -> Option<Self> {
+        let log = |(x, y): &(f64, f64)| (*x > 0.0 && *y > 0.0).then(|| (x.ln(), y.ln()));
+        let logs: Vec<(f64, f64)> = points.iter().map(log).collect::<Option<_>>()?;
+        let centre = logs.iter().map(|(x, _)| x).sum::<f64>() / logs.len() as f64;
+        let around_centre: Vec<(f64, f64)> = logs.iter().map(|(x, y)| (x - centre, *y)).collect();
+        let line = Line::through(&around_centre)?;
+        Some(Self {
+            exponent: line.slope,
+            exponent_interval: line.slope_interval,
+            centre: centre.exp(),
+            at_centre: line.intercept.exp(),
+            at_centre_interval: Interval {
+                low: line.intercept_interval.low.exp(),
+                high: line.intercept_interval.high.exp(),
+            },
+            r_squared: line.r_squared,
+            exponent_known: line.slope_known,
+        })
+    }
+
+    pub fn at(&self, x: f64) -> f64 {
+        self.at_centre * (x / self.centre).powf(self.exponent)
     }
 }
 
@@ -44,38 +141,91 @@ impl Line {
 mod tests {
     use super::*;
 
-    /// `numpy.polyfit` and `numpy.corrcoef` of the same points, and the textbook's error of the slope.
+    const POINTS: [(f64, f64); 5] = [
+        (32.0, 2.2),
+        (64.0, 2.25),
+        (128.0, 2.3),
+        (256.0, 2.45),
+        (512.0, 2.6),
+    ];
+
+    fn close(got: f64, want: f64) {
+        assert!((got / want - 1.0).abs() < 1e-9, "{got} is not {want}");
+    }
+
+    fn ends(Interval { low, high }: Interval, want: [f64; 2]) {
+        close(low, want[0]);
+        close(high, want[1]);
+    }
+
+    /// `scipy.stats.linregress` of the points, its standard errors times `t.ppf(0.975, 3)`.
     #[test]
-    fn the_line_is_that_of_numpy() {
-        let points = [
-            (32.0, 2.2),
-            (64.0, 2.25),
-            (128.0, 2.3),
-            (256.0, 2.45),
-            (512.0, 2.6),
-        ];
-        let line = Line::through(&points).unwrap();
-        assert!(
-            (line.slope - 8.274_529_569_892_437e-4).abs() < 1e-12,
-            "{line:?}"
+    fn the_line_is_that_of_scipy() {
+        let line = Line::through(&POINTS).unwrap();
+        close(line.slope, 8.274_529_569_892e-4);
+        ends(
+            line.slope_interval,
+            [5.840_145_574_963e-4, 0.001_070_891_356],
         );
-        assert!(
-            (line.intercept - 2.195_833_333_333_335).abs() < 1e-12,
-            "{line:?}"
+        close(line.intercept, 2.195_833_333_333);
+        ends(
+            line.intercept_interval,
+            [2.131_500_711_714, 2.260_165_954_953],
         );
-        assert!(
-            (line.r_squared - 0.975_002_512_310_320_2).abs() < 1e-12,
-            "{line:?}"
+        close(line.r_squared, 0.975_002_512_310);
+        assert_eq!(line.slope_known, Known::Established);
+    }
+
+    /// The same of the logs, from whose mean x is counted.
+    #[test]
+    fn the_power_law_is_that_of_scipy() {
+        let power = Power::through(&POINTS).unwrap();
+        close(power.exponent, 0.060_487_294_679);
+        ends(
+            power.exponent_interval,
+            [0.033_265_011_077, 0.087_709_578_282],
         );
-        assert!(
-            (line.slope_error - 7.649_411_054_910_251e-5).abs() < 1e-12,
-            "{line:?}"
+        close(power.centre, 128.0);
+        close(power.at_centre, 2.355_561_749_446);
+        ends(
+            power.at_centre_interval,
+            [2.293_535_167_835, 2.419_265_783_786],
         );
+        close(power.r_squared, 0.943_400_084_577);
+        assert_eq!(power.exponent_known, Known::SignOnly);
+        close(power.at(power.centre), power.at_centre);
+        close(
+            power.at(512.0) / power.at(256.0),
+            2.0_f64.powf(power.exponent),
+        );
+    }
+
+    #[test]
+    fn points_on_a_line_through_zero_leave_no_noise() {
+        let on_line = [0.618_834_944, 2.200_096_768, 16.06].map(|x| (x, 2.0 / 0.3 * x));
+        let line = Line::through(&on_line).unwrap();
+        let nothing = Interval {
+            low: 0.0,
+            high: 0.0,
+        };
+        assert_eq!((line.intercept, line.intercept_interval), (0.0, nothing));
+        assert_eq!(line.slope_known, Known::Established);
     }
 
     #[test]
     fn two_places_make_no_line() {
         assert_eq!(Line::through(&[(1.0, 1.0), (2.0, 2.0)]), None);
         assert_eq!(Line::through(&[(1.0, 1.0), (1.0, 3.0), (2.0, 2.0)]), None);
+        assert_eq!(Power::through(&[(0.0, 1.0), (1.0, 3.0), (2.0, 2.0)]), None);
+    }
+
+    /// Three points with an R² above 0.9 whose slope may still be of either sign.
+    #[test]
+    fn a_high_r_squared_does_not_establish_a_law() {
+        let line = Line::through(&[(1.0, 1.0), (2.0, 3.0), (3.0, 3.6)]).unwrap();
+        assert!(line.r_squared > 0.9, "{line:?}");
+        assert_eq!(line.slope_known, Known::NotEstablished);
+        let rough = Line::through(&[(1.0, 1.0), (2.0, 2.1), (3.0, 3.0)]).unwrap();
+        assert_eq!(rough.slope_known, Known::SignOnly);
     }
 }

@@ -26,6 +26,19 @@ pub enum Verdict {
     Inconclusive,
 }
 
+impl Verdict {
+    /// Whether it says that the arm is worse than the other. Fewer bytes for the same work are better,
+    /// in every metric of bytes.
+    pub fn is_for_the_worse(self) -> bool {
+        match self {
+            Self::Slower | Self::Larger | Self::Worse => true,
+            Self::Faster | Self::Smaller | Self::Better | Self::Equivalent | Self::Inconclusive => {
+                false
+            }
+        }
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -179,7 +179,7 @@ fn scores_are_in_the_family_that_holm_corrects() {
         }
     });
     let score = score(&report, "ttft_ms");
-    // Two pairs and a score of each metric: six claims.
+    // Two pairs and a score of each metric, and the models' ranks: one family.
     let (ratio, p) = (score.ratio.unwrap(), score.p_holm.unwrap());
     let alone = report_gen::stats::p_against_margin(&ratio).unwrap();
     assert!(p > alone, "{p} {alone}");

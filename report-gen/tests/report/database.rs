@@ -339,9 +339,46 @@ fn report_equals(report: &Report, expected: &Value) {
         .find(|score| score.machine == "studio" && score.metric == "decode_tps")
         .unwrap();
     assert_eq!(score.verdict, Some(Verdict::Faster));
+    for want in expected["laws"].as_array().unwrap() {
+        law_equals(report, want);
+    }
+    let shape = report.models[0].shape;
+    assert_eq!(
+        (shape.layers, shape.kv_heads, shape.head_dim),
+        (Some(28), Some(8), Some(128)),
+        "config.json comes through the view"
+    );
     // The truth that the fixture was drawn from.
     let interval = score.ratio.unwrap().interval.unwrap();
     assert!(interval.low < 3.2 && 3.2 < interval.high, "{interval:?}");
+}
+
+/// numpy's and scipy's fits through the three models in bf16.
+fn law_equals(report: &Report, want: &Value) {
+    let mut laws = report.laws.iter();
+    let found = laws.find(|law| {
+        want["machine"] == law.machine.as_str()
+            && want["metric"] == law.quantity.metric
+            && law.of == "bf16"
+    });
+    let got = serde_json::to_value(found.unwrap()).unwrap();
+    close(
+        &got["points"].as_array().unwrap().len().into(),
+        &want["n"],
+        "points",
+    );
+    for form in ["line", "power"] {
+        for (name, want) in want[form].as_object().unwrap() {
+            let got = &got[form][name];
+            match want.as_array() {
+                None => close(got, want, name),
+                Some(ends) => {
+                    close(&got["low"], &ends[0], name);
+                    close(&got["high"], &ends[1], name);
+                }
+            }
+        }
+    }
 }
 
 /// What must not be mixed is kept apart by the views and by the report.

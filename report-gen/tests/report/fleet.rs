@@ -5,7 +5,7 @@ use report_gen::Report;
 use report_gen::analyze::analyze;
 use report_gen::report::{
     CaseKey, Ceiling, Coverage, Direction, Doubt, Environment, Floor, Latency, Machine,
-    MetricFacts, Model, Percentile, PositionEffect, Run, Utilisation, Variant,
+    MetricFacts, Model, Percentile, PositionEffect, Run, Shape, Utilisation, Variant,
 };
 use report_gen::rows::{CaseRow, DifferenceRow, EnergyRow, LaunchRow, Rows};
 use report_gen::stats::{Interval, Ratio};
@@ -272,6 +272,10 @@ fn model(name: &str, quantisation: &str, parameters: i64) -> Model {
     Model {
         variant: variant(name, quantisation),
         model_type: "llama".into(),
+        shape: Shape::of(&json!({
+            "num_hidden_layers": 22, "hidden_size": 2048, "num_attention_heads": 32,
+            "num_key_value_heads": 4, "vocab_size": 32_000, "max_position_embeddings": 2048,
+        })),
         parameters,
         weight_bytes: if quantisation == "none" {
             2_200_096_768

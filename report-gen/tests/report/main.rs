@@ -10,6 +10,7 @@ mod cookbook;
 mod database;
 mod derived;
 mod escaping;
+mod models;
 mod references;
 mod runs;
 mod simulation;

@@ -3,7 +3,7 @@
 use std::fs;
 
 use anyhow::{Context, Result, ensure};
-use report_gen::stats::{self, Line};
+use report_gen::stats::Line;
 
 /// Until then caches fill, pools open and threads start.
 const WARMUP_LAUNCHES: u32 = 20;
@@ -165,14 +165,13 @@ impl Growth {
             })
             .collect();
         let line = Line::through(&blocks)?;
-        let half = stats::t_quantile_975(blocks.len() as f64 - 2.0) * line.slope_error;
         let (first, last) = (blocks.first()?, blocks.last()?);
         Some(Self {
             start: first.1,
             end: last.1,
             slope: line.slope,
-            low: line.slope - half,
-            high: line.slope + half,
+            low: line.slope_interval.low,
+            high: line.slope_interval.high,
             span: last.0 - first.0,
         })
     }

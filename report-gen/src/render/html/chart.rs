@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::render::document::{Chart, Plot, Point, Series};
+use crate::render::document::{Chart, Cloud, Plot, Point, Series};
 use crate::stats::Verdict;
 
 const ROW_PX: usize = 26;
@@ -14,6 +14,7 @@ pub fn height_px(chart: &Chart) -> usize {
             FRAME_PX + categories.len() * (14 + series.len().max(1) * (ROW_PX - 6))
         }
         Plot::Lines { series, .. } => 320 + 10 * series.len(),
+        Plot::Scatter { clouds, .. } => 320 + 10 * clouds.len(),
         Plot::Ratios { rows, .. } => FRAME_PX + rows.len() * (ROW_PX + 16),
     }
 }
@@ -23,6 +24,11 @@ pub fn options(chart: &Chart) -> String {
     let options = match &chart.plot {
         Plot::Bars { categories, series } => bars(chart, categories, series),
         Plot::Lines { x_title, series } => lines(chart, x_title, series),
+        Plot::Scatter {
+            x_title,
+            by_ratio,
+            clouds,
+        } => scatter(chart, x_title, *by_ratio, clouds),
         Plot::Ratios { rows, margin } => {
             let points: Vec<Value> = rows.iter().map(|(_, point, _)| value(point)).collect();
             let labels: Vec<&str> = rows.iter().map(|(label, _, _)| label.as_str()).collect();
@@ -76,6 +82,28 @@ fn lines(chart: &Chart, x_title: &str, series: &[Series<(f64, Point)>]) -> Value
         })
         .collect();
     json!({ "kind": "lines", "unit": chart.unit, "xTitle": x_title, "series": series })
+}
+
+fn scatter(chart: &Chart, x_title: &str, by_ratio: bool, clouds: &[Cloud]) -> Value {
+    let series: Vec<Value> = clouds
+        .iter()
+        .map(|cloud| {
+            let points: Vec<Value> = cloud
+                .dots
+                .iter()
+                .map(|dot| {
+                    let mut value = value(&dot.point);
+                    value["x"] = json!(dot.x);
+                    value["label"] = json!(dot.label);
+                    value
+                })
+                .collect();
+            json!({ "name": cloud.name, "points": points, "curve": cloud.curve })
+        })
+        .collect();
+    json!({
+        "kind": "scatter", "unit": chart.unit, "xTitle": x_title, "byRatio": by_ratio, "series": series,
+    })
 }
 
 fn value(point: &Point) -> Value {

@@ -57,6 +57,7 @@ fn knees(knees: &[Knee]) -> Table {
                 interval: None,
                 n: None,
                 doubt: Doubt::of(knee),
+                best: false,
             })
         };
         vec![

@@ -190,6 +190,7 @@ fn percent(share: Option<f64>, doubt: Option<Doubt>) -> Cell {
             interval: None,
             n: None,
             doubt,
+            best: false,
         })
     })
 }

@@ -170,6 +170,7 @@ fn latency_row(latency: &Latency, scale: &Scale) -> Vec<Cell> {
             interval,
             n: None,
             doubt: Doubt::of(latency),
+            best: false,
         })
     };
     let percentile = |percentile: Option<Percentile>| match percentile {
@@ -205,6 +206,7 @@ fn floors(floors: &[Floor]) -> Table {
                 interval,
                 n: None,
                 doubt: Doubt::of(floor),
+                best: false,
             }),
             floor.gbps.map_or(Cell::Missing, |gbps| {
                 Cell::plain(Scale::fitting("", []).value(gbps))
@@ -257,6 +259,7 @@ fn energy(report: &Report) -> Block {
                         interval,
                         n: Some(estimate.launches),
                         doubt: Doubt::of(*e),
+                        best: false,
                     })
                 }
             };

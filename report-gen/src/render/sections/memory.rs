@@ -60,6 +60,7 @@ fn slopes(slopes: &[MemorySlope]) -> Block {
                     interval: None,
                     n: None,
                     doubt,
+                    best: false,
                 })
             })
         };

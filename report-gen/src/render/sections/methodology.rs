@@ -103,13 +103,17 @@ fn rules() -> Vec<String> {
              or slower of rates and times, smaller or larger of bytes, better or worse of the rest, \
              or equivalent) is given only when the whole interval lies beyond or within a margin of \
              {:.0} %, and p against that margin (one-sided beyond it, two one-sided tests within it) \
-             stays below 0.05 after Holm's correction over all cases and means of this report; \
+             stays below 0.05 after Holm's correction over all comparisons, ranks and gains of this report; \
              anything else is inconclusive.",
             stats::MARGIN * 100.0
         ),
         "A geometric mean over cases has its interval over blocks: the launches of one ordinal, which \
          share the machine's heat and clocks, are averaged over the cases first. Where the cases have \
          too few ordinals in common, it is as wide as if all cases moved together."
+            .to_owned(),
+        "Models are compared within a machine and a type. Laws are least squares through estimates, with \
+         t intervals of their coefficients and n − 2 degrees of freedom; fewer than three different \
+         points make none, and none is drawn where the interval of its slope or exponent holds zero."
             .to_owned(),
         "Machines are compared only where weights, quantisation, MLX, worker, agent, device, \
          matrix kernels, BLAS, MLX variables and the system's major version are equal, and stayed equal \

@@ -83,12 +83,9 @@ fn models(report: &Report) -> Table {
         .map(|m| {
             vec![
                 Cell::Text(m.variant.name()),
-                Cell::Text(m.model_type.clone()),
                 Cell::Text(m.variant.precision()),
                 Cell::plain(number::parameters(m.parameters)),
                 Cell::plain(number::bytes(m.weight_bytes as f64)),
-                Cell::plain(number::bytes(m.decode_bytes as f64)),
-                Cell::plain(number::bytes(m.kv_bytes_per_token as f64)),
                 Cell::Text(
                     match (imported, m.synthetic) {
                         (true, _) => "as named",
@@ -113,12 +110,9 @@ fn models(report: &Report) -> Table {
         .to_owned(),
         columns: vec![
             Column::text("Model"),
-            Column::text("Architecture"),
             Column::text("Precision"),
             Column::number("Parameters", ""),
             Column::number("Weights", ""),
-            Column::number("Read per token", ""),
-            Column::number("Cache per token", ""),
             Column::text("Kind"),
             Column::text("SHA-256"),
         ],

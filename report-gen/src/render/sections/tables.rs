@@ -9,7 +9,7 @@ use crate::report::{CaseKey, Measurement, Report, Variant};
 /// More bars than these tell nobody anything; the table has them all.
 const MOST_CATEGORIES: usize = 40;
 /// As many lines as a reader can tell apart.
-const MOST_LINES: usize = 8;
+pub const MOST_LINES: usize = 8;
 
 /// A section that is a chart and some tables of one suite.
 pub struct Plain<'a> {
@@ -248,13 +248,13 @@ pub fn lines(
 }
 
 /// Keeps as many as can be told apart; how many there were, where that is fewer.
-fn cut<T>(all: &mut Vec<T>, most: usize) -> Option<usize> {
+pub fn cut<T>(all: &mut Vec<T>, most: usize) -> Option<usize> {
     let of = all.len();
     all.truncate(most);
     (of > most).then_some(of)
 }
 
-fn scale_of(measurements: &[&Measurement]) -> Scale {
+pub fn scale_of(measurements: &[&Measurement]) -> Scale {
     let unit = measurements.first().map_or("", |m| m.unit.as_str());
     Scale::fitting(unit, measurements.iter().map(|m| m.estimate.value))
 }
