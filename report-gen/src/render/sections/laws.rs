@@ -18,12 +18,11 @@ pub fn section(report: &Report) -> Option<Section> {
     let fitted = |law: &&Law| law.line.is_some();
     if report.laws.iter().any(|law| law.line.is_some()) {
         blocks.push(Block::Text(
-            "Least squares through the estimates, on each machine by itself; a power law is a line \
-             through the logs: the value at the middle of the points, times how often larger x is than \
-             there, to the exponent. A law holds from its first point to its last. R² says how near the \
-             points lie, not how well a coefficient is known: that is its 95 % interval. A law is \
-             established where the ends of the interval of its slope or exponent lie within a factor \
-             of two."
+            "Least squares through the estimates, on each machine by itself. A power law is a line \
+             through the logs: y at the middle of the points, times (x over the middle) to the power of \
+             the exponent. A law holds from its first point to its last. R² says how near the points \
+             lie, not how well a coefficient is known: that is its 95 % interval. A law is established \
+             where the ends of the interval of its slope or exponent lie within a factor of two."
                 .to_owned(),
         ));
     } else {
