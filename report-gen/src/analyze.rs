@@ -9,13 +9,13 @@ mod comparison;
 mod family;
 mod gains;
 mod laws;
+mod position;
 mod ranking;
+mod runs;
 
 mod findings;
 mod monotone;
-mod position;
 mod recommendations;
-mod runs;
 
 use std::collections::{BTreeMap, HashMap};
 

@@ -131,6 +131,11 @@ pub fn doubts(tainted: bool, reasons: &[String]) -> String {
     }
 }
 
+/// The mark alone, where the conditions are told nearby.
+pub fn doubt_mark(tainted: bool) -> &'static str {
+    if tainted { " †" } else { "" }
+}
+
 /// What the order of launches did to a metric.
 pub fn position(effect: &PositionEffect) -> String {
     let place = match effect.effect.as_str() {
@@ -150,11 +155,6 @@ pub fn position(effect: &PositionEffect) -> String {
         metric_title(metric),
         ratio_with_interval(last_over_first),
     )
-}
-
-/// The mark alone, where the conditions are told nearby.
-pub fn doubt_mark(tainted: bool) -> &'static str {
-    if tainted { " †" } else { "" }
 }
 
 /// A ratio to three decimals with its interval.

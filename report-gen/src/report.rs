@@ -1,6 +1,7 @@
 //! The report as data: everything that a renderer shows, computed once. JSON is this, written out.
 
 mod case_key;
+mod derived;
 mod judged;
 mod shape;
 
@@ -13,6 +14,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 pub use case_key::CaseKey;
+pub use derived::{Floor, Knee, MemorySlope, PositionEffect};
 pub use judged::{
     CHOICE_TOKENS, Choice, Claim, Contest, Gain, Law, LawPoint, Overall, Quantity, Rank, Ranking,
     Recommendation, Rival, leaders, leaders_in_words,
@@ -21,10 +23,6 @@ pub use shape::Shape;
 
 use crate::number;
 use crate::stats::{Estimate, Interval, Ratio, Verdict};
-
-mod derived;
-
-pub use derived::{Floor, Knee, MemorySlope, PositionEffect};
 
 /// Version of the JSON's shape; it grows when a reader of the old shape would be misled.
 pub const FORMAT_VERSION: u32 = 2;

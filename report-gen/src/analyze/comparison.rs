@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use super::family;
 use super::measurements::{Samples, distinct};
 use crate::report::{CaseKey, Comparison, Direction, Measurement, Pair, Score};
 use crate::rows::{CaseRow, DifferenceRow};
@@ -79,14 +80,14 @@ pub fn compare(
 ) -> Comparison {
     let headline = of.headline(headline);
     let Some(baseline) = baseline else {
-        return comparison(None, Vec::new(), scores_alone(&headline));
+        return compared(None, Vec::new(), scores_alone(&headline));
     };
     let (on_baseline, arms): (Vec<_>, Vec<_>) =
         headline.into_iter().partition(|m| m.machine == baseline);
     let sides = [(arms, of.samples), (on_baseline, of.samples)];
     let matched = matched(sides, |_| None, differences);
     let scores = scores_against_baseline(&matched);
-    comparison(Some(baseline), matched, scores)
+    compared(Some(baseline), matched, scores)
 }
 
 /// A run against another, each machine against itself.
@@ -99,15 +100,13 @@ pub fn compare_runs(
     let sides = [of_run, of_baseline].map(|side| (side.headline(headline), side.samples));
     let matched = matched(sides, |m| Some(&m.machine), differences);
     let scores = scores_against_baseline(&matched);
-    comparison(Some(baseline.to_owned()), matched, scores)
+    let mut comparison = compared(Some(baseline.to_owned()), matched, scores);
+    family::correct(&mut comparison, &mut [], &mut [], &mut []);
+    comparison
 }
 
-/// Whose verdicts wait for the correction.
-fn comparison(
-    baseline: Option<String>,
-    matched: Vec<Matched<'_>>,
-    scores: Vec<Score>,
-) -> Comparison {
+/// Before Holm's correction.
+fn compared(baseline: Option<String>, matched: Vec<Matched<'_>>, scores: Vec<Score>) -> Comparison {
     let pairs: Vec<Pair> = matched.into_iter().map(|matched| matched.pair).collect();
     Comparison {
         baseline,

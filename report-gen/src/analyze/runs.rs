@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use time::OffsetDateTime;
 
 use super::comparison::{self, Measured};
-use super::family;
 use super::{measurements, variants};
 use crate::report::{FORMAT_VERSION, Measurement, Pair, Run, RunComparison};
 use crate::rows::{Rows, RunPair};
@@ -90,12 +89,11 @@ pub fn compare_runs(
         samples,
     });
     let ids = [&run, &baseline].map(|run| run.run_id.to_string());
-    let mut comparison = comparison::compare_runs(
+    let comparison = comparison::compare_runs(
         [(&ids[0], sides[0]), (&ids[1], sides[1])],
         &differences,
         &headline,
     );
-    family::correct(&mut comparison, &mut [], &mut [], &mut []);
     refuse(&comparison.pairs)?;
     let numbers: usize = sides
         .iter()
