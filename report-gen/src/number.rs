@@ -268,6 +268,7 @@ pub fn metric_title(metric: &str) -> &str {
         "attn_us_standard" => "time of attention written out",
         "train_tps" => "training rate",
         "train_step_ms" => "time of an optimizer step",
+        "train_forward_eps" => "rate of forward passes",
         "train_peak_bytes" => "peak memory of training",
         "batch_decode_tps" => "decode rate of a batch",
         "batch_prefill_tps" => "prefill rate of a batch",

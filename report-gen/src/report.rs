@@ -17,7 +17,7 @@ pub use case_key::CaseKey;
 pub use derived::{Floor, Knee, MemorySlope, PositionEffect};
 pub use judged::{
     CHOICE_TOKENS, Choice, Claim, Contest, Gain, Law, LawPoint, Overall, Quantity, Rank, Ranking,
-    Recommendation, Rival, leaders, leaders_in_words,
+    Recommendation, Rival, beside_the_first, leaders, leaders_in_words,
 };
 pub use shape::Shape;
 

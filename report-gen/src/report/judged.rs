@@ -89,26 +89,46 @@ pub struct Rank {
     pub over_best: Option<Claim>,
 }
 
-/// The models that nothing shows to be worse than the best, the best among them.
+/// The models that nothing shows to be worse than the best, the best among them. Where single values
+/// have no interval there is nothing to show it with, and the best leads by its value alone.
 pub fn leaders(ranks: &[Rank]) -> Vec<&Rank> {
     let is_level = |rank: &&Rank| {
-        let claim = rank.over_best.as_ref();
-        claim.is_none_or(|claim| !claim.verdict.is_for_the_worse())
+        rank.over_best
+            .as_ref()
+            .is_none_or(|claim| claim.ratio.interval.is_some() && !claim.verdict.is_for_the_worse())
     };
     ranks.iter().filter(is_level).collect()
 }
 
-/// Who leads, in words: alone, or level with others.
+/// Who leads, in words: alone, or beside whom.
 pub fn leaders_in_words(ranks: &[Rank]) -> String {
-    let leaders: Vec<String> = leaders(ranks)
-        .iter()
-        .map(|rank| rank.variant.to_string())
-        .collect();
-    match leaders.as_slice() {
-        [best, others @ ..] if !others.is_empty() => {
-            format!("{best}, level with {}", others.join(" and "))
-        }
-        alone => alone.concat(),
+    match leaders(ranks).first() {
+        Some(best) => best.variant.to_string() + &beside_the_first(ranks),
+        None => String::new(),
+    }
+}
+
+/// What stands after the name of the first: nothing where it leads alone.
+pub fn beside_the_first(ranks: &[Rank]) -> String {
+    let leaders = leaders(ranks);
+    let others = leaders.get(1..).unwrap_or_default();
+    let names: Vec<String> = others.iter().map(|r| r.variant.to_string()).collect();
+    let claims = || ranks.iter().filter_map(|rank| rank.over_best.as_ref());
+    if !others.is_empty() {
+        let is_equal = |r: &&Rank| {
+            let verdict = r.over_best.as_ref().map(|claim| claim.verdict);
+            verdict == Some(Verdict::Equivalent)
+        };
+        let words = if others.iter().all(is_equal) {
+            "level with"
+        } else {
+            "not told apart from"
+        };
+        format!(", {words} {}", names.join(" and "))
+    } else if claims().any(|claim| claim.ratio.interval.is_none()) {
+        ", by value alone".to_owned()
+    } else {
+        String::new()
     }
 }
 

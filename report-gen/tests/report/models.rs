@@ -188,7 +188,15 @@ fn the_best_stands_alone_only_where_the_verdict_says_so() {
     assert_eq!(leaders(&decode.ranks).len(), 2);
     let text = markdown(&level);
     let compared = section(&text, "Models compared").unwrap();
-    assert!(compared.contains(", level with"), "{compared}");
+    assert!(compared.contains(", not told apart from"), "{compared}");
+
+    // One launch each: there is no interval to tell anything with.
+    let single = report(|rows| rows.launches.retain(|row| row.launch == 0));
+    let decode = contest(&single, "decode_tps");
+    assert_eq!(
+        leaders_in_words(&decode.ranks),
+        format!("{PACKED} (affine 4-bit g64, bf16), by value alone")
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use super::tables;
 use crate::number::Scale;
 use crate::render::document::{Block, Cell, Column, Doubt, Number, Section, Table};
 use crate::report::{Energy, Floor, Latency, Measurement, Percentile, Report};
-use crate::stats::Estimate;
+use crate::stats::{self, Estimate};
 
 const PREFILL: [(&str, &str); 6] = [
     ("prefill_tps", "Prefill"),
@@ -67,13 +67,64 @@ fn prefill(report: &Report) -> Vec<Block> {
             blocks.push(Block::Chart(tables::bars(report, &rates, title)));
         }
     }
-    blocks.push(Block::Table(tables::measured(
-        report,
-        &measured,
-        "Prefill: all prompt tokens but the last into the cache, and the time to the first token",
-        &PREFILL,
-    )));
+    if measured.iter().any(|m| has_column(m, &PREFILL)) {
+        blocks.push(Block::Table(tables::measured(
+            report,
+            &measured,
+            "Prefill: all prompt tokens but the last into the cache, and the time to the first token",
+            &PREFILL,
+        )));
+    }
+    blocks.extend(attention_told_apart(&measured).map(Block::Table));
     blocks
+}
+
+fn has_column(m: &Measurement, columns: &[(&str, &str)]) -> bool {
+    columns.iter().any(|(metric, _)| *metric == m.metric)
+}
+
+/// Of imports that have a rate of the whole model for either way of attention.
+fn attention_told_apart(measured: &[&Measurement]) -> Option<Table> {
+    let (fused, standard): (Vec<_>, Vec<_>) =
+        of_metrics(measured, &["prefill_tps_fused", "prefill_tps_standard"])
+            .into_iter()
+            .partition(|m| m.metric == "prefill_tps_fused");
+    let scale = Scale::fitting("tok/s", []);
+    let rows: Vec<Vec<Cell>> = fused
+        .into_iter()
+        .map(|fused| {
+            let other = standard.iter().find(|m| {
+                m.machine == fused.machine
+                    && m.variant == fused.variant
+                    && m.case_key == fused.case_key
+            });
+            let gain = other.and_then(|m| stats::welch_ratio(&fused.medians(), &m.medians()));
+            let doubts = [Some(fused), other.copied()];
+            let doubt = doubts.into_iter().flatten().find_map(Doubt::of);
+            vec![
+                Cell::Text(fused.variant.name()),
+                Cell::Text(fused.variant.precision()),
+                Cell::Text(fused.case_key.words()),
+                Cell::Text(fused.machine.clone()),
+                Cell::measured(other.copied(), &scale),
+                Cell::measured(Some(fused), &scale),
+                Cell::ratio(gain.as_ref(), doubt),
+            ]
+        })
+        .collect();
+    (!rows.is_empty()).then(|| Table {
+        caption: "Prefill with attention written out and fused".to_owned(),
+        columns: vec![
+            Column::text("Model"),
+            Column::text("Precision"),
+            Column::text("Case"),
+            Column::text("Machine"),
+            Column::number("Written out", "tok/s"),
+            Column::number("Fused", "tok/s"),
+            Column::number("Gain", ""),
+        ],
+        rows,
+    })
 }
 
 fn decode(report: &Report) -> Vec<Block> {

@@ -11,8 +11,9 @@ pub fn section(report: &Report) -> Option<Section> {
     }
     let mut blocks = vec![Block::Text(
         "Models of one type on one machine. The best of a row is bold, alone where every other is \
-         shown to be worse by more than 2 % (after Holm's correction), else with all that are level \
-         with it. What is invalid is shown and not ranked."
+         shown to be worse by more than 2 % (after Holm's correction), else with all that are not \
+         told apart from it; single launches have no interval, and the best stands by its value alone. \
+         What is invalid is shown and not ranked."
             .to_owned(),
     )];
     blocks.extend(several_conditions(report));
@@ -177,7 +178,7 @@ fn overall(report: &Report) -> Vec<Block> {
     blocks
 }
 
-/// All that are level with the first share its place.
+/// All that are not told apart from the first share its place.
 fn places(ranking: &Ranking, overall: &Overall) -> Vec<Vec<Cell>> {
     let leaders: Vec<&Variant> = leaders(&overall.ranks).iter().map(|r| &r.variant).collect();
     (1..)

@@ -5,7 +5,9 @@ use crate::number::{self, Scale};
 use crate::render::document::{
     Block, Cell, Chart, Cloud, Column, Dot, Plot, Point, Section, Table,
 };
-use crate::report::{CHOICE_TOKENS, CaseKey, Choice, Contest, Measurement, Model, Report, leaders};
+use crate::report::{
+    CHOICE_TOKENS, CaseKey, Choice, Contest, Measurement, Model, Report, beside_the_first, leaders,
+};
 use crate::stats::Verdict;
 
 /// A context that shows what keys and values take.
@@ -249,18 +251,18 @@ fn first(report: &Report, machine: &str, contest: &Contest) -> Option<String> {
     let m = report.of(&contest.suite, &contest.metric).find(|m| {
         m.machine == machine && m.variant == best.variant && m.case_key == contest.case_key
     })?;
-    let level: Vec<String> = leaders[1..].iter().map(|r| r.variant.to_string()).collect();
-    let tail = match (level.is_empty(), contest.ranks.get(1)) {
-        (false, _) => format!(", level with {}", level.join(" and ")),
-        (true, Some(next)) => {
+    let beside = beside_the_first(&contest.ranks);
+    let next = contest.ranks.get(1).filter(|_| leaders.len() == 1);
+    let tail = match next {
+        Some(next) => {
             let claim = next.over_best.as_ref()?;
             format!(
-                "; next {} with {} of it",
+                "{beside}; next {} with {} of it",
                 next.variant,
                 number::ratio_with_interval(&claim.ratio)
             )
         }
-        (true, None) => String::new(),
+        None => beside,
     };
     Some(format!(
         "{}, {}{}{tail}",
