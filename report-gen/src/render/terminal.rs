@@ -74,8 +74,14 @@ pub fn terminal_summary(report: &Report) -> String {
     }
 
     let mut out = String::new();
-    if shown.is_empty() {
+    if report.measurements.is_empty() {
         out += "No launch counted, so there are no results.\n";
+    } else if shown.is_empty() {
+        let results = report.measurements.len();
+        _ = writeln!(
+            out,
+            "{results} results, of suites that only the report has room for."
+        );
     } else {
         _ = writeln!(out, "{table}");
         out += "Estimate ± half of its 95 % interval over launches.\n";

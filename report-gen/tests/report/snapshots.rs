@@ -1,7 +1,9 @@
 //! How each section looks in each format. A new section adds its snapshots by itself: run once with
 //! `INSTA_UPDATE=always` and read them.
 
+use report_gen::analyze::analyze;
 use report_gen::{Format, Report, render_report, terminal_summary};
+use time::macros::datetime;
 
 use crate::fleet;
 
@@ -68,6 +70,15 @@ fn the_report_as_json() {
 #[test]
 fn a_few_lines_for_a_terminal() {
     insta::assert_snapshot!(terminal_summary(&fleet::report()));
+
+    let mut rows = fleet::rows();
+    rows.launches
+        .retain(|row| row.case.suite == "decode" && row.metric == "itl_ms");
+    let summary = terminal_summary(&analyze(rows, datetime!(2026-11-02 10:00 UTC)));
+    assert!(
+        summary.contains("results, of suites that only the report has room for"),
+        "{summary}"
+    );
 }
 
 #[test]
