@@ -10,11 +10,11 @@ use super::exit::Failure;
 use super::report;
 
 const AFTER_HELP: &str = "\
-Each case of a headline metric that a machine measured in both runs is a pair. A pair has a ratio only
-where everything is equal that the numbers depend on: weights, quantisation, versions of system, MLX, agent
+Each case of a headline metric that a machine measured in both runs is a pair. A pair has a ratio only \
+where everything is equal that the numbers depend on: weights, quantisation, versions of system, MLX, agent \
 and worker, the plan's protocol. Where something differs, it is named instead.
 
-Exit codes: 0 when the runs were compared, whatever the verdicts (scripts read them from --json); 3 when
+Exit codes: 0 when the runs were compared, whatever the verdicts (scripts read them from --json); 3 when \
 nothing of them may be compared, with the list of what differs; the others as in mlx-fleet --help.
 
 What did the update of MLX change on every machine?

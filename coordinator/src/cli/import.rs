@@ -34,6 +34,7 @@ struct Given {
     /// The chip as its system names it, such as "Apple M3 Max"
     #[arg(long)]
     chip: Option<String>,
+    /// The chip's GPU cores, by which the gates know what it can do
     #[arg(long, value_name = "COUNT")]
     gpu_cores: Option<u32>,
     /// The machine's memory, such as 128GiB
