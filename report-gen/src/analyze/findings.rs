@@ -236,15 +236,21 @@ fn cautions(report: &Report) -> Vec<Finding> {
         .filter(|m| m.valid && m.tainted)
         .count() as i64;
     if invalid > 0 {
+        let codes = reasons(report, "invalid").join(", ");
+        let why = if codes.is_empty() {
+            codes
+        } else {
+            format!(" ({codes})")
+        };
         findings.push(caution(format!(
-            "{invalid} of {total} results are invalid: they do not mean what their names say, and \
-             no comparison uses them.",
+            "{invalid} of {total} results are invalid{why}: they do not mean what their names say, \
+             and no comparison uses them.",
         )));
     }
     if tainted > 0 {
         findings.push(caution(format!(
             "{tainted} of {total} results were measured under doubtful conditions ({}).",
-            reasons(report).join(", ")
+            reasons(report, "tainted").join(", ")
         )));
     }
     let single = report
@@ -317,11 +323,11 @@ fn slope(slope: &MemorySlope) -> Option<Finding> {
     })
 }
 
-fn reasons(report: &Report) -> Vec<String> {
+fn reasons(report: &Report, severity: &str) -> Vec<String> {
     let mut reasons: Vec<String> = report
         .doubts
         .iter()
-        .filter(|doubt| doubt.severity == "tainted")
+        .filter(|doubt| doubt.severity == severity)
         .map(|doubt| doubt.reason.clone())
         .collect();
     reasons.sort();
