@@ -62,12 +62,18 @@ fn half_width(medians: &[f64]) -> Option<f64> {
     if medians.len() < 2 || medians.iter().any(|&median| median <= 0.0) {
         return None;
     }
-    let n = medians.len() as f64;
     let logs: Vec<f64> = medians.iter().map(|median| median.ln()).collect();
-    let mean = logs.iter().sum::<f64>() / n;
-    let variance = logs.iter().map(|log| (log - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    let (_, half) = mean_interval(&logs)?;
+    Some(half.exp_m1())
+}
+
+/// Mean, and half of its 95 % interval by Student's t. None of fewer than two values.
+pub fn mean_interval(values: &[f64]) -> Option<(f64, f64)> {
+    let n = values.len() as f64;
     let t = StudentsT::new(0.0, 1.0, n - 1.0).ok()?.inverse_cdf(0.975);
-    Some((t * (variance / n).sqrt()).exp_m1())
+    let mean = values.iter().sum::<f64>() / n;
+    let variance = values.iter().map(|it| (it - mean).powi(2)).sum::<f64>() / (n - 1.0);
+    Some((mean, t * (variance / n).sqrt()))
 }
 
 /// Collects a launch's measured values of its suite's headline metrics.

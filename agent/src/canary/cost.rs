@@ -4,7 +4,8 @@
 //! process of its own. A machine that warms steadily meanwhile slows both alike.
 
 use domain::record::SensorsCost;
-use statrs::distribution::{ContinuousCDF, StudentsT};
+
+use crate::precision::mean_interval;
 
 /// One block: whether the sensors are read.
 pub const BLOCK: [bool; 4] = [true, false, false, true];
@@ -14,12 +15,8 @@ pub const BLOCKS: usize = 5;
 /// From the seconds that the work took, in the order of [`BLOCK`]: mean and 95 % interval by
 /// Student's t of the blocks' differences of logs, as percent more. None of fewer than two blocks.
 pub fn of(blocks: &[[f64; 4]]) -> Option<SensorsCost> {
-    let n = blocks.len() as f64;
-    let t = StudentsT::new(0.0, 1.0, n - 1.0).ok()?.inverse_cdf(0.975);
     let differences: Vec<f64> = blocks.iter().map(difference).collect();
-    let mean = differences.iter().sum::<f64>() / n;
-    let squares: f64 = differences.iter().map(|it| (it - mean).powi(2)).sum();
-    let half = t * (squares / (n - 1.0) / n).sqrt();
+    let (mean, half) = mean_interval(&differences)?;
     let percent = |log: f64| log.exp_m1() * 100.0;
     Some(SensorsCost {
         percent: percent(mean),
