@@ -12,10 +12,9 @@ use agent::spool::Spool;
 use agent::supervisor::LEAVE;
 use agent::task::Task;
 use domain::job::LaunchOutcome;
-use domain::lease::{FinishedLaunch, Grant};
+use domain::lease::FinishedLaunch;
 use domain::plan::LEAST_LAUNCHES;
-use domain::reason::Reason;
-use domain::record::{LaunchFinished, LaunchHeat, Record};
+use domain::record::{LaunchFinished, Record};
 use domain::suite::Case;
 use service::folders::DataFolder;
 use service::lifecycle::{Lifecycle, Stop};
@@ -38,7 +37,7 @@ impl Sensors for Quiet {
     }
 }
 
-struct Agent {
+pub struct Agent {
     stop: Stop,
     task: Task<()>,
     spool: Arc<Spool>,
@@ -46,7 +45,7 @@ struct Agent {
 }
 
 impl Agent {
-    fn start(dir: &Path, coordinator: &Coordinator) -> Self {
+    pub fn start(dir: &Path, coordinator: &Coordinator) -> Self {
         let spool = Spool::open(dir.join("spool")).unwrap();
         spool.end_interrupted(OffsetDateTime::now_utc()).unwrap();
         let bench = Bench {
@@ -74,13 +73,13 @@ impl Agent {
     }
 
     /// As kill -9 would, as far as that goes inside one process.
-    async fn kill(self) {
+    pub async fn kill(self) {
         self.stop.hard_token().cancel();
         timeout(DEADLINE, self.task).await.unwrap().unwrap();
     }
 }
 
-fn finished(records: &[Record]) -> Vec<&LaunchFinished> {
+pub fn finished(records: &[Record]) -> Vec<&LaunchFinished> {
     let launches = records.iter().filter_map(|record| match record {
         Record::LaunchFinished(finished) => Some(finished),
         _ => None,
@@ -88,7 +87,7 @@ fn finished(records: &[Record]) -> Vec<&LaunchFinished> {
     launches.collect()
 }
 
-fn started(records: &[Record]) -> usize {
+pub fn started(records: &[Record]) -> usize {
     let is_start = |record: &&Record| matches!(record, Record::LaunchStarted(_));
     records.iter().filter(is_start).count()
 }
@@ -444,147 +443,5 @@ async fn a_model_at_fault_ends_the_job_at_once_and_a_case_that_does_not_fit_only
         assert_eq!(ended, (outcome.into(), words.into()));
         assert_eq!(started(&coordinator.records(grant.lease_id)), launches);
     }
-    agent.kill().await;
-}
-
-fn heats(records: &[Record]) -> Vec<&LaunchHeat> {
-    let heats = records.iter().filter_map(|record| match record {
-        Record::LaunchHeat(heat) => Some(heat),
-        _ => None,
-    });
-    heats.collect()
-}
-
-/// A job of two launches with canaries, which behave so.
-fn with_canaries(dir: &Path, behaviour: &str) -> Grant {
-    std::fs::create_dir_all(dir.join("cache")).unwrap();
-    std::fs::write(dir.join("cache/canary"), behaviour).unwrap();
-    let mut grant = grant("good", 1, 2);
-    grant.protocol.canary = true;
-    grant
-}
-
-fn canaries(dir: &Path) -> usize {
-    let told = std::fs::read_to_string(dir.join("cache/canaries")).unwrap_or_default();
-    told.lines().count()
-}
-
-#[tokio::test]
-async fn a_canary_slower_than_the_best_taints_also_after_a_restart() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut coordinator = Coordinator::start().await;
-    let agent = Agent::start(dir.path(), &coordinator);
-    coordinator.ready().await;
-    let fast = with_canaries(dir.path(), "1");
-    coordinator.grant(&fast).await;
-    assert_eq!(coordinator.job_finished(fast.lease_id).await.0, "succeeded");
-    let records = coordinator.records(fast.lease_id);
-    // Before the first, of which the cost of the sensors is learnt; then what comes after is the next
-    // one's before.
-    assert_eq!(canaries(dir.path()), 1 + 20 + 3);
-    for heat in heats(&records) {
-        let cost = heat.sensors_cost.unwrap();
-        assert_eq!((cost.percent, cost.low, cost.high), (0.0, 0.0, 0.0));
-        for canary in [heat.canary_before, heat.canary_after] {
-            let canary = canary.unwrap();
-            assert_eq!((canary.gemm_tflops, canary.stream_gbps), (10.0, 10.0));
-            assert_eq!((canary.gemm_ratio, canary.stream_ratio), (1.0, 1.0));
-        }
-    }
-    let slow = |ended: &&LaunchFinished| ended.reasons.contains(&Reason::ThrottledCanary);
-    assert_eq!(finished(&records).iter().filter(|it| slow(it)).count(), 0);
-    coordinator.ready().await;
-    agent.kill().await;
-
-    let agent = Agent::start(dir.path(), &coordinator);
-    coordinator.ready().await;
-    let slowed = with_canaries(dir.path(), "0.9");
-    coordinator.grant(&slowed).await;
-    assert_eq!(
-        coordinator.job_finished(slowed.lease_id).await.0,
-        "succeeded"
-    );
-    let records = coordinator.records(slowed.lease_id);
-    assert_eq!(heats(&records).len(), 2);
-    assert_eq!(canaries(dir.path()), 24 + 3, "the cost is known");
-    for heat in heats(&records) {
-        assert!(heat.sensors_cost.is_some());
-        let ratio = heat.canary_after.unwrap().gemm_ratio;
-        assert!((ratio - 0.9).abs() < 1e-12, "{ratio}");
-    }
-    assert_eq!(finished(&records).iter().filter(|it| slow(it)).count(), 2);
-    agent.kill().await;
-}
-
-#[tokio::test]
-async fn a_canary_that_dies_costs_no_launch_and_is_not_asked_again() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut coordinator = Coordinator::start().await;
-    let agent = Agent::start(dir.path(), &coordinator);
-    coordinator.ready().await;
-    let grant = with_canaries(dir.path(), "crash");
-    coordinator.grant(&grant).await;
-    assert_eq!(
-        coordinator.job_finished(grant.lease_id).await.0,
-        "succeeded"
-    );
-    let records = coordinator.records(grant.lease_id);
-    let is_bare = |heat: &&LaunchHeat| heat.canary_before.is_none() && heat.canary_after.is_none();
-    assert_eq!(heats(&records).iter().filter(|it| is_bare(it)).count(), 2);
-    assert_eq!(canaries(dir.path()), 1);
-    agent.kill().await;
-}
-
-#[tokio::test]
-async fn nobody_waits_for_the_canary_of_a_cancelled_job() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut coordinator = Coordinator::start().await;
-    let agent = Agent::start(dir.path(), &coordinator);
-    coordinator.ready().await;
-    let grant = with_canaries(dir.path(), "hang");
-    coordinator.grant(&grant).await;
-    while canaries(dir.path()) == 0 {
-        coordinator
-            .wait(|seen| matches!(seen, Seen::Heartbeat(_)))
-            .await;
-    }
-    let asked = Instant::now();
-    coordinator.cancel(grant.lease_id).await;
-    assert_eq!(
-        coordinator.job_finished(grant.lease_id).await.0,
-        "cancelled"
-    );
-    assert!(
-        asked.elapsed() < Duration::from_secs(4),
-        "{:?}",
-        asked.elapsed()
-    );
-    assert_eq!(started(&coordinator.records(grant.lease_id)), 0);
-    coordinator.ready().await;
-    agent.kill().await;
-}
-
-/// The quiet machine tells no temperature, so the plan's pause is what it cools for.
-#[tokio::test]
-async fn a_cancelled_job_does_not_cool_down_to_its_end() {
-    let dir = tempfile::tempdir().unwrap();
-    let mut coordinator = Coordinator::start().await;
-    let agent = Agent::start(dir.path(), &coordinator);
-    coordinator.ready().await;
-    let mut grant = grant("good", 1, 2);
-    grant.protocol.cooldown_max = DEADLINE;
-    grant.protocol.cooldown_pause = DEADLINE;
-    coordinator.grant(&grant).await;
-    let ended = |record: &Record| matches!(record, Record::LaunchFinished(_));
-    coordinator.record(grant.lease_id, ended).await;
-    coordinator.cancel(grant.lease_id).await;
-    assert_eq!(
-        coordinator.job_finished(grant.lease_id).await.0,
-        "cancelled"
-    );
-    let records = coordinator.records(grant.lease_id);
-    assert_eq!(started(&records), 1);
-    assert!(heats(&records)[0].cooldown.is_zero());
-    coordinator.ready().await;
     agent.kill().await;
 }

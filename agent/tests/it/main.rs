@@ -3,6 +3,7 @@
 mod coordinator;
 mod driver;
 mod enrol;
+mod heat;
 mod supervisor;
 
 use std::path::PathBuf;
