@@ -6,8 +6,6 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-mod derived;
-
 pub use sqlx::PgPool;
 use sqlx::{Executor, PgConnection, Postgres, Transaction};
 
@@ -18,6 +16,22 @@ use crate::report::{
 };
 use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, Rows, RunPair};
 use crate::stats::{self, Interval};
+
+/// The model of a row; sqlx makes a type of its own for each query's rows.
+macro_rules! variant {
+    ($row:ident) => {
+        Variant {
+            model: $row.model,
+            dtype: $row.dtype,
+            quantisation: $row.quantisation,
+            source: $row.model_source,
+            digest: $row.model_digest,
+            mark: None,
+        }
+    };
+}
+
+mod derived;
 
 /// Which run, as a user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -250,14 +264,7 @@ async fn launches(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Lau
                 case: CaseRow {
                     machine: row.machine,
                     suite: row.suite,
-                    variant: Variant {
-                        model: row.model,
-                        dtype: row.dtype,
-                        quantisation: row.quantisation,
-                        source: row.model_source,
-                        digest: row.model_digest,
-                        mark: None,
-                    },
+                    variant: variant!(row),
                     case_key: row.case_key.into(),
                 },
                 metric: row.metric,
@@ -289,14 +296,7 @@ async fn iterations(
         case: CaseRow {
             machine: row.machine,
             suite: row.suite,
-            variant: Variant {
-                model: row.model,
-                dtype: row.dtype,
-                quantisation: row.quantisation,
-                source: row.model_source,
-                digest: row.model_digest,
-                mark: None,
-            },
+            variant: variant!(row),
             case_key: row.case_key.into(),
         },
         metric: row.metric,
@@ -368,14 +368,7 @@ async fn latencies(
         .await?;
     let latencies = found.into_iter().map(|row| Latency {
         machine: row.machine,
-        variant: Variant {
-            model: row.model,
-            dtype: row.dtype,
-            quantisation: row.quantisation,
-            source: row.model_source,
-            digest: row.model_digest,
-            mark: None,
-        },
+        variant: variant!(row),
         case_key: row.case_key.into(),
         gaps: row.gaps,
         p50_ms: percentile(row.p50_ms, row.p50_low_ms, row.p50_high_ms),
@@ -411,14 +404,7 @@ async fn energies(
         case: CaseRow {
             machine: row.machine,
             suite: row.suite,
-            variant: Variant {
-                model: row.model,
-                dtype: row.dtype,
-                quantisation: row.quantisation,
-                source: row.model_source,
-                digest: row.model_digest,
-                mark: None,
-            },
+            variant: variant!(row),
             case_key: row.case_key.into(),
         },
         mode: row.mode,
@@ -453,14 +439,7 @@ async fn utilisations(
     let utilisations = found.into_iter().map(|row| Utilisation {
         machine: row.machine,
         suite: row.suite,
-        variant: Variant {
-            model: row.model,
-            dtype: row.dtype,
-            quantisation: row.quantisation,
-            source: row.model_source,
-            digest: row.model_digest,
-            mark: None,
-        },
+        variant: variant!(row),
         case_key: row.case_key.into(),
         metric: row.metric,
         gbps: row.gbps,

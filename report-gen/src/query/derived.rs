@@ -12,14 +12,7 @@ pub async fn knees(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Kn
         .await?;
     let knees = found.into_iter().map(|row| Knee {
         machine: row.machine,
-        variant: Variant {
-            model: row.model,
-            dtype: row.dtype,
-            quantisation: row.quantisation,
-            source: row.model_source,
-            digest: row.model_digest,
-            mark: None,
-        },
+        variant: variant!(row),
         case_key: row.case_key.into(),
         batch_knee: row.batch_knee,
         above_size: row.above_size,
@@ -64,14 +57,7 @@ pub async fn memory_slopes(
         .await?;
     let slopes = found.into_iter().map(|row| MemorySlope {
         machine: row.machine,
-        variant: Variant {
-            model: row.model,
-            dtype: row.dtype,
-            quantisation: row.quantisation,
-            source: row.model_source,
-            digest: row.model_digest,
-            mark: None,
-        },
+        variant: variant!(row),
         kv_bytes_per_token: row.kv_bytes_per_token,
         kv_theory_bytes_per_token: row.kv_theory_bytes_per_token,
         peak_bytes_per_token: row.peak_bytes_per_token,
