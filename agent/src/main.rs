@@ -193,13 +193,25 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
         coordinator: args.coordinator.clone(),
         token: token(args)?,
     };
-    let now = OffsetDateTime::now_utc();
-    let member = runtime.block_on(enrol::join(&folder, wishes, &inventory, now))?;
+    // Before anything that others can see of this agent: who sees it may stop it.
+    let mut signals = runtime
+        .block_on(async { Signals::catch() })
+        .context("catching signals")?;
+    let member = runtime.block_on(async {
+        let now = OffsetDateTime::now_utc();
+        tokio::select! {
+            member = enrol::join(&folder, wishes, &inventory, now) => member.map(Some),
+            _ = signals.next() => Ok(None),
+        }
+    })?;
+    let Some(member) = member else {
+        return Ok(ExitCode::SUCCESS);
+    };
     if token_is_in_sight() {
         drop(runtime);
         return Err(start_again_without_token());
     }
-    runtime.block_on(serve(args, &folder, inventory, &member))
+    runtime.block_on(serve(args, &folder, inventory, &member, signals))
 }
 
 /// MLX_FLEET_DATA_DIR also names a coordinator's folder, and two daemons do not share one.
@@ -282,6 +294,7 @@ async fn serve(
     folder: &DataFolder,
     inventory: Inventory,
     member: &Membership,
+    signals: Signals,
 ) -> Result<ExitCode> {
     let endpoint = member.endpoint()?;
     let suite = suite(args)?;
@@ -299,7 +312,6 @@ async fn serve(
         canary_file: folder.root().join("canary.json"),
         leave: supervisor::LEAVE,
     });
-    let signals = Signals::catch().context("catching signals")?;
     let life = Lifecycle::new();
     let stop = life.stop_handle();
     tracing::info!(

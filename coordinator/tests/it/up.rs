@@ -140,6 +140,22 @@ fn a_coordinator_that_waits_for_its_database_heeds_a_signal() {
 }
 
 #[test]
+fn an_agent_that_waits_to_enrol_heeds_a_signal() {
+    let fleet = Fleet::start();
+    let token = fleet.ok(&["token", "create"]);
+    // A server that takes connections and never answers.
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("https://{}", silent.local_addr().unwrap());
+    let mut command = Command::new(binary("mlx-fleet-agent"));
+    command.args(["run", "--coordinator", &url, "--data-dir"]);
+    command.arg(fleet.agent_dir()).stdin(Stdio::null());
+    command.env("MLX_FLEET_JOIN_TOKEN", token.trim());
+    let process = Process::new(command.spawn().unwrap());
+    let (_connection, _) = silent.accept().unwrap();
+    assert_eq!(process.stop(), Some(0));
+}
+
+#[test]
 fn an_agent_starts_on_a_full_disk() {
     let mut fleet = Fleet::start();
     fleet.start_agent();
