@@ -9,26 +9,24 @@
 //!   at the end, unless the lease is lost:  JobFinished
 //! ```
 //!
-//! What a worker's end means for the job is [`verdict`]. A failed launch is made again as a new
+//! What a worker's end means for the job is [`mod@verdict`]. A failed launch is made again as a new
 //! launch of the same slot, until so many have failed that the job is parked. A case that this
 //! machine or this model cannot do costs that case and no other.
+
+mod scribe;
+mod verdict;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use domain::gate::{self, Ceilings};
 use domain::ids::LaunchId;
-use domain::job::{FAILURES_TO_PARK, JobOutcome, LaunchOutcome};
+use domain::job::{JobOutcome, LaunchOutcome};
 use domain::lease::Grant;
 use domain::machine::Inventory;
-use domain::model::ModelIdentity;
 use domain::reason::Reason;
-use domain::record::{
-    Environment, JobFinished, LaunchFinished, LaunchHeat, LaunchModel, LaunchStarted, Record,
-};
-use domain::suite::Case;
-use domain::worker::{FailureKind, Frame, Phase, Request, Started};
+use domain::record::{JobFinished, LaunchFinished, LaunchHeat, LaunchStarted, Record};
+use domain::worker::{FailureKind, Request};
 use proto::wire;
 use time::OffsetDateTime;
 use tokio::sync::{Mutex, mpsc, watch};
@@ -38,14 +36,16 @@ use crate::canary::{self, Cage, Canaries};
 use crate::cooldown::Cooldown;
 use crate::host_lock::HostLock;
 use crate::order::{Slot, order};
-use crate::precision::{Headline, Precision};
+use crate::precision::Precision;
 use crate::preflight::{self, Gate};
 use crate::recorder::Recorder;
-use crate::sensors::{self, PowerSource, Sampler};
+use crate::sensors::{self, Sampler};
 use crate::session::{Progress, Stop};
 use crate::spool::Writer;
-use crate::supervisor::{self, Ended, Limits, Listener, Suite};
-use crate::throttle::{self, Pace};
+use crate::supervisor::{self, Ended, Limits, Suite};
+use crate::throttle;
+use scribe::Scribe;
+use verdict::{Verdict, told, verdict, worse};
 
 /// What all jobs of this agent share.
 #[derive(Debug)]
@@ -72,16 +72,6 @@ pub enum Left {
     Recorded,
     /// The lease is dead, or the disk takes nothing: the coordinator learns it from silence.
     Unrecorded,
-}
-
-/// What follows from a launch.
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Verdict {
-    Next,
-    Again,
-    /// The case will not be measured, whatever else of the job is.
-    Drop(JobOutcome, String),
-    End(JobOutcome, String),
 }
 
 /// Works on a grant until its end, or until `stop` says why not.
@@ -321,18 +311,13 @@ impl Job<'_> {
             memory_bytes: inventory.memory_bytes / 20 * 19,
             leave: *leave,
         };
-        let mut scribe = Scribe {
+        let mut scribe = Scribe::new(
             launch_id,
-            bench: self.bench,
-            recorder: self.recorder,
-            sampler: self.sampler,
-            started: None,
-            case: &slot.case,
-            model: None,
-            ceilings: Ceilings::of(&inventory.chip, inventory.gpu_cores),
-            headline: Headline::default(),
-            pace: Pace::default(),
-        };
+            &slot.case,
+            self.bench,
+            self.recorder,
+            self.sampler,
+        );
         let began = Instant::now();
         let stop = stopped(self.stop.clone());
         let ended = supervisor::supervise(suite, &request, limits, &mut scribe, stop).await;
@@ -340,6 +325,7 @@ impl Job<'_> {
         let (now, ended_at) = (Instant::now(), OffsetDateTime::now_utc());
         let ticks = self.sampler.since(began);
         self.bench.cooldown.lock().await.learn(&ticks);
+        self.bench.gate.lock().await.learn(&ticks);
         let mut reasons = preflight::doubts(&ticks, began, now);
         reasons.extend(throttle::flags(&ticks, &scribe.pace, inventory.gpu_max_mhz));
         if !quiet {
@@ -440,149 +426,6 @@ async fn stopped(mut stop: watch::Receiver<Option<Stop>>) {
     if stop.wait_for(Option::is_some).await.is_err() {
         // Nobody is left who could stop it.
         std::future::pending::<()>().await;
-    }
-}
-
-/// Of two cases' ends, the one that the job is called by.
-fn worse(a: JobOutcome, b: JobOutcome) -> JobOutcome {
-    if a == JobOutcome::Failed { a } else { b }
-}
-
-/// Why cases were not measured, and whether others were. Cases with the same reason share a line.
-fn told(dropped: &[(String, String)], cases: usize) -> String {
-    if dropped.len() == cases && dropped.iter().all(|(_, why)| *why == dropped[0].1) {
-        return dropped[0].1.clone();
-    }
-    let each: Vec<String> = dropped
-        .iter()
-        .map(|(case, why)| format!("{case}: {why}"))
-        .collect();
-    let measured = cases - dropped.len();
-    format!("{} ({measured} of {cases} cases measured)", each.join("; "))
-}
-
-/// What a launch's end means for its job.
-fn verdict(ended: &Ended, slot: &Slot, failures: &mut u32) -> Verdict {
-    let message = || ended.message.clone();
-    match (ended.outcome, ended.blame) {
-        (LaunchOutcome::Succeeded, _) => Verdict::Next,
-        (LaunchOutcome::Skipped, _) => Verdict::Drop(JobOutcome::Skipped, message()),
-        (LaunchOutcome::Interrupted, _) => Verdict::End(JobOutcome::Released, message()),
-        (LaunchOutcome::Cancelled, _) => Verdict::End(JobOutcome::Cancelled, message()),
-        (LaunchOutcome::Failed, Some(FailureKind::Model)) => {
-            Verdict::End(JobOutcome::Failed, message())
-        }
-        (LaunchOutcome::Failed, Some(FailureKind::Case)) => {
-            Verdict::Drop(JobOutcome::Failed, message())
-        }
-        (
-            LaunchOutcome::Failed
-            | LaunchOutcome::TimedOut
-            | LaunchOutcome::Crashed
-            | LaunchOutcome::ProtocolError,
-            _,
-        ) => {
-            *failures += 1;
-            if *failures < FAILURES_TO_PARK {
-                return Verdict::Again;
-            }
-            let why = format!(
-                "{failures} failures; the last in {} #{}: {}",
-                slot.case.key(),
-                slot.ordinal,
-                ended.message
-            );
-            Verdict::End(JobOutcome::Parked, why)
-        }
-    }
-}
-
-/// Turns frames into records.
-struct Scribe<'a> {
-    launch_id: LaunchId,
-    bench: &'a Bench,
-    recorder: &'a Recorder,
-    sampler: &'a Sampler,
-    started: Option<Started>,
-    case: &'a Case,
-    model: Option<ModelIdentity>,
-    ceilings: Ceilings,
-    headline: Headline,
-    pace: Pace,
-}
-
-impl Listener for Scribe<'_> {
-    fn spawned(&mut self, pid: u32) {
-        self.sampler.set_worker(pid);
-    }
-
-    async fn frame(&mut self, frame: Frame) {
-        match frame {
-            Frame::Started(started) => self.started = Some(started),
-            Frame::Model(model) => {
-                self.model = Some(model.clone());
-                self.tell_conditions(Some(model)).await;
-            }
-            Frame::Iteration(mut iteration) => {
-                self.pace.add(&iteration, Instant::now());
-                let model = self.model.as_ref();
-                let failed = gate::judge(self.case, model, self.ceilings, &iteration.samples);
-                for reason in failed {
-                    if !iteration.reasons.contains(&reason) {
-                        iteration.reasons.push(reason);
-                    }
-                }
-                if iteration.phase == Phase::Measured {
-                    for sample in &iteration.samples {
-                        self.headline.add(sample.metric, sample.value);
-                    }
-                }
-                // A suite about the machine itself loads no model.
-                if self.started.is_some() {
-                    self.tell_conditions(None).await;
-                }
-                let launch_id = self.launch_id;
-                let record = Record::Iteration {
-                    launch_id,
-                    iteration,
-                };
-                self.recorder.record(record).await;
-            }
-            // The launch's end is written when the process has ended.
-            Frame::Finished(_) | Frame::Failed(_) => {}
-        }
-    }
-}
-
-impl Scribe<'_> {
-    async fn tell_conditions(&mut self, model: Option<ModelIdentity>) {
-        let conditions = LaunchModel {
-            launch_id: self.launch_id,
-            model,
-            environment: self.environment(),
-        };
-        self.recorder.record(Record::LaunchModel(conditions)).await;
-    }
-
-    fn environment(&mut self) -> Environment {
-        let inventory = &self.bench.inventory;
-        let readout = self.sampler.latest().unwrap_or_default();
-        Environment {
-            worker: self.started.take().unwrap_or_default(),
-            os: inventory.os.clone(),
-            os_version: inventory.os_version.clone(),
-            os_build: inventory.os_build.clone(),
-            kernel: self.bench.kernel.clone(),
-            boot_id: inventory.boot_id.clone(),
-            agent_version: inventory.agent_version.clone(),
-            agent_commit: crate::COMMIT.to_owned(),
-            wired_limit_bytes: inventory.wired_limit_bytes,
-            power_source: readout
-                .power_source
-                .map(PowerSource::as_str)
-                .map(str::to_owned),
-            low_power_mode: readout.low_power_mode,
-        }
     }
 }
 

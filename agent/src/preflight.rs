@@ -18,7 +18,7 @@ use crate::sensors::{
 const FOREIGN_CPU_LIMIT: f64 = 0.10;
 
 /// Quiet for so long is quiet.
-const WINDOW: Duration = Duration::from_secs(3);
+const WINDOW: Duration = Duration::from_secs(5);
 
 /// Swap moves a little on an idle machine; so much is a launch that did not fit.
 const SWAP_LIMIT_BYTES: f64 = 1e6;
@@ -120,31 +120,37 @@ pub fn longest_gap(ticks: &[Tick], started: Instant, ended: Instant) -> Duration
     longest
 }
 
-/// Remembers over all jobs whether waiting is worth its time.
+/// Remembers over all jobs whether waiting is worth its time, and what the last launch saw.
 #[derive(Debug, Default)]
 pub struct Gate {
     failed: Option<(Instant, Duration)>,
+    recent: Vec<Tick>,
 }
 
 impl Gate {
-    /// Waits until the machine is quiet and returns true, or false when `budget` is used up or the
-    /// gate failed not long ago. What was waited is taken off the budget.
+    /// Waits until the machine was quiet for [`WINDOW`] and returns true, or false when `budget` is used
+    /// up or the gate failed not long ago. What was waited is taken off the budget; of a budget that is
+    /// shorter than the window, so much quiet is enough.
     pub async fn pass(&mut self, sampler: &Sampler, budget: &mut Duration) -> bool {
         let began = Instant::now();
+        let wanted = WINDOW.min(*budget);
         let mut ticked = sampler.ticked();
         loop {
             let now = Instant::now();
-            let window = sampler.since(now.checked_sub(WINDOW).unwrap_or(now));
+            let since = now.checked_sub(WINDOW).unwrap_or(now);
+            let window = joined(&self.recent, sampler.since(since), since);
             let waited = now - began;
             let obstacles = unquiet(&window);
             // Before its first tick nothing is known; that tick is near.
             let blind = window.is_empty() && waited < INTERVAL;
-            if !blind && obstacles.is_empty() {
+            let seen = window.first().map_or(waited, |first| now - first.at);
+            if !blind && obstacles.is_empty() && seen >= wanted {
                 self.failed = None;
                 *budget = budget.saturating_sub(waited);
                 return true;
             }
-            if !blind && (waited >= *budget || self.is_remembered(now)) {
+            let is_over = waited >= *budget || self.is_remembered(now);
+            if !blind && !obstacles.is_empty() && is_over {
                 if !self.is_remembered(now) {
                     self.remember(now);
                     tracing::warn!(?obstacles, ?waited, "the machine does not become quiet");
@@ -161,6 +167,11 @@ impl Gate {
         }
     }
 
+    /// Takes a launch's ticks, so that the next job need not look at the same time again.
+    pub fn learn(&mut self, ticks: &[Tick]) {
+        self.recent = ticks.to_vec();
+    }
+
     fn is_remembered(&self, now: Instant) -> bool {
         self.failed
             .is_some_and(|(at, remembered)| now.saturating_duration_since(at) < remembered)
@@ -172,9 +183,90 @@ impl Gate {
     }
 }
 
+/// What was seen since a time, by a sampler and, right before it, by another.
+fn joined(recent: &[Tick], latest: Vec<Tick>, since: Instant) -> Vec<Tick> {
+    let starts = latest.first().map_or_else(Instant::now, |tick| tick.at);
+    let mut before: Vec<Tick> = recent
+        .iter()
+        .filter(|tick| tick.at < starts)
+        .cloned()
+        .collect();
+    let is_gap = before.last().is_none_or(|last| starts - last.at > GAP);
+    let first = before.partition_point(|tick| tick.at < since);
+    before.drain(
+        ..if is_gap {
+            before.len()
+        } else {
+            first.saturating_sub(1)
+        },
+    );
+    before.extend(latest);
+    before
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sensors::Sensors;
+
+    struct Stuck(f64);
+
+    impl Sensors for Stuck {
+        fn look(&mut self, _: Option<u32>) -> Readout {
+            Readout {
+                values: vec![(FOREIGN_CPU_RATIO, self.0)],
+                ..Readout::default()
+            }
+        }
+    }
+
+    const MOMENT: Duration = Duration::from_millis(300);
+
+    #[tokio::test]
+    async fn a_busy_machine_is_waited_for_as_long_as_the_budget_lasts_and_no_longer() {
+        let busy = Sampler::start(|| Box::new(Stuck(0.5)), None);
+        let (mut gate, mut budget) = (Gate::default(), MOMENT);
+        let began = Instant::now();
+        assert!(!gate.pass(&busy, &mut budget).await);
+        assert!(began.elapsed() >= MOMENT);
+        assert_eq!(budget, Duration::ZERO);
+        // Waiting was in vain not long ago: the next job does not wait.
+        let mut budget = WINDOW * 100;
+        assert!(!gate.pass(&busy, &mut budget).await);
+        assert!(budget > WINDOW * 90, "{budget:?}");
+    }
+
+    #[tokio::test]
+    async fn a_quiet_machine_is_looked_at_for_as_long_as_there_is_time() {
+        let quiet = Sampler::start(|| Box::new(Stuck(0.0)), None);
+        let (mut gate, mut budget) = (Gate::default(), MOMENT);
+        let began = Instant::now();
+        assert!(gate.pass(&quiet, &mut budget).await);
+        assert!(began.elapsed() >= MOMENT, "{:?}", began.elapsed());
+        // The plan gives no time at all: one look.
+        let mut none = Duration::ZERO;
+        assert!(Gate::default().pass(&quiet, &mut none).await);
+    }
+
+    #[test]
+    fn what_the_job_before_saw_counts_when_no_time_lies_between() {
+        let start = Instant::now();
+        let at = |intervals: u32| start + INTERVAL * intervals;
+        let of = |range: std::ops::Range<u32>| -> Vec<Tick> {
+            let tick = |interval| Tick {
+                at: at(interval),
+                readout: Readout::default(),
+            };
+            range.map(tick).collect()
+        };
+        let when = |ticks: Vec<Tick>| -> Vec<Instant> { ticks.iter().map(|it| it.at).collect() };
+        // Since the fourth: with the one before, each once.
+        let all = joined(&of(0..7), of(6..9), at(4));
+        assert_eq!(when(all), (3..9).map(at).collect::<Vec<_>>());
+        let apart = joined(&of(0..3), of(6..9), at(1));
+        assert_eq!(when(apart), (6..9).map(at).collect::<Vec<_>>());
+        assert_eq!(when(joined(&[], of(6..9), at(1))).len(), 3);
+    }
 
     fn ticks(start: Instant, values: &[&[(&'static str, f64)]]) -> Vec<Tick> {
         let tick = |(index, values): (u32, &&[(&'static str, f64)])| Tick {

@@ -4,7 +4,7 @@
 //! All are judged over the launch's measured time alone: loading and warming up look different.
 
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use domain::reason::Reason;
 use domain::worker::{Iteration, Phase};
@@ -56,22 +56,36 @@ pub struct Trend {
 }
 
 impl Pace {
-    /// `heard` is when the iteration's frame came, which is when it ended.
-    pub fn add(&mut self, iteration: &Iteration, heard: Instant) {
+    /// `stretch`: after so many tokens the iteration begins the same work again, and each such stretch
+    /// is a lap; None: the iteration is one. `heard` is when its frame came, which is when it ended.
+    pub fn add(&mut self, iteration: &Iteration, stretch: Option<u64>, heard: Instant) {
         if iteration.phase != Phase::Measured || iteration.duration.is_zero() {
             return;
         }
         let began = heard.checked_sub(iteration.duration).unwrap_or(heard);
         let first = self.span.map_or(began, |(first, _)| first);
         self.span = Some((first, heard));
-        let seconds = iteration.duration.as_secs_f64();
-        let lap = Lap {
-            began: iteration.started.as_secs_f64(),
-            ended: iteration.started.as_secs_f64() + seconds,
-            rate: iteration.work as f64 / seconds,
+        let started = iteration.started.as_secs_f64();
+        let lap = |began: Duration, ended: Duration, work: u64| {
+            let (began, ended) = (began.as_secs_f64(), ended.as_secs_f64());
+            Lap {
+                began: started + began,
+                ended: started + ended,
+                rate: work as f64 / (ended - began),
+            }
+        };
+        let laps = match stretch {
+            None => vec![lap(Duration::ZERO, iteration.duration, iteration.work)],
+            // N tokens have N - 1 intervals.
+            Some(tokens) => iteration
+                .token_times
+                .chunks_exact(tokens as usize)
+                .filter(|times| times[0] < times[times.len() - 1])
+                .map(|times| lap(times[0], times[times.len() - 1], tokens - 1))
+                .collect(),
         };
         let of_mode = self.laps.entry(iteration.mode.clone()).or_default();
-        of_mode.push(lap);
+        of_mode.extend(laps);
     }
 
     /// Least squares, one slope for all modes, each held against its own mean. None where too few

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use domain::ids::{JobId, LeaseId, RunId};
+use domain::job::FAILURES_TO_PARK;
 use domain::lease::Epoch;
 use domain::model::ModelRef;
 use domain::plan::Protocol;

@@ -28,7 +28,11 @@ fn pace_of(modes: &[(&str, &[f64])]) -> Pace {
                 token_ids_sha256: String::new(),
             };
             ordinal += 1;
-            pace.add(&iteration, start + Duration::from_secs(u64::from(ordinal)));
+            pace.add(
+                &iteration,
+                None,
+                start + Duration::from_secs(u64::from(ordinal)),
+            );
         }
     }
     pace
@@ -55,6 +59,38 @@ fn a_fall_is_flagged_and_a_small_or_a_rising_one_is_not() {
     assert!(!trend(&line(0.3)).is_falling());
     assert!(!trend(&[100.0; 5]).is_falling());
     assert_eq!(pace_of(&[("one", &[100.0, 90.0])]).trend(), None);
+}
+
+#[test]
+fn one_iteration_of_many_stretches_has_a_trend_of_its_own() {
+    // Stretches of four tokens, a second apart, whose gaps grow from 10 ms by so much.
+    let of = |growth_ms: f64| {
+        let time = |place: u32| {
+            let (stretch, token) = (f64::from(place / 4), f64::from(place % 4));
+            Duration::from_secs_f64(stretch + token * (10.0 + growth_ms * stretch) / 1e3)
+        };
+        let iteration = Iteration {
+            ordinal: 0,
+            phase: Phase::Measured,
+            mode: "decode".to_owned(),
+            started: Duration::from_secs(5),
+            duration: Duration::from_secs(20),
+            work: 80,
+            token_times: (0..80).map(time).collect(),
+            samples: Vec::new(),
+            reasons: Vec::new(),
+            token_ids_sha256: String::new(),
+        };
+        let mut pace = Pace::default();
+        pace.add(&iteration, Some(4), Instant::now());
+        pace.trend().unwrap()
+    };
+    let slower = of(0.05);
+    assert!(
+        slower.is_falling() && (-10.0..-8.0).contains(&slower.percent),
+        "{slower:?}"
+    );
+    assert!(!of(0.0).is_falling());
 }
 
 #[test]
