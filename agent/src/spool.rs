@@ -9,12 +9,13 @@
 //! A lease has one [`Writer`] and any number of readers, which see what is synced and nothing else.
 //! Its folder goes when its last record has been written and every batch acknowledged.
 
+mod reader;
 mod segment;
+mod writer;
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -26,10 +27,10 @@ use proto::wire;
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
-use segment::{Header, Scan};
+use segment::Scan;
 
-/// A segment is closed when it has grown so large; acknowledged ones are deleted whole.
-const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
+pub use reader::Reader;
+pub use writer::Writer;
 
 /// Given up when the disk is full, so that the end of a job can still be written.
 const RESERVE_BYTES: usize = 256 * 1024;
@@ -311,172 +312,6 @@ impl Spool {
         // What the map says is corrected by the files at the next start; a panic elsewhere is no
         // reason to stop uploading.
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Appends batches of one lease.
-#[derive(Debug)]
-pub struct Writer {
-    spool: Arc<Spool>,
-    lease: LeaseId,
-    dir: PathBuf,
-    segment: Option<Open>,
-}
-
-#[derive(Debug)]
-struct Open {
-    first_seq: u64,
-    path: PathBuf,
-    file: File,
-    bytes: u64,
-}
-
-impl Writer {
-    pub fn lease(&self) -> LeaseId {
-        self.lease
-    }
-
-    /// Writes the records as the next batch and returns when they are on the disk. After an error
-    /// nothing of them is there.
-    pub fn append(&mut self, records: Vec<Record>) -> Result<u64, Error> {
-        let last = Follow::through(&records);
-        let seq = self.held(|held| held.written);
-        let batch = wire::Batch::from(Batch {
-            lease_id: self.lease,
-            seq,
-            records,
-        });
-        let frame = segment::frame(&batch.encode_to_vec());
-        if self
-            .segment
-            .as_ref()
-            .is_none_or(|open| open.bytes >= SEGMENT_BYTES)
-        {
-            self.open_segment()?;
-        }
-        let Some(open) = &mut self.segment else {
-            unreachable!("open_segment leaves one open");
-        };
-        let written = open
-            .file
-            .write_all_at(&frame, open.bytes)
-            .and_then(|()| open.file.sync_data());
-        if let Err(source) = written {
-            // What stands behind `bytes` would be cut at the next start; cut it now, to give the
-            // space back. A failure of this changes nothing.
-            open.file.set_len(open.bytes).ok();
-            return Err(Error::File {
-                action: "write",
-                path: open.path.clone(),
-                source,
-            });
-        }
-        open.bytes += frame.len() as u64;
-        let (first_seq, bytes) = (open.first_seq, open.bytes);
-        self.held(|held| {
-            held.written = seq + 1;
-            held.segments.insert(first_seq, bytes);
-            last.apply(held);
-        });
-        self.spool.grown.send_replace(());
-        Ok(seq)
-    }
-
-    /// Makes room on a full disk, once: for the records that end a launch and its job.
-    pub fn give_up_reserve(&self) -> bool {
-        self.spool.give_up_reserve()
-    }
-
-    fn open_segment(&mut self) -> Result<(), Error> {
-        let (first_seq, open_launch) = self.held(|held| (held.written, held.open_launch));
-        let path = segment::path(&self.dir, first_seq);
-        let header = Header {
-            first_seq,
-            open_launch,
-        };
-        let file = segment::create(&path, &header).map_err(Error::file("write", &path))?;
-        sync_folder(&self.dir)?;
-        let bytes = segment::HEADER_BYTES;
-        self.held(|held| held.segments.insert(first_seq, bytes));
-        self.segment = Some(Open {
-            first_seq,
-            path,
-            file,
-            bytes,
-        });
-        Ok(())
-    }
-
-    fn held<T>(&self, f: impl FnOnce(&mut Held) -> T) -> T {
-        f(self.spool.lock().entry(self.lease).or_default())
-    }
-}
-
-impl Drop for Writer {
-    fn drop(&mut self) {
-        if let Some(held) = self.spool.lock().get_mut(&self.lease) {
-            held.writing = false;
-        }
-    }
-}
-
-/// Reads a lease's synced batches in order.
-#[derive(Debug)]
-pub struct Reader {
-    lease: LeaseId,
-    dir: PathBuf,
-    next: u64,
-    scan: Option<(u64, Scan)>,
-}
-
-impl Reader {
-    /// The seq of the batch that comes next.
-    pub fn position(&self) -> u64 {
-        self.next
-    }
-
-    pub fn next(&mut self, spool: &Spool) -> Result<Option<wire::Batch>, Error> {
-        loop {
-            let place = {
-                let all = spool.lock();
-                let Some(held) = all.get(&self.lease) else {
-                    return Ok(None);
-                };
-                if self.next >= held.written {
-                    return Ok(None);
-                }
-                // The segment that holds `next`: the last one that begins at or before it.
-                held.segments
-                    .range(..=self.next)
-                    .next_back()
-                    .map(|(&first, &bytes)| (first, bytes))
-            };
-            let Some((first_seq, synced)) = place else {
-                return Ok(None);
-            };
-            let path = segment::path(&self.dir, first_seq);
-            if self
-                .scan
-                .as_ref()
-                .is_none_or(|(open, _)| *open != first_seq)
-            {
-                let scan = Scan::open(&path).map_err(Error::file("read", &path))?;
-                self.scan = Some((first_seq, scan));
-            }
-            let Some((_, scan)) = &mut self.scan else {
-                unreachable!("set above");
-            };
-            let at = scan.at();
-            let Some(body) = scan.next(synced).map_err(Error::file("read", &path))? else {
-                return Err(Error::Damaged { path, at });
-            };
-            let batch =
-                wire::Batch::decode(body.as_slice()).map_err(|_| Error::Damaged { path, at })?;
-            if batch.seq >= self.next {
-                self.next = batch.seq + 1;
-                return Ok(Some(batch));
-            }
-        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use domain::record::{LaunchStarted, Reading};
 use time::OffsetDateTime;
 
+use super::writer::SEGMENT_BYTES;
 use super::*;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
