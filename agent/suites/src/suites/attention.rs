@@ -30,10 +30,16 @@ pub fn demand(case: &Case) -> Demand {
 
 pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
     let inputs = Inputs::new(case)?;
-    let is_fused = inputs.library(&inputs.queries, Fused::Required).is_ok();
+    let fused = match inputs.library(&inputs.queries, Fused::Required) {
+        Ok(_) => Fused::Required,
+        Err(error) => {
+            eprintln!("no fused attention for {}: {error}", case.key());
+            Fused::WhereAvailable
+        }
+    };
     let limit = bench.request.memory_limit_bytes;
     let has_room = limit == 0 || standard_bytes(case) < limit;
-    let once = once(&inputs, is_fused, has_room)?;
+    let once = once(&inputs, fused, has_room)?;
     let order = if has_room {
         turns::in_turn(Way::Library, Way::Standard, bench.request.launch_seed).to_vec()
     } else {
@@ -43,7 +49,7 @@ pub fn measure(bench: &Bench<'_>, case: &Case) -> Result<Finished, TrialError> {
     bench.measure(&mut [Attention {
         case,
         inputs,
-        is_fused,
+        fused,
         order,
         usual_chain: chain,
         chain,
@@ -155,7 +161,7 @@ impl Inputs {
 
     /// The largest difference of MLX's attention from one in f32, and the largest value, over the
     /// last queries.
-    fn error(&self) -> Result<(f64, f64), TrialError> {
+    fn error(&self, fused: Fused) -> Result<(f64, f64), TrialError> {
         let rows = self.queries.dim(2);
         let checked = rows.min(CHECKED_QUERIES);
         let last = |x: &Array| {
@@ -163,7 +169,7 @@ impl Inputs {
             ops::as_dtype(&ops::slice(x, &start, &stop)?, mlx_rs::Dtype::Float32)
         };
         let wide = |x: &Array| ops::as_dtype(x, mlx_rs::Dtype::Float32);
-        let ours = last(&self.library(&self.queries, Fused::WhereAvailable)?)?;
+        let ours = last(&self.library(&self.queries, fused)?)?;
         let seen = match &self.seen {
             Some(seen) => Some(ops::slice(
                 seen,
@@ -197,7 +203,7 @@ fn seen(queries: i32, length: i32) -> Result<Array, Exception> {
 }
 
 /// What one call needs and how far it is off: asked once, before anything is timed.
-fn once(inputs: &Inputs, is_fused: bool, has_room: bool) -> Result<Vec<Sample>, TrialError> {
+fn once(inputs: &Inputs, fused: Fused, has_room: bool) -> Result<Vec<Sample>, TrialError> {
     let peak = |call: &dyn Fn() -> Result<Array, Exception>| -> Result<f64, TrialError> {
         device::clear_cache()?;
         let before = device::memory()?.active_bytes;
@@ -206,8 +212,9 @@ fn once(inputs: &Inputs, is_fused: bool, has_room: bool) -> Result<Vec<Sample>, 
         device::synchronize()?;
         Ok(device::memory()?.peak_bytes.saturating_sub(before) as f64)
     };
-    let library = || inputs.library(&inputs.queries, Fused::WhereAvailable);
-    let (error, largest) = inputs.error()?;
+    let library = || inputs.library(&inputs.queries, fused);
+    let is_fused = fused == Fused::Required;
+    let (error, largest) = inputs.error(fused)?;
     let mut samples = vec![
         (Metric::AttnFusedAvailable, f64::from(u8::from(is_fused))),
         (Metric::AttnMaxAbsErr, error),
@@ -229,7 +236,8 @@ fn once(inputs: &Inputs, is_fused: bool, has_room: bool) -> Result<Vec<Sample>, 
 struct Attention<'a> {
     case: &'a Case,
     inputs: Inputs,
-    is_fused: bool,
+    /// Asked for in every call that is timed, so that none falls back unseen.
+    fused: Fused,
     /// The turns of one pass.
     order: Vec<Way>,
     usual_chain: u32,
@@ -239,13 +247,17 @@ struct Attention<'a> {
 }
 
 impl Attention<'_> {
+    fn is_fused(&self) -> bool {
+        self.fused == Fused::Required
+    }
+
     /// A call whose queries are the result of the one before, so that all of them are computed, one
     /// after another.
     fn calls(&self, way: Way) -> Result<Array, Exception> {
         let mut last = self.inputs.queries.clone();
         for _ in 0..self.chain {
             last = match way {
-                Way::Library => self.inputs.library(&last, Fused::WhereAvailable)?,
+                Way::Library => self.inputs.library(&last, self.fused)?,
                 Way::Standard => self.inputs.standard(&last)?,
             };
         }
@@ -309,7 +321,7 @@ impl Trial for Attention<'_> {
         let standard = self.per_call(Way::Standard, region);
         if let Some(library) = library {
             let seconds = library.as_secs_f64().max(1e-9);
-            let metric = if self.is_fused {
+            let metric = if self.is_fused() {
                 Metric::AttnUsFused
             } else {
                 Metric::AttnUsFallback
@@ -321,7 +333,7 @@ impl Trial for Attention<'_> {
         if let Some(standard) = standard {
             seen.sample(Metric::AttnUsStandard, us(standard));
         }
-        if let (Some(library), Some(standard), true) = (library, standard, self.is_fused) {
+        if let (Some(library), Some(standard), true) = (library, standard, self.is_fused()) {
             let speedup = standard.as_secs_f64() / library.as_secs_f64().max(1e-9);
             seen.sample(Metric::AttnSpeedup, speedup);
         }
