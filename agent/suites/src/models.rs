@@ -3,7 +3,7 @@
 //! A model is arithmetic over arrays: it knows no tokenizer, file or clock. [`build`] reads the
 //! arguments from `config.json`, takes every weight it expects from [`Weights`] and leaves what it
 //! does not know there, for the caller to refuse. Each file has the same order: Args, Attention, Mlp,
-//! Block, Model. To add one: a file, a line in `build`, a row in the parity test.
+//! Block, Model. To add one: a file, its line in the registry below, a row in the parity test.
 
 pub mod cache;
 pub mod config;
@@ -79,33 +79,34 @@ pub enum BuildError {
     Mlx(#[from] Exception),
 }
 
-/// Names that [`build`] knows, for messages.
-pub const MODEL_TYPES: [&str; 7] = [
-    "gemma3_text",
-    "llama",
-    "mistral",
-    "phi3",
-    "qwen2",
-    "qwen3",
-    "qwen3_moe",
-];
+macro_rules! models {
+    ($($module:ident $($name:literal)+;)*) => {
+        /// What [`build`] knows, for messages.
+        pub const MODEL_TYPES: &[&str] = &[$($($name),+),*];
 
-/// Makes the model that the configuration describes from its weights.
-pub fn build(config: &Config, weights: &mut Weights) -> Result<Box<dyn CausalLm>, BuildError> {
-    Ok(match config.model_type()? {
-        // Mistral's dense models are Llamas by another name.
-        "llama" | "mistral" => Box::new(llama::Model::new(llama::Args::read(config)?, weights)?),
-        "gemma3_text" => Box::new(gemma3_text::Model::new(
-            gemma3_text::Args::read(config)?,
-            weights,
-        )?),
-        "phi3" => Box::new(phi3::Model::new(phi3::Args::read(config)?, weights)?),
-        "qwen2" => Box::new(qwen2::Model::new(qwen2::Args::read(config)?, weights)?),
-        "qwen3" => Box::new(qwen3::Model::new(qwen3::Args::read(config)?, weights)?),
-        "qwen3_moe" => Box::new(qwen3_moe::Model::new(
-            qwen3_moe::Args::read(config)?,
-            weights,
-        )?),
-        other => return Err(ConfigError::UnknownModelType(other.to_owned()).into()),
-    })
+        /// Makes the model that the configuration describes from its weights.
+        pub fn build(
+            config: &Config,
+            weights: &mut Weights,
+        ) -> Result<Box<dyn CausalLm>, BuildError> {
+            Ok(match config.model_type()? {
+                $($($name)|+ => {
+                    let args = $module::Args::read(config)?;
+                    Box::new($module::Model::new(args, weights)?)
+                })*
+                other => return Err(ConfigError::UnknownModelType(other.to_owned()).into()),
+            })
+        }
+    };
+}
+
+// Each with every `model_type` that it is called by.
+models! {
+    gemma3_text "gemma3_text";
+    // Mistral's dense models are Llamas by another name.
+    llama "llama" "mistral";
+    phi3 "phi3";
+    qwen2 "qwen2";
+    qwen3 "qwen3";
+    qwen3_moe "qwen3_moe";
 }
