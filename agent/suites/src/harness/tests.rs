@@ -14,6 +14,11 @@ struct Spin {
     pass: Duration,
     ids: Vec<&'static str>,
     prepared: Vec<u32>,
+    /// How many times as long doubled work takes; None: it cannot be doubled.
+    doubling: Option<u32>,
+    factor: u32,
+    /// Which share of the region the parts make up; None: there are no parts.
+    parts: Option<f64>,
 }
 
 impl Spin {
@@ -25,6 +30,9 @@ impl Spin {
             pass,
             ids: vec!["same"],
             prepared: Vec::new(),
+            doubling: None,
+            factor: 1,
+            parts: None,
         }
     }
 }
@@ -49,11 +57,16 @@ impl Trial for Spin {
 
     fn run(&mut self, watch: &mut Watch) -> Result<(), TrialError> {
         let began = Instant::now();
-        while began.elapsed() < self.pass {
+        while began.elapsed() < self.pass * self.factor {
             std::hint::spin_loop();
         }
         watch.mark(Mark::Token);
         Ok(())
+    }
+
+    fn double(&mut self, is_double: bool) -> Result<bool, TrialError> {
+        self.factor = self.doubling.filter(|_| is_double).unwrap_or(1);
+        Ok(self.doubling.is_some())
     }
 
     fn observe(&mut self, region: &Region) -> Result<Observation, TrialError> {
@@ -62,6 +75,7 @@ impl Trial for Spin {
             work: u64::from(region.passes),
             token_times: region.times(Mark::Token).collect(),
             token_ids_sha256: ids.to_owned(),
+            parts: self.parts.map(|share| region.duration.mul_f64(share)),
             ..Observation::default()
         })
     }
@@ -234,5 +248,38 @@ fn every_suite_has_a_measuring_side() {
     for suite in Suite::ALL {
         let file = format!("{}/src/suites/{suite}.rs", env!("CARGO_MANIFEST_DIR"));
         assert!(std::path::Path::new(&file).is_file(), "{file}");
+    }
+}
+
+/// Long enough that what a busy machine takes away is little of it.
+const LONG_PASS_US: u64 = 40_000;
+
+#[test]
+fn doubled_work_that_takes_no_longer_was_not_computed() {
+    for (doubling, is_lazy) in [(2, false), (1, true)] {
+        let mut trial = Spin::new(Shape::Repeatable, LONG_PASS_US);
+        trial.doubling = Some(doubling);
+        let (_, sent) = measure(protocol(), &mut [trial]);
+        for iteration in measured(&sent) {
+            let says_so = iteration.reasons.contains(&Reason::NotLazySafe);
+            assert_eq!(says_so, is_lazy, "{doubling}: {iteration:?}");
+        }
+        let first = measured(&sent).next().unwrap();
+        let told = |it: &&Sample| it.metric == Metric::DoubledRatio;
+        let ratio = first.samples.iter().find(told).unwrap().value;
+        assert!((ratio / f64::from(doubling) - 1.0).abs() < 0.3, "{ratio}");
+    }
+}
+
+#[test]
+fn parts_that_do_not_make_up_the_region_are_told() {
+    for (share, is_jump) in [(0.995, false), (0.5, true)] {
+        let mut trial = Spin::new(Shape::Whole, LONG_PASS_US);
+        trial.parts = Some(share);
+        let (_, sent) = measure(protocol(), &mut [trial]);
+        for iteration in measured(&sent) {
+            let says_so = iteration.reasons.contains(&Reason::ClockJump);
+            assert_eq!(says_so, is_jump, "{share}: {iteration:?}");
+        }
     }
 }

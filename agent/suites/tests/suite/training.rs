@@ -151,6 +151,25 @@ fn twenty_steps_bring_the_loss_down_and_reach_every_variable() {
 }
 
 #[test]
+fn a_loop_that_only_looks_like_training_is_told_apart() {
+    let descent = |first_loss, last_loss, lacks_gradients| Descent {
+        first_loss,
+        last_loss,
+        lacks_gradients,
+    };
+    assert!(descent(8.3, 7.9, false).is_training());
+    for fake in [
+        descent(8.3, 8.3, false),
+        descent(8.3, 8.4, false),
+        descent(8.3, f32::NAN, false),
+        descent(f32::INFINITY, 8.0, false),
+        descent(8.3, 7.9, true),
+    ] {
+        assert!(!fake.is_training(), "{fake:?}");
+    }
+}
+
+#[test]
 fn steps_leave_nothing_behind_in_memory() {
     let mut learner = full("llama-untied-f32", some_batch());
     let mut work = || {
