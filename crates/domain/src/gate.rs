@@ -27,10 +27,15 @@ pub struct Ceilings {
 }
 
 impl Ceilings {
-    pub fn of(chip: &str, gpu_cores: Option<u32>) -> Self {
+    /// `matrix_units`: whether the kernels in use know a GPU's units for matrices; None where nobody
+    /// says so, and then what the chip has counts.
+    pub fn of(chip: &str, gpu_cores: Option<u32>, matrix_units: Option<bool>) -> Self {
         chip::find(chip, gpu_cores).map_or_else(Self::default, |spec| Self {
             bandwidth_gbps: Some(spec.bandwidth_gbps),
-            peak_tflops: spec.peak_tflops(),
+            peak_tflops: match matrix_units {
+                Some(false) => spec.fp32_tflops,
+                Some(true) | None => spec.peak_tflops(),
+            },
         })
     }
 
@@ -56,7 +61,7 @@ pub fn judge(
 ) -> Vec<Reason> {
     let mut failed = Vec::new();
     for sample in samples {
-        let [gbps, tflops] = demand(case, model, sample);
+        let [gbps, tflops] = demand(case, model, sample, samples);
         let [bandwidth, flops] = ceilings.exceeded_by(gbps, tflops);
         let reasons = [
             bandwidth,
@@ -74,13 +79,31 @@ pub fn judge(
 }
 
 /// What a sample says that the machine has done in a second: 10⁹ bytes, 10¹² operations.
-fn demand(case: &Case, model: Option<&ModelIdentity>, sample: &Sample) -> [Option<f64>; 2] {
+fn demand(
+    case: &Case,
+    model: Option<&ModelIdentity>,
+    sample: &Sample,
+    beside: &[Sample],
+) -> [Option<f64>; 2] {
     use Metric as M;
     let Sample { metric, value } = *sample;
     match metric {
         M::StreamGbps | M::StreamAddGbps => [Some(value), None],
         M::GemmTflopsBf16 | M::GemmTflopsF16 | M::GemmTflopsF32 => [None, Some(value)],
-        M::AttnFlops => [None, Some(value / 1e12)],
+        M::AttnFlops | M::TrainFlops => [None, Some(value / 1e12)],
+        M::AttnUsStandard => match case {
+            Case::Attention(case) => [None, Some(case.flops() as f64 / value / 1e6)],
+            _ => [None, None],
+        },
+        // The model's identity tells the size that it had before.
+        M::QuantDecodeTps => {
+            let packed = beside.iter().find(|it| it.metric == M::QuantWeightsBytes);
+            let share = model.map(|m| m.decode_bytes as f64 / m.weight_bytes.max(1) as f64);
+            let bytes = packed
+                .zip(share)
+                .map(|(packed, share)| packed.value * share);
+            [bytes.map(|bytes| bytes * value / 1e9), None]
+        }
         _ => {
             // Counted as mlx-lm does: all tokens over the time of all but one.
             let (metric, value) = match (metric, case) {

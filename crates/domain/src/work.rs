@@ -39,6 +39,7 @@ impl Work {
             (M::QuantBaselineDecodeTps, Case::Quantization(case)) => {
                 step(1, case.prompt_tokens + case.new_tokens / 2)
             }
+            (M::SpecBaselineDecodeTps, Case::Speculative(case)) => step(1, case.new_tokens / 2),
             (M::GenerateTps, Case::Generate(_)) => step(1, 0),
             (M::BatchStreamTps, Case::Batch(case)) => {
                 let positions = case.prompts().map(|prompt| prompt + case.new_tokens / 2);

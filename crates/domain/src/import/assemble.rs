@@ -124,7 +124,7 @@ fn judge(value: &Value) -> Judged {
         .model
         .as_ref()
         .and_then(|model| model.identity.as_ref());
-    let ceilings = Ceilings::of(&value.machine.chip, value.machine.gpu_cores);
+    let ceilings = Ceilings::of(&value.machine.chip, value.machine.gpu_cores, None);
     let failed = |number: f64| {
         let sample = Sample {
             metric: value.metric,
@@ -152,9 +152,9 @@ fn judge(value: &Value) -> Judged {
 
 /// Where the gates have nothing to hold a number against.
 fn blind_spots(machines: &[Machine], jobs: &[Job]) -> Vec<String> {
-    let unknown_chips = machines
-        .iter()
-        .filter(|machine| Ceilings::of(&machine.chip, machine.gpu_cores) == Ceilings::default());
+    let unknown_chips = machines.iter().filter(|machine| {
+        Ceilings::of(&machine.chip, machine.gpu_cores, None) == Ceilings::default()
+    });
     let mut notes: Vec<String> = unknown_chips
         .map(|Machine { name, chip, .. }| {
             format!("nothing is published here of the chip `{chip}` of {name}: gates g1 and g2 cannot look")
