@@ -63,13 +63,22 @@ fn member(claim: &mut Claim) -> Member<'_> {
 }
 
 fn correct_all<'a>(claims: impl Iterator<Item = Member<'a>>) {
-    let (raw, members): (Vec<f64>, Vec<Member<'_>>) = claims
-        .filter_map(|member| Some((stats::p_against_margin(&member.ratio)?, member)))
-        .unzip();
-    for (member, p) in members.into_iter().zip(stats::holm(&raw)) {
-        *member.p_holm = Some(p);
-        if p >= SIGNIFICANT {
+    let members: Vec<Member<'_>> = claims.collect();
+    let adjusted = adjusted(members.iter().map(|member| &member.ratio));
+    for (member, p) in members.into_iter().zip(adjusted) {
+        *member.p_holm = p;
+        if p.is_some_and(|p| p >= SIGNIFICANT) {
             *member.verdict = Verdict::Inconclusive;
         }
     }
+}
+
+/// One p for each ratio, after Holm's correction; `None` where a single launch gives none.
+pub fn adjusted<'a>(ratios: impl Iterator<Item = &'a Ratio>) -> Vec<Option<f64>> {
+    let raw: Vec<Option<f64>> = ratios.map(stats::p_against_margin).collect();
+    let known: Vec<f64> = raw.iter().copied().flatten().collect();
+    let mut adjusted = stats::holm(&known).into_iter();
+    raw.into_iter()
+        .map(|p| p.and_then(|_| adjusted.next()))
+        .collect()
 }

@@ -2,20 +2,15 @@
 //! view's; the verdicts are by the rule of comparisons, all of them one family for Holm's correction.
 
 use super::comparison::is_at_home;
-use super::family::SIGNIFICANT;
+use super::family::{self, SIGNIFICANT};
 use crate::report::PositionEffect;
 use crate::stats::{self, Verdict};
 
 pub fn judged(mut effects: Vec<PositionEffect>, headline: &[String]) -> Vec<PositionEffect> {
     effects.retain(|e| headline.contains(&e.metric) && is_at_home(&e.suite, &e.metric));
-    let p: Vec<Option<f64>> = effects
-        .iter()
-        .map(|e| stats::p_against_margin(&e.last_over_first))
-        .collect();
-    let known: Vec<f64> = p.iter().copied().flatten().collect();
-    let mut adjusted = stats::holm(&known).into_iter();
-    for (effect, p) in effects.iter_mut().zip(p) {
-        effect.p_holm = p.and_then(|_| adjusted.next());
+    let adjusted = family::adjusted(effects.iter().map(|effect| &effect.last_over_first));
+    for (effect, p) in effects.iter_mut().zip(adjusted) {
+        effect.p_holm = p;
         let stands = effect.p_holm.is_some_and(|p| p < SIGNIFICANT);
         // Which way is better plays no part here.
         let verdict = stats::verdict(effect.last_over_first.interval, true, "");

@@ -4,12 +4,9 @@
 use std::fmt::Write as _;
 
 use super::gains::{ATTENTION, BATCHING, QUANTISING, SPECULATING, SUSTAINING};
-use crate::number;
+use crate::number::{self, Scale};
 use crate::report::{CaseKey, Gain, Measurement, Recommendation, Report, Variant};
 use crate::stats::Verdict;
-
-/// Below this share of what it has alone, a sequence in a batch waits for the others.
-const KNEE_EFFICIENCY: f64 = 0.5;
 
 struct Technique {
     of: (&'static str, &'static str),
@@ -168,19 +165,21 @@ fn beside(report: &Report, technique: &Technique, gain: &Gain) -> String {
     text
 }
 
-/// The first batch in which a sequence has less than half of the speed that it has alone.
+/// Where batches of the best gain's kind stop to pay.
 fn knee(report: &Report, best: &Gain) -> Option<String> {
-    let slow = report.of("batch", "batch_efficiency").filter(|m| {
-        let alike = m.machine == best.machine && m.variant == best.variant && m.valid;
-        alike && best.suite == "batch" && m.estimate.value < KNEE_EFFICIENCY
-    });
-    let (batch, m) = slow
-        .filter_map(|m| Some((m.case_key.number("batch")?, m)))
-        .min_by_key(|(batch, _)| *batch)?;
+    let kind = best.case_key.without("batch");
+    let knee = report.knees.iter().find(|knee| {
+        let alike = knee.machine == best.machine && knee.variant == best.variant;
+        alike && best.suite == BATCHING.0 && knee.case_key == kind && knee.valid
+    })?;
+    let noise = if knee.clear { "" } else { ", within the noise" };
     Some(format!(
-        "From {batch} sequences on, each has less than half of the speed that it has alone \
-         (efficiency {}).",
-        number::bare_with_interval(m)
+        "From {} sequences on, each has less than half of the speed that it has alone (between the \
+         measured {} and {}{noise}){}.",
+        Scale::fitting("", []).value(knee.batch_knee?),
+        knee.above_size,
+        knee.below_size?,
+        number::doubt_mark(knee.tainted)
     ))
 }
 

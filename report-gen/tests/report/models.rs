@@ -9,6 +9,7 @@ use report_gen::{Format, Report, render_report};
 use time::macros::datetime;
 
 use crate::fleet;
+use crate::suites::knee;
 
 const MODEL: &str = "tinyllama-1.1b";
 const PACKED: &str = "tinyllama-1.1b-4bit";
@@ -392,11 +393,12 @@ fn a_batch_has_its_knee_and_speculation_may_lose() {
     let report = report(|rows| {
         let cases = [
             (two.as_str(), "batch_speedup", 1.8),
-            (two.as_str(), "batch_efficiency", 0.9),
             (eight.as_str(), "batch_speedup", 3.2),
-            (eight.as_str(), "batch_efficiency", 0.4),
         ];
         add_suite(rows, "batch", &cases);
+        let of_other_prompts = knee("prompt=64,new=64", Some(4.0), 2, Some(8), true);
+        let of_these = knee("prompt=512,new=64", Some(6.8), 2, Some(8), true);
+        rows.knees = vec![of_other_prompts, of_these];
         add_suite(
             rows,
             "speculative",
@@ -412,7 +414,8 @@ fn a_batch_has_its_knee_and_speculation_may_lose() {
         panic!("{:?}", advice(&report))
     };
     assert!(
-        batch.contains("From 8 sequences on, each has less than half"),
+        batch.contains("From 6.800 sequences on, each has less than half")
+            && batch.contains("(between the measured 2 and 8)."),
         "{batch}"
     );
     assert!(

@@ -177,14 +177,17 @@ fn a_cache_that_grows_unlike_its_arithmetic_is_marked_and_a_caution() {
     assert!(text.contains("takes 27.00 kB for each position") && text.contains("22.53 kB (g4)"));
 }
 
-#[test]
-fn a_batch_has_a_knee_only_where_it_was_reached() {
-    let efficiency = [("batch_efficiency", "ratio", Direction::Higher, 0.4)];
-    let cases = [("batch=16,prompt=512,new=64,lengths=equal", &efficiency[..])];
-    let knee = |batch_knee: Option<f64>, above_size, below_size, clear| Knee {
+pub fn knee(
+    kind: &str,
+    batch_knee: Option<f64>,
+    above_size: i32,
+    below_size: Option<i32>,
+    clear: bool,
+) -> Knee {
+    Knee {
         machine: "mini".into(),
         variant: fleet::variant("tinyllama-1.1b", "none"),
-        case_key: CaseKey::from("prompt=512,new=64,lengths=equal".to_owned()),
+        case_key: CaseKey::from(kind.to_owned()),
         batch_knee,
         above_size,
         below_size,
@@ -193,12 +196,19 @@ fn a_batch_has_a_knee_only_where_it_was_reached() {
         valid: true,
         tainted: false,
         reasons: Vec::new(),
-    };
+    }
+}
+
+#[test]
+fn a_batch_has_a_knee_only_where_it_was_reached() {
+    let efficiency = [("batch_efficiency", "ratio", Direction::Higher, 0.4)];
+    let cases = [("batch=16,prompt=512,new=64,lengths=equal", &efficiency[..])];
+    let kind = "prompt=512,new=64,lengths=equal";
     let add = |rows: &mut Rows| {
         rows.knees = vec![
-            knee(Some(11.43), 8, Some(16), true),
-            knee(Some(15.9), 8, Some(16), false),
-            knee(None, 16, None, false),
+            knee(kind, Some(11.43), 8, Some(16), true),
+            knee(kind, Some(15.9), 8, Some(16), false),
+            knee(kind, None, 16, None, false),
         ];
     };
     let text = written("batch", &cases, "Several sequences at once", |_| {}, add).unwrap();
