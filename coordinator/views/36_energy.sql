@@ -16,7 +16,7 @@ region as (
         dtype, quantisation, case_key, launch_id, launch, mode,
         count(*) as iterations,
         sum(duration_ns)::double precision / 1e9 as region_s,
-        case when suite in ('prefill', 'decode') then sum(work)::bigint end as tokens,
+        case when suite in ('prefill', 'decode', 'sustained') then sum(work)::bigint end as tokens,
         report.distinct_sorted(report.concat_agg(reasons)) as reasons
     from iteration
     group by

@@ -313,6 +313,74 @@ fn bad_weights_and_giants_end_their_job_and_say_why() {
     }
 }
 
+/// The least of the quick plan: its first model alone, and one launch of each case.
+fn quickest() -> String {
+    let quick = include_str!("../../../plans/quick.toml");
+    let second = "[[model]]\nsource = \"synthetic:nano-llama\"\ndtypes = [\"bf16\"]";
+    let (first, others) = quick.split_once(second).unwrap();
+    let (_, suites) = others.split_once("# A suite runs").unwrap();
+    let first = first.replace("launches = 3\n", "launches = 1\n");
+    let first = first.replace("iterations = 3\n", "iterations = 1\n");
+    format!("{first}# A suite runs{suites}")
+}
+
+#[test]
+fn every_suite_goes_the_whole_way_and_is_read_back_by_sql() {
+    let mut fleet = Fleet::start();
+    fleet.start_agent();
+    let run = fleet.ok(&["run", &fleet.write_plan(&quickest())]);
+    let run = run.trim();
+    let query = format!(
+        "select suite || ' ' || metric from report.case_summary \
+         where run_id = '{run}' and estimate > 0 group by suite, metric"
+    );
+    let told = fleet.ok(&["sql", &query, "--format", "csv"]);
+    let expected = [
+        (
+            "load",
+            &["load_cold_ms", "load_warm_ms", "mem_weights_bytes"][..],
+        ),
+        ("prefill", &["prefill_tps", "ttft_ms"]),
+        ("decode", &["decode_tps", "decode_tps_sync", "itl_ms"]),
+        ("generate", &["generate_tps", "response_ms"]),
+        ("memory", &["mem_peak_bytes", "mem_activation_bytes"]),
+        ("attention", &["attn_us_standard", "attn_flops"]),
+        (
+            "training",
+            &["train_tps", "train_step_ms", "train_forward_eps"],
+        ),
+        ("quantization", &["quant_speedup_decode", "quant_mem_ratio"]),
+        (
+            "batch",
+            &["batch_decode_tps", "batch_speedup", "batch_prefill_tps"],
+        ),
+        (
+            "speculative",
+            &["spec_speedup", "spec_accept_rate", "spec_decode_tps"],
+        ),
+        ("sustained", &["sustained_tps"]),
+        (
+            "roofline",
+            &["stream_gbps", "gemm_tflops_f32", "dispatch_us"],
+        ),
+    ];
+    for suite in domain::suite::Suite::ALL {
+        let (_, metrics) = expected
+            .iter()
+            .find(|(name, _)| *name == suite.as_str())
+            .unwrap();
+        for metric in *metrics {
+            let row = format!("{suite} {metric}");
+            assert!(
+                told.lines().any(|line| line == row),
+                "{row} is not in {told}"
+            );
+        }
+    }
+    let states = "select string_agg(distinct state, ' ') from report.job";
+    assert_eq!(fleet.value(states), "succeeded");
+}
+
 #[test]
 fn bad_plans_are_refused_where_they_are_wrong_and_nothing_is_stored() {
     let fleet = Fleet::start();
