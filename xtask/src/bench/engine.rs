@@ -34,6 +34,18 @@ pub struct Args {
     models: Vec<String>,
     #[arg(long, default_value = "f32")]
     dtype: String,
+    /// Tokens of a prompt; by default 256 for the tiniest models, else 64
+    #[arg(long, value_name = "TOKENS")]
+    prompt: Option<u64>,
+    /// Tokens to decode after it; by default 64 for the tiniest models, else 16
+    #[arg(long, value_name = "TOKENS", value_parser = clap::value_parser!(u64).range(2..))]
+    new: Option<u64>,
+    /// Examples of a training step, and sequences at once
+    #[arg(long, value_name = "COUNT", default_value_t = 4)]
+    batch: u64,
+    /// Tokens of an example
+    #[arg(long, value_name = "TOKENS", default_value_t = 64)]
+    example: u64,
     /// What to time, by default all
     #[arg(long, value_enum, value_name = "PART", value_delimiter = ',')]
     parts: Vec<Part>,
@@ -74,17 +86,17 @@ struct Work {
 }
 
 impl Work {
-    fn of(model: &str) -> Self {
+    fn of(model: &str, args: &Args) -> Self {
         let (prompt, new) = if model.starts_with("nano") {
             (256, 64)
         } else {
             (64, 16)
         };
         Self {
-            prompt,
-            new,
-            batch: 4,
-            example: 64,
+            prompt: args.prompt.unwrap_or(prompt),
+            new: args.new.unwrap_or(new),
+            batch: args.batch,
+            example: args.example,
         }
     }
 }
@@ -163,7 +175,7 @@ pub fn run(args: &Args) -> Result<()> {
             dtype: Some(dtype),
         };
         let folder = ours.folder(&model)?;
-        let work = Work::of(name);
+        let work = Work::of(name, args);
         for &part in parts {
             let (mut mine, mut theirs) = (Vec::new(), Vec::new());
             for round in 0..args.rounds {
