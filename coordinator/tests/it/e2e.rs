@@ -328,8 +328,10 @@ fn quickest() -> String {
 fn every_suite_goes_the_whole_way_and_is_read_back_by_sql() {
     let mut fleet = Fleet::start();
     fleet.start_agent();
-    let run = fleet.ok(&["run", &fleet.write_plan(&quickest())]);
+    let plan = fleet.write_plan(&quickest());
+    let run = fleet.ok(&["run", &plan, "--detach"]);
     let run = run.trim();
+    fleet.ok(&["watch", run]);
     let query = format!(
         "select suite || ' ' || metric from report.case_summary \
          where run_id = '{run}' and estimate > 0 group by suite, metric"
