@@ -363,7 +363,7 @@ fn every_suite_goes_the_whole_way_and_is_read_back_by_sql() {
         ("sustained", &["sustained_tps"]),
         (
             "roofline",
-            &["stream_gbps", "gemm_tflops_f32", "dispatch_us"],
+            &["stream_gbps", "gemm_tflops_fp32", "dispatch_us"],
         ),
     ];
     for suite in domain::suite::Suite::ALL {
