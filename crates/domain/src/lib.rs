@@ -24,6 +24,7 @@ pub mod record;
 pub mod worker;
 
 pub mod chip;
+pub mod llama_cpp;
 pub mod work;
 
 pub mod gate;
