@@ -13,8 +13,8 @@ use super::{plan, show};
 
 #[derive(clap::Args)]
 pub struct Args {
-    /// A file of results: CSV as docs/import.md has it, the output of `llama-bench -o json` or jsonl, or
-    /// what `mlx_lm.benchmark` prints
+    /// A file of results: CSV as docs/import.md has it, the output of `llama-bench -o json` or jsonl,
+    /// what `mlx_lm.benchmark` prints, or what `exo_bench.py --json-out` writes
     file: PathBuf,
     #[arg(long, value_enum, default_value = "auto")]
     format: Format,
@@ -65,6 +65,7 @@ enum Format {
     /// By the file's content
     Auto,
     Csv,
+    ExoBench,
     LlamaBench,
     MlxLm,
 }
@@ -74,6 +75,7 @@ impl Format {
         match self {
             Self::Auto => "",
             Self::Csv => "csv",
+            Self::ExoBench => "exo-bench",
             Self::LlamaBench => "llama-bench",
             Self::MlxLm => "mlx-lm",
         }

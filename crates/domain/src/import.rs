@@ -3,7 +3,7 @@
 //! the [`gate`]s, and each launch carries the doubt `imported`.
 //!
 //! ```text
-//!   file ──detect──▶ csv | llama_bench | mlx_lm ──values──▶ assemble: machines, jobs, launches, gates
+//!   file ──detect──▶ csv | exo_bench | llama_bench | mlx_lm ──values──▶ assemble: machines, jobs, launches, gates
 //! ```
 //!
 //! A file is one source's. A format's own words become ours where they mean the same, and
@@ -11,6 +11,7 @@
 
 mod assemble;
 mod csv;
+mod exo_bench;
 mod llama_bench;
 mod mlx_lm;
 mod model;
@@ -40,6 +41,8 @@ pub const MAX_IMPORT_BYTES: usize = 4 * 1024 * 1024;
 pub enum Format {
     /// Our own, for results that stand in no machine's file.
     Csv,
+    /// `exo_bench.py --json-out`.
+    ExoBench,
     /// `llama-bench -o json` or `-o jsonl`.
     LlamaBench,
     /// What `mlx_lm.benchmark` prints.
@@ -47,13 +50,14 @@ pub enum Format {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("unknown format `{0}`, expected csv, llama-bench or mlx-lm")]
+#[error("unknown format `{0}`, expected csv, exo-bench, llama-bench or mlx-lm")]
 pub struct UnknownFormat(pub String);
 
 impl Format {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Csv => "csv",
+            Self::ExoBench => "exo-bench",
             Self::LlamaBench => "llama-bench",
             Self::MlxLm => "mlx-lm",
         }
@@ -66,6 +70,8 @@ impl Format {
             Some(Self::Csv)
         } else if matches!(first, '[' | '{') && text.contains("\"avg_ts\"") {
             Some(Self::LlamaBench)
+        } else if matches!(first, '[' | '{') && text.contains("\"placement_sharding\"") {
+            Some(Self::ExoBench)
         } else if text.contains("prompt_tps=") && text.contains("generation_tps=") {
             Some(Self::MlxLm)
         } else {
@@ -84,7 +90,7 @@ impl FromStr for Format {
     type Err = UnknownFormat;
 
     fn from_str(name: &str) -> Result<Self, UnknownFormat> {
-        [Self::Csv, Self::LlamaBench, Self::MlxLm]
+        [Self::Csv, Self::ExoBench, Self::LlamaBench, Self::MlxLm]
             .into_iter()
             .find(|format| format.as_str() == name)
             .ok_or_else(|| UnknownFormat(name.to_owned()))
@@ -197,12 +203,13 @@ pub fn read(text: &str, format: Option<Format>, given: &Given) -> Result<Import,
         let problem = Problem::at(0..0, "the file is of no format that is known here");
         return Err(vec![problem.with_help(format!(
             "a file of ours begins with `{}`; the others are the output of `llama-bench -o json` or \
-             jsonl, and of `mlx_lm.benchmark`",
+             jsonl, of `mlx_lm.benchmark`, and of `exo_bench.py --json-out`",
             csv::TITLE
         ))]);
     };
     let (values, notes) = match format {
         Format::Csv => (csv::read(text, given)?, Vec::new()),
+        Format::ExoBench => exo_bench::read(text, given)?,
         Format::LlamaBench => llama_bench::read(text, given)?,
         Format::MlxLm => (mlx_lm::read(text, given)?, Vec::new()),
     };

@@ -1143,7 +1143,7 @@ pub struct ImportRunRequest {
     pub text: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub file_name: ::prost::alloc::string::String,
-    /// csv, llama-bench or mlx-lm; empty: by its content
+    /// csv, exo-bench, llama-bench or mlx-lm; empty: by its content
     #[prost(string, tag = "3")]
     pub format: ::prost::alloc::string::String,
     #[prost(message, optional, tag = "4")]

@@ -7,6 +7,9 @@ const SEED: &str = include_str!("../../../../data/seed.csv");
 /// The examples of llama-bench's own README.
 const LLAMA_BENCH: &str = include_str!("../../data/import/llama-bench.json");
 const LLAMA_BENCH_LINES: &str = include_str!("../../data/import/llama-bench.jsonl");
+/// Made up after exo's bench/METHODOLOGY.md (commit 051a64e3) and its exo_bench.py (commit 00993ada):
+/// every field that they name, and numbers that nobody measured.
+const EXO_BENCH: &str = include_str!("../../data/import/exo-bench.json");
 /// mlx-lm 0.32.2 with a tiny model: one sequence, then two.
 const MLX_LM: &str = include_str!("../../data/import/mlx-lm.txt");
 
@@ -361,4 +364,77 @@ fn nonsense_is_refused() {
     );
     let flags = read(SEED, None, &of_mlx_lm()).unwrap_err();
     assert!(flags[0].message.contains("says itself"), "{flags:?}");
+}
+
+fn of_exo_bench() -> Given {
+    Given {
+        chip: Some("Apple M4".into()),
+        at: instant("2026-11-26"),
+        quantisation: Some("affine 4-bit g64".into()),
+        architecture: catalogue::find("llama-3.2-1b"),
+        ..Given::default()
+    }
+}
+
+#[test]
+fn requests_to_one_machine_of_exo_are_kept_and_the_others_are_counted() {
+    let import = read(EXO_BENCH, None, &of_exo_bench()).unwrap();
+    assert_eq!(import.source, "exo-bench");
+    let model = "mlx-community/Llama-3.2-1B-Instruct-4bit";
+    assert_eq!(
+        lines(&import),
+        [
+            format!("{model} prefill prompt=512,depth=0,chunk=? prefill_tps 1234.5 "),
+            format!("{model} decode new=128,depth=512 decode_tps_at_depth 98.25 "),
+            format!("{model} decode new=128,depth=512 mem_peak_process_bytes 2500000000 "),
+            format!("{model} decode new=128,depth=512 decode_tps_at_depth 98.5 "),
+            format!("{model} decode new=128,depth=512 mem_peak_process_bytes 2500000000 "),
+        ]
+    );
+    let [machines, concurrent, cached] = &import.notes[..] else {
+        panic!("{:?}", import.notes);
+    };
+    assert!(
+        machines.starts_with("requests that ran on several machines"),
+        "{machines}"
+    );
+    assert!(concurrent.contains("beside others"), "{concurrent}");
+    assert!(cached.contains("prefix cache"), "{cached}");
+
+    // Older files are the requests alone.
+    let json: serde_json::Value = serde_json::from_str(EXO_BENCH).unwrap();
+    let bare = json["runs"].to_string();
+    let older = read(&bare, None, &of_exo_bench()).unwrap();
+    assert_eq!(lines(&older), lines(&import));
+}
+
+#[test]
+fn what_is_no_result_of_exo_is_refused_with_its_place() {
+    let missing = read(EXO_BENCH, None, &Given::default()).unwrap_err();
+    let helps: Vec<String> = missing
+        .iter()
+        .filter_map(|problem| problem.help.clone())
+        .collect();
+    assert_eq!(helps, ["say it with --chip", "say it with --date"]);
+
+    let broken = EXO_BENCH.replacen("\"tg\": 128,", "\"tg\": 128.5,", 1);
+    let [problem] = &read(&broken, None, &of_exo_bench()).unwrap_err()[..] else {
+        panic!("one problem");
+    };
+    assert!(
+        problem.message.contains("no result of exo-bench"),
+        "{problem:?}"
+    );
+    assert!(
+        broken[..problem.span.start].ends_with("\"tg\": 128."),
+        "{problem:?}"
+    );
+    let zero = EXO_BENCH.replacen("98.25", "0.0", 1);
+    let [problem] = &read(&zero, None, &of_exo_bench()).unwrap_err()[..] else {
+        panic!("one problem");
+    };
+    assert!(
+        problem.message.contains("decode_tps_at_depth"),
+        "{problem:?}"
+    );
 }
