@@ -39,6 +39,22 @@ end;
 comment on function report.nax_expected(text, text, text) is
     'Whether MLX would use the GPU''s matrix units on this system, if its kernels were built for them.';
 
+create function report.model_limit_bytes(
+    os text, memory_bytes bigint, wired_limit_bytes bigint
+) returns bigint
+language sql immutable parallel safe
+-- The rule by which plans skip what would not fit; integers, as there.
+return nullif(coalesce(
+    wired_limit_bytes,
+    case
+        when os = 'macos' and memory_bytes <= 36000000000 then memory_bytes / 3 * 2
+        when os = 'macos' then memory_bytes / 4 * 3
+        else memory_bytes
+    end
+), 0) / 10 * 9;
+comment on function report.model_limit_bytes(text, bigint, bigint) is
+    'The most bytes that a model with its cache may take on a machine: nine tenths of what the GPU may keep resident, or of the memory where there is no such limit; NULL where neither is known.';
+
 create function report.sensor_unit(sensor text) returns text
 language sql immutable strict parallel safe
 return case

@@ -33,7 +33,8 @@ select
     launch.signal,
     launch.stderr_tail,
     launch.lease_id,
-    run.source
+    run.source,
+    job.model_source
 from fleet.launch
 join fleet.job using (job_id)
 join fleet.run using (run_id)

@@ -31,7 +31,8 @@ select
     not per_launch.reasons && (select report.invalid_reasons()) as valid,
     per_launch.reasons && (select report.taint_reasons()) as tainted,
     report.distinct_sorted(per_launch.reasons) as reasons,
-    run.source
+    run.source,
+    per_launch.within_cv
 from (
     select
         job.run_id,
@@ -52,6 +53,7 @@ from (
         min(sample.value) as min,
         max(sample.value) as max,
         count(*) as iterations,
+        stddev_samp(sample.value) / nullif(abs(avg(sample.value)), 0) as within_cv,
         launch.reasons || report.concat_agg(iteration.reasons) as reasons
     from fleet.sample
     join fleet.iteration using (iteration_id)
@@ -69,4 +71,5 @@ left join fleet.model using (model_id);
 comment on view report.launch_summary is
     'One row per counted launch and metric: the median over its measured iterations.';
 comment on column report.launch_summary.median is 'median over the launch''s measured iterations, in unit';
+comment on column report.launch_summary.within_cv is 'coefficient of variation of the launch''s measured iterations: standard deviation over mean; NULL with one iteration';
 comment on column report.launch_summary.position is 'place in the interleaved order of the job''s launches';

@@ -8,7 +8,8 @@ with series as (
         summary.run_id, summary.label, run.submitted_at, summary.machine_id, summary.machine,
         summary.chip, summary.model, summary.model_source, summary.model_id, summary.model_digest,
         summary.dtype, summary.suite, summary.case_key, summary.metric, summary.unit,
-        summary.direction, summary.estimate, summary.tainted, summary.reasons, run.protocol_md5,
+        summary.direction, summary.estimate, summary.ci_low, summary.ci_high, summary.quantisation,
+        summary.tainted, summary.reasons, run.protocol_md5,
         count(*) filter (where not summary.tainted) over history as earlier_runs,
         array_agg(summary.estimate) filter (where not summary.tainted) over history as earlier,
         array_agg(summary.run_id) filter (where not summary.tainted) over history as earlier_ids
@@ -87,11 +88,16 @@ select
     model_digest,
     protocol_md5,
     machine_id,
-    label
+    label,
+    ci_low,
+    ci_high,
+    quantisation
 from judged;
 comment on view report.regression is
     'One row per valid case summary: its change since the previous run, and whether that is unusual.';
 comment on column report.regression.estimate is 'this run''s estimate, in unit';
+comment on column report.regression.ci_low is 'lower end of this run''s 95 % interval; NULL with fewer than two launches';
+comment on column report.regression.ci_high is 'upper end of this run''s 95 % interval; NULL with fewer than two launches';
 comment on column report.regression.previous is 'the previous run''s estimate, in unit';
 comment on column report.regression.change is 'estimate over previous, less 1';
 comment on column report.regression.threshold is 'largest change that is usual here: max(2 %, Q3 + 3 IQR of earlier steps); NULL without eight earlier runs';
