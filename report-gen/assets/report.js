@@ -129,7 +129,7 @@
       const log = least > 0 && Math.max(...xs) / least >= 8;
       const series = spec.series.flatMap((s, k) => [
         {
-          type: "line", name: s.name, symbol: "circle", symbolSize: 8, lineStyle: { width: 2 },
+          type: "line", name: s.name, symbol: "circle", symbolSize: s.points.length > 40 ? 3 : 8, lineStyle: { width: 2 },
           itemStyle: { color: palette()[k] },
           data: s.points.map((p) => ({ value: [p.x, p.value], point: p, itemStyle: shade(p.state, palette()[k % 8]) })),
         },

@@ -4,10 +4,12 @@
 mod measurements;
 mod variants;
 
+mod chips;
 mod choices;
 mod comparison;
 mod family;
 mod gains;
+mod history;
 mod laws;
 mod position;
 mod ranking;
@@ -22,6 +24,7 @@ use std::collections::{BTreeMap, HashMap};
 use time::OffsetDateTime;
 
 use comparison::Measured;
+pub use history::LEAST_RUNS;
 pub use runs::{CONDITIONS, Refusal, compare_runs, difference_counts, headline_of_both};
 
 use crate::report::{Claim, FORMAT_VERSION, Measurement, Report};
@@ -48,6 +51,10 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         floors,
         memory_slopes,
         position_effects,
+        timelines,
+        noise,
+        fits,
+        history,
         validity,
         disagreements,
         coverage,
@@ -74,7 +81,6 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         format_version: FORMAT_VERSION,
         generated_at,
         findings: Vec::new(),
-        machines,
         environments,
         models,
         measurements,
@@ -85,11 +91,18 @@ pub fn analyze(mut rows: Rows, generated_at: OffsetDateTime) -> Report {
         knees,
         floors,
         memory_slopes,
+        timelines,
+        noise,
         position_effects: position::judged(position_effects, &run.headline),
+        chips: chips::facts(&machines),
+        generations: chips::generations(&machines, &comparison),
         comparison,
+        machines,
         laws,
         rankings,
         choices,
+        fits,
+        histories: history::histories(history, &run.headline),
         gains,
         recommendations: Vec::new(),
         doubts: validity,

@@ -31,7 +31,9 @@ macro_rules! variant {
     };
 }
 
+mod beyond;
 mod derived;
+mod heat;
 
 /// Which run, as a user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,7 +96,8 @@ pub enum Error {
 pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
     let mut snapshot = snapshot(pool).await?;
     let run_id = find_run(&mut snapshot, choice).await?;
-    let rows = rows_of(&mut snapshot, run_id).await?;
+    let mut rows = rows_of(&mut snapshot, run_id).await?;
+    rows.history = beyond::history(&mut snapshot, run_id, &rows.run.headline).await?;
     snapshot.commit().await?;
     Ok(rows)
 }
@@ -160,6 +163,10 @@ async fn rows_of(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, Er
         floors: derived::floors(connection, run_id).await?,
         memory_slopes: derived::memory_slopes(connection, run_id).await?,
         position_effects: derived::position_effects(connection, run_id).await?,
+        timelines: heat::timelines(connection, run_id).await?,
+        noise: heat::noise(connection, run_id, &run.headline).await?,
+        fits: beyond::fits(connection, run_id).await?,
+        history: Vec::new(),
         validity: validity(connection, run_id).await?,
         disagreements: disagreements(connection, run_id).await?,
         coverage: coverage(connection, run_id).await?,

@@ -1,7 +1,11 @@
 //! The report as data: everything that a renderer shows, computed once. JSON is this, written out.
 
+mod beyond;
 mod case_key;
+mod chips;
 mod derived;
+mod heat;
+mod history;
 mod judged;
 mod shape;
 
@@ -13,8 +17,12 @@ use serde_json::Value;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use beyond::Fit;
 pub use case_key::CaseKey;
+pub use chips::{ChipFacts, Generation, ReferenceGain, ReferenceRates};
 pub use derived::{Floor, Knee, MemorySlope, PositionEffect};
+pub use heat::{Noise, Timeline, Track};
+pub use history::{History, HistoryPoint, Software, Step};
 pub use judged::{
     CHOICE_TOKENS, Choice, Claim, Contest, Gain, Law, LawPoint, Overall, Quantity, Rank, Ranking,
     Recommendation, Rival, beside_the_first, leaders, leaders_in_words,
@@ -46,10 +54,18 @@ pub struct Report {
     pub floors: Vec<Floor>,
     pub memory_slopes: Vec<MemorySlope>,
     pub position_effects: Vec<PositionEffect>,
+    pub timelines: Vec<Timeline>,
+    pub noise: Vec<Noise>,
     pub comparison: Comparison,
+    pub chips: Vec<ChipFacts>,
+    pub generations: Vec<Generation>,
     pub laws: Vec<Law>,
     pub rankings: Vec<Ranking>,
     pub choices: Vec<Choice>,
+    /// Of the run's models on all machines of the fleet.
+    pub fits: Vec<Fit>,
+    /// Series that end with this run.
+    pub histories: Vec<History>,
     pub gains: Vec<Gain>,
     pub recommendations: Vec<Recommendation>,
     pub doubts: Vec<Doubt>,

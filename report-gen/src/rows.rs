@@ -2,8 +2,9 @@
 //! analysing, and easy to write by hand in a test. Rows that need no analysis are the report's own types.
 
 use crate::report::{
-    CaseKey, Ceiling, Coverage, Direction, Disagreement, Doubt, Environment, Floor, Knee, Latency,
-    Machine, MemorySlope, MetricFacts, Model, PositionEffect, Run, Utilisation, Variant,
+    CaseKey, Ceiling, Coverage, Direction, Disagreement, Doubt, Environment, Fit, Floor,
+    HistoryPoint, Knee, Latency, Machine, MemorySlope, MetricFacts, Model, Noise, PositionEffect,
+    Run, Timeline, Utilisation, Variant,
 };
 
 /// Everything that a report is made from.
@@ -30,6 +31,12 @@ pub struct Rows {
     pub memory_slopes: Vec<MemorySlope>,
     /// Of all metrics, and without a verdict.
     pub position_effects: Vec<PositionEffect>,
+    pub timelines: Vec<Timeline>,
+    /// Of the run's headline metrics.
+    pub noise: Vec<Noise>,
+    pub fits: Vec<Fit>,
+    /// By series and time, up to this run; not asked for where runs are compared.
+    pub history: Vec<HistoryRow>,
     pub validity: Vec<Doubt>,
     pub disagreements: Vec<Disagreement>,
     pub coverage: Vec<Coverage>,
@@ -76,6 +83,16 @@ pub struct IterationRow {
     pub metric: String,
     pub launch: i32,
     pub value: f64,
+}
+
+/// A number of a run that ends, or comes before, a series of this one's.
+#[derive(Clone, Debug)]
+pub struct HistoryRow {
+    pub case: CaseRow,
+    pub metric: String,
+    pub unit: String,
+    pub direction: Direction,
+    pub point: HistoryPoint,
 }
 
 /// One case on a machine and on the baseline: comparable where nothing differs.

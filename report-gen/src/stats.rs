@@ -11,6 +11,7 @@ mod location;
 mod blocks;
 mod bootstrap;
 mod rank;
+mod step;
 mod verdict;
 
 pub use blocks::{Case, blocks, mean_of_cases};
@@ -22,6 +23,7 @@ pub use interval::{
 pub use line::{Known, LEAST_PLACES, Line, Power};
 pub use location::{OUTLIER_LAUNCHES, geometric_mean, mad_outliers, mean, median, sd};
 pub use rank::{holm, mann_whitney};
+pub use step::{STEP_SIDE, Split, best_split};
 pub use verdict::{MARGIN, Verdict, p_against_margin, verdict};
 
 /// From so many launches on, the bootstrap takes the t interval's place (P26).

@@ -206,8 +206,11 @@ fn pair(
 }
 
 pub fn verdict(ratio: &Ratio, of: &Measurement) -> Verdict {
-    let higher_is_better = of.direction == Direction::Higher;
-    stats::verdict(ratio.interval, higher_is_better, &of.unit)
+    verdict_of(ratio, of.direction, &of.unit)
+}
+
+pub fn verdict_of(ratio: &Ratio, direction: Direction, unit: &str) -> Verdict {
+    stats::verdict(ratio.interval, direction == Direction::Higher, unit)
 }
 
 /// Each launch's iterations, of so many launches that the bootstrap is better than t.

@@ -6,8 +6,8 @@ use super::comparison::is_at_home;
 use super::monotone;
 use crate::number;
 use crate::report::{
-    Direction, Disagreement, Finding, FindingKind, Law, Measurement, MemorySlope, Ranking, Report,
-    leaders_in_words,
+    Direction, Disagreement, Finding, FindingKind, History, Law, Measurement, MemorySlope, Ranking,
+    Report, Step, leaders_in_words,
 };
 use crate::stats::Known;
 
@@ -217,6 +217,7 @@ fn cautions(report: &Report) -> Vec<Finding> {
     }
     findings.extend(monotone::contradictions(report).into_iter().map(caution));
     findings.extend(report.disagreements.iter().map(disagreement));
+    findings.extend(worse_since(report));
     findings.extend(report.memory_slopes.iter().filter_map(slope));
     let moved = report
         .position_effects
@@ -281,6 +282,41 @@ fn cautions(report: &Report) -> Vec<Finding> {
         )));
     }
     findings
+}
+
+/// The series that lost most at its last step, and how many more did.
+fn worse_since(report: &Report) -> Option<Finding> {
+    let mut worse: Vec<(&History, &Step)> = report
+        .histories
+        .iter()
+        .filter_map(|history| Some((history, history.steps.last()?)))
+        .filter(|(_, step)| step.verdict.is_for_the_worse())
+        .collect();
+    worse.sort_by(|(_, a), (_, b)| {
+        let size = |step: &Step| step.ratio.value.ln().abs();
+        size(b).total_cmp(&size(a))
+    });
+    let (history, step) = worse.first()?;
+    let others = match worse.len() - 1 {
+        0 => String::new(),
+        n => format!(
+            "; {} worse since a run of their own",
+            number::counted(n as i64, "more number is", "more numbers are")
+        ),
+    };
+    let changes = match step.changes.join("; ") {
+        none if none.is_empty() => String::new(),
+        changes => format!(" ({changes})"),
+    };
+    Some(caution(format!(
+        "Since the run of {}{changes} the {} of {}, {} on {} is {} times what it was before{others}.",
+        step.submitted_at.date(),
+        number::metric_title(&history.metric),
+        history.variant,
+        history.case_key.words(),
+        history.machine,
+        number::ratio_with_interval(&step.ratio),
+    )))
 }
 
 /// Gate G6 over launches, runs and machines.

@@ -26,6 +26,9 @@ pub fn mark(rows: &mut Rows) {
         utilisations,
         knees,
         memory_slopes,
+        timelines,
+        fits,
+        history,
         ..
     } = rows;
     let all = models
@@ -37,7 +40,10 @@ pub fn mark(rows: &mut Rows) {
         .chain(energies.iter_mut().map(|row| &mut row.case.variant))
         .chain(utilisations.iter_mut().map(|row| &mut row.variant))
         .chain(knees.iter_mut().map(|row| &mut row.variant))
-        .chain(memory_slopes.iter_mut().map(|row| &mut row.variant));
+        .chain(memory_slopes.iter_mut().map(|row| &mut row.variant))
+        .chain(timelines.iter_mut().map(|row| &mut row.variant))
+        .chain(fits.iter_mut().map(|row| &mut row.variant))
+        .chain(history.iter_mut().map(|row| &mut row.case.variant));
     for variant in all {
         if let Some(mark) = marks.get(variant) {
             variant.mark = Some(mark.clone());

@@ -110,6 +110,16 @@ impl Cell {
         })
     }
 
+    pub fn doubted(value: String, doubt: Option<Doubt>) -> Self {
+        Self::Number(Number {
+            value,
+            interval: None,
+            n: None,
+            doubt,
+            best: false,
+        })
+    }
+
     pub fn measured(measurement: Option<&Measurement>, scale: &Scale) -> Self {
         let Some(m) = measurement else {
             return Self::Missing;

@@ -5,9 +5,13 @@ mod architectures;
 mod attention;
 mod batch;
 mod ceilings;
+mod chips;
 mod comparison;
 mod coverage;
+mod energy;
 mod environment;
+mod heat;
+mod history;
 mod inference;
 mod laws;
 mod matrix;
@@ -23,6 +27,7 @@ mod sustained;
 mod tradeoffs;
 mod training;
 mod validity;
+mod which;
 
 mod tables;
 
@@ -40,6 +45,7 @@ pub fn all(report: &Report) -> Vec<Section> {
     sections.extend(architectures::section(report));
     sections.push(inference::section(report));
     let of_suites = [
+        energy::section(report),
         answers::section(report),
         memory::section(report),
         attention::section(report),
@@ -52,10 +58,17 @@ pub fn all(report: &Report) -> Vec<Section> {
         laws::section(report),
         rankings::section(report),
         tradeoffs::section(report),
+        which::section(report),
         recommendations::section(report),
     ];
     sections.extend(of_suites.into_iter().flatten());
-    sections.extend([comparison::section(report), validity::section(report)]);
+    sections.push(comparison::section(report));
+    sections.extend(chips::section(report));
+    sections.extend(history::section(report));
+    if report.run.source.is_none() {
+        sections.push(heat::section(report));
+    }
+    sections.push(validity::section(report));
     // An import has no plan that anything could be missing of.
     if report.run.source.is_none() {
         sections.push(coverage::section(report));

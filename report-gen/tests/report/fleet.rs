@@ -1,17 +1,21 @@
 //! A small fleet without a database: two machines that may be compared and one that may not, two
 //! models, three suites, and every kind of trouble.
 
+mod beyond;
+
 use report_gen::Report;
 use report_gen::analyze::analyze;
 use report_gen::report::{
     CaseKey, Ceiling, Coverage, Direction, Doubt, Environment, Floor, Latency, Machine,
     MetricFacts, Model, Percentile, PositionEffect, Run, Shape, Utilisation, Variant,
 };
-use report_gen::rows::{CaseRow, DifferenceRow, EnergyRow, LaunchRow, Rows};
+use report_gen::rows::{CaseRow, DifferenceRow, LaunchRow, Rows};
 use report_gen::stats::{Interval, Ratio};
 use serde_json::json;
 use time::macros::datetime;
 use uuid::Uuid;
+
+pub use beyond::steps_of;
 
 /// Metric, unit, direction, suite, case, and the value on `mini` with the first model.
 const METRICS: [(&str, &str, Direction, &str, &str, f64); 9] = [
@@ -130,13 +134,17 @@ pub fn rows() -> Rows {
             latency("mini", 1.0, &[]),
             latency("studio", 3.2, &["thermal"]),
         ],
-        energies: energies(),
+        energies: beyond::energies(),
         ceilings: ceilings(),
         utilisations: utilisations(),
         knees: Vec::new(),
         floors: vec![floor()],
         memory_slopes: Vec::new(),
         position_effects: position_effects(),
+        timelines: beyond::timelines(),
+        noise: beyond::noise(),
+        fits: beyond::fits(),
+        history: beyond::history(),
         validity: vec![Doubt {
             machine: "studio".into(),
             suite: "decode".into(),
@@ -192,7 +200,11 @@ fn machine(name: &str, chip: &str) -> Machine {
     Machine {
         machine: name.into(),
         chip: chip.into(),
-        gpu_cores: (name != "air").then_some(10),
+        gpu_cores: match name {
+            "air" => None,
+            "studio" => Some(80),
+            _ => Some(10),
+        },
         cpu_cores: 10,
         memory_bytes: 25_769_803_776,
         hardware_model: "Mac16,10".into(),
@@ -375,28 +387,6 @@ fn differences() -> Vec<DifferenceRow> {
     rows
 }
 
-fn energies() -> Vec<EnergyRow> {
-    let row = |launch: i32, mode: &str, watts: f64, tps: f64| EnergyRow {
-        case: case("mini", 0, "decode", "new=128,depth=0"),
-        mode: mode.into(),
-        launch,
-        sensor: "gpu_power_w".into(),
-        mean_w: Some(watts),
-        energy_j_per_token: Some(watts / tps),
-        reason: String::new(),
-        valid: true,
-        tainted: false,
-        reasons: Vec::new(),
-    };
-    vec![
-        row(0, "per_token", 10.1, 87.7),
-        row(0, "pipelined", 12.1, 98.0),
-        row(1, "per_token", 10.2, 87.7),
-        row(1, "pipelined", 12.4, 98.0),
-        row(2, "pipelined", 12.2, 98.0),
-    ]
-}
-
 /// `mini` has a roofline of this run, `studio` only what is published.
 fn ceilings() -> Vec<Ceiling> {
     vec![Ceiling {
@@ -576,6 +566,10 @@ pub fn empty_report() -> Report {
         floors: Vec::new(),
         memory_slopes: Vec::new(),
         position_effects: Vec::new(),
+        timelines: Vec::new(),
+        noise: Vec::new(),
+        fits: Vec::new(),
+        history: Vec::new(),
         validity: Vec::new(),
         disagreements: Vec::new(),
         coverage: Vec::new(),

@@ -4,6 +4,7 @@
 mod fleet;
 mod postgres;
 
+mod beyond;
 mod comparing;
 mod conditions;
 mod cookbook;
@@ -17,3 +18,4 @@ mod simulation;
 mod snapshots;
 mod suites;
 mod texts;
+mod which;

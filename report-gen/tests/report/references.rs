@@ -1,10 +1,12 @@
-//! Every statistic against numpy, scipy and statsmodels, on the cases of `fixtures/references.py`.
+//! Every statistic against numpy, scipy, statsmodels and ruptures, on the cases of
+//! `fixtures/references.py`.
 
 use report_gen::stats::{self, Interval, RESAMPLES, Ratio, SEED, Verdict};
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::database;
+use crate::fleet;
 use crate::postgres::{Database, read, repository};
 
 #[derive(Deserialize)]
@@ -18,6 +20,21 @@ struct References {
     mann_whitney: Vec<Ranks>,
     holm: Vec<Holm>,
     outliers: Vec<Outliers>,
+    splits: Vec<Places>,
+    levels: Vec<Levels>,
+}
+
+#[derive(Deserialize)]
+struct Places {
+    values: Vec<f64>,
+    at: usize,
+    p: f64,
+}
+
+#[derive(Deserialize)]
+struct Levels {
+    values: Vec<f64>,
+    begin: Vec<usize>,
 }
 
 #[derive(Deserialize)]
@@ -215,6 +232,25 @@ fn tests_of_ranks_and_their_correction() {
 fn outliers_by_the_median_distance() {
     for case in references().outliers {
         assert_eq!(stats::mad_outliers(&case.values), case.outliers);
+    }
+}
+
+#[test]
+fn the_best_split_is_that_of_ruptures_with_scipys_p() {
+    for case in references().splits {
+        let logs: Vec<f64> = case.values.iter().map(|value| value.ln()).collect();
+        let split = stats::best_split(&logs).unwrap();
+        assert_eq!(split.at, case.at, "{:?}", case.values);
+        close(split.p, case.p, "p of a split");
+    }
+}
+
+/// Splitting again and again finds what ruptures' exact search (PELT) finds at once.
+#[test]
+fn the_steps_of_a_history_are_those_of_an_exact_search() {
+    for case in references().levels {
+        let steps = fleet::steps_of(&case.values);
+        assert_eq!(steps, case.begin, "{:?}", case.values);
     }
 }
 

@@ -166,3 +166,25 @@ fn equal_arms_are_hardly_ever_told_apart() {
     });
     assert!(different.count() <= TRIALS / 20);
 }
+
+/// Bonferroni's bound over the places is close for series as short as these: a step is seen in at most
+/// one in twenty series without one, and one of three deviations in nearly all that have it.
+#[test]
+fn a_step_is_rarely_seen_where_there_is_none() {
+    const RUNS: usize = 16;
+    let mut random = ChaCha8Rng::seed_from_u64(SEED);
+    let mut seen = |step: f64| {
+        let found = (0..TRIALS).filter(|_| {
+            let level = |n: usize| if n < RUNS / 2 { 0.0 } else { step };
+            let series: Vec<f64> = (0..RUNS).map(|n| level(n) + normal(&mut random)).collect();
+            stats::best_split(&series).is_some_and(|split| split.p < 0.05)
+        });
+        found.count() as f64 / TRIALS as f64
+    };
+    let (without, with) = (seen(0.0), seen(3.0));
+    assert!(
+        without > 0.01 && without < 0.055,
+        "{without} of series without a step"
+    );
+    assert!(with > 0.95, "{with} of series with one");
+}

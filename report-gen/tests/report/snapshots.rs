@@ -37,7 +37,7 @@ fn every_section_in_html() {
         insta::assert_snapshot!(format!("html_{id}"), body);
         sections += 1;
     }
-    assert_eq!(sections, 14);
+    assert_eq!(sections, 19);
 }
 
 #[test]

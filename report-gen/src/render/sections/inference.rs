@@ -1,10 +1,10 @@
-//! Prompt processing and token generation: rates, latencies, what a token costs in energy.
+//! Prompt processing and token generation: rates and latencies.
 
 use super::tables;
 use crate::number::Scale;
 use crate::render::document::{Block, Cell, Column, Doubt, Number, Section, Table};
-use crate::report::{Energy, Floor, Latency, Measurement, Percentile, Report};
-use crate::stats::{self, Estimate};
+use crate::report::{Floor, Latency, Measurement, Percentile, Report};
+use crate::stats;
 
 const PREFILL: [(&str, &str); 6] = [
     ("prefill_tps", "Prefill"),
@@ -165,7 +165,6 @@ fn decode(report: &Report) -> Vec<Block> {
     if !report.floors.is_empty() {
         blocks.push(Block::Table(floors(&report.floors)));
     }
-    blocks.push(energy(report));
     blocks
 }
 
@@ -278,85 +277,5 @@ fn floors(floors: &[Floor]) -> Table {
             Column::number("R²", ""),
         ],
         rows: floors.iter().map(row).collect(),
-    }
-}
-
-fn energy(report: &Report) -> Block {
-    let measured: Vec<&Energy> = report
-        .energies
-        .iter()
-        .filter(|e| e.energy_j_per_token.is_some())
-        .collect();
-    if measured.is_empty() {
-        let why = report
-            .energies
-            .iter()
-            .map(|e| e.reason.as_str())
-            .find(|why| !why.is_empty());
-        return Block::Note(format!(
-            "No energy per token: {}.",
-            why.unwrap_or("no power sensor could be read on these machines")
-        ));
-    }
-    let rows = measured
-        .iter()
-        .map(|e| {
-            let number = |estimate: &Option<Estimate>| match estimate {
-                None => Cell::Missing,
-                Some(estimate) => {
-                    let (value, interval) = Scale::fitting("", []).estimate(estimate);
-                    Cell::Number(Number {
-                        value,
-                        interval,
-                        n: Some(estimate.launches),
-                        doubt: Doubt::of(*e),
-                        best: false,
-                    })
-                }
-            };
-            vec![
-                Cell::Text(e.machine.clone()),
-                Cell::Text(e.suite.clone()),
-                Cell::Text(e.variant.to_string()),
-                Cell::Text(e.case_key.words()),
-                Cell::Text(mode_words(&e.mode).to_owned()),
-                Cell::Text(sensor_words(&e.sensor).to_owned()),
-                number(&e.mean_w),
-                number(&e.energy_j_per_token),
-            ]
-        })
-        .collect();
-    Block::Table(Table {
-        caption:
-            "Power and energy of the measured iterations, idle power included; pipelined is the \
-                  headline of decoding"
-                .to_owned(),
-        columns: vec![
-            Column::text("Machine"),
-            Column::text("Suite"),
-            Column::text("Model"),
-            Column::text("Case"),
-            Column::text("Mode"),
-            Column::text("Of"),
-            Column::number("Mean power", "W"),
-            Column::number("Energy", "J/tok"),
-        ],
-        rows,
-    })
-}
-
-fn mode_words(mode: &str) -> &str {
-    match mode {
-        "per_token" => "waiting each token",
-        other => other,
-    }
-}
-
-fn sensor_words(sensor: &str) -> &str {
-    match sensor {
-        "gpu_power_w" => "GPU",
-        "cpu_power_w" => "CPU",
-        "sys_power_w" => "whole system",
-        other => other,
     }
 }
