@@ -14,6 +14,7 @@ mod show;
 mod sql;
 mod token;
 mod up;
+mod which;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -77,6 +78,8 @@ enum Command {
     Report(report::Args),
     /// Compare two runs, each machine with itself: ratios, intervals, verdicts
     Compare(compare::Args),
+    /// Which machine for a model: what fits, ranked by what was measured
+    Which(which::Args),
     /// Query the results, read-only, in the views of schema `report`
     Sql(sql::Args),
     /// Make tokens that let machines join and operators in
@@ -119,6 +122,7 @@ impl Command {
             Self::Machine(command) => machine::run(command).await,
             Self::Report(args) => report::report(args).await,
             Self::Compare(args) => compare::compare(args).await,
+            Self::Which(args) => which::which(args).await,
             Self::Sql(args) => sql::sql(args).await,
             Self::Token(command) => token::run(command).await,
             Self::Completions { shell } => {

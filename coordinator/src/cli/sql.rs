@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use proto::wire;
 use serde_json::{Map, Value};
 
-use super::connect::Where;
+use super::connect::{Client, Where};
 use super::exit::Failure;
 use super::show;
 
@@ -19,8 +19,8 @@ pub struct Args {
     coordinator: Where,
 }
 
-#[derive(Clone, Copy, clap::ValueEnum)]
-enum Format {
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
     Table,
     Csv,
     Json,
@@ -28,17 +28,30 @@ enum Format {
 
 type Row = Vec<Option<String>>;
 
+/// What a query found; without a head where it was none that finds anything.
+#[derive(Default)]
+pub struct Answer {
+    head: Vec<String>,
+    types: Vec<String>,
+    pub rows: Vec<Row>,
+}
+
 pub async fn sql(args: Args) -> Result<ExitCode, Failure> {
     let mut client = args.coordinator.connect().await?;
-    let mut stream = client
-        .query(wire::QueryRequest { sql: args.query })
-        .await?
-        .into_inner();
+    let answer = ask(&mut client, args.query).await?;
+    if !answer.head.is_empty() {
+        answer.print(args.format)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+pub async fn ask(client: &mut Client, sql: String) -> Result<Answer, Failure> {
+    let mut stream = client.query(wire::QueryRequest { sql }).await?.into_inner();
     let Some(head) = stream.message().await? else {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Answer::default());
     };
     let Some(types) = stream.message().await? else {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Answer::default());
     };
     let [head, types]: [Vec<String>; 2] = [head, types].map(|row| {
         let cells = cells(row).into_iter();
@@ -48,12 +61,17 @@ pub async fn sql(args: Args) -> Result<ExitCode, Failure> {
     while let Some(row) = stream.message().await? {
         rows.push(cells(row));
     }
-    match args.format {
-        Format::Table => table(&head, &rows)?,
-        Format::Csv => csv(&head, &rows)?,
-        Format::Json => json(&head, &types, rows)?,
+    Ok(Answer { head, types, rows })
+}
+
+impl Answer {
+    pub fn print(self, format: Format) -> Result<(), Failure> {
+        match format {
+            Format::Table => table(&self.head, &self.rows),
+            Format::Csv => csv(&self.head, &self.rows),
+            Format::Json => json(&self.head, &self.types, self.rows),
+        }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 fn cells(row: wire::QueryRow) -> Row {

@@ -124,6 +124,8 @@ fn an_operator_runs_watches_queries_and_reports() {
     assert_eq!(summary[0]["launches"], 2);
     assert_eq!(summary[0]["inside"], true);
 
+    which_machine(&fleet);
+
     for query in [
         "delete from fleet.run",
         "select * from fleet.sample",
@@ -173,6 +175,29 @@ fn an_operator_runs_watches_queries_and_reports() {
         "the agent, the coordinator"
     );
     assert!(!postmaster.exists(), "the database ends with its owner");
+}
+
+fn which_machine(fleet: &Fleet) {
+    // A debug build's numbers are invalid, and what is invalid ranks nobody.
+    let which = fleet.json(&["which", "nano-llama", "--format", "json"]);
+    assert_eq!(which[0]["standing"], "fits, not measured", "{which}");
+    let far = [
+        "which",
+        "nano-llama",
+        "--context",
+        "4294967296",
+        "--format",
+        "json",
+    ];
+    let far = fleet.json(&far);
+    assert_eq!(far[0]["standing"], "would not fit", "{far}");
+    let unknown = fleet.command(&["which", "o'nano"]);
+    assert_eq!(unknown.status.code(), Some(3), "{}", stderr(&unknown));
+    assert!(
+        stderr(&unknown).contains("`o'nano`"),
+        "{}",
+        stderr(&unknown)
+    );
 }
 
 #[test]
