@@ -12,8 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::growth::{self, Processes};
-use crate::repo;
+use super::growth::Processes;
+use crate::{process, repo};
 
 /// How long the agent may take to join.
 const JOIN_TRIES: u32 = 120;
@@ -167,7 +167,7 @@ impl Fleet {
     /// Asks everything to end, and says what is there that should not be.
     pub fn stop(mut self) -> Result<Vec<String>> {
         let agent = self.agent.as_mut().context("an agent")?;
-        let workers = growth::children(agent.id())?;
+        let workers = process::children(agent.id())?;
         let mut left = Vec::new();
         left.extend(workers.iter().map(|pid| format!("a worker, process {pid}")));
         for (name, child) in [("agent", agent), ("coordinator", &mut self.coordinator)] {

@@ -1,0 +1,58 @@
+//! What Linux says of a process: memory, threads, open files, children.
+
+use std::fs;
+
+use anyhow::{Context, Result};
+
+#[derive(Default)]
+pub struct Usage {
+    /// Private memory: pages of files and of Postgres's shared buffers fill up and are no leak.
+    pub anonymous_kb: f64,
+    pub descriptors: f64,
+    pub threads: f64,
+    pub children: f64,
+}
+
+pub fn usage(pid: u32) -> Result<Usage> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    let number = |key: &str| -> Result<f64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(key));
+        let text = line.with_context(|| format!("process {pid} has no {key}"))?;
+        Ok(text.trim().trim_end_matches(" kB").parse()?)
+    };
+    Ok(Usage {
+        anonymous_kb: number("RssAnon:")?,
+        threads: number("Threads:")?,
+        descriptors: fs::read_dir(format!("/proc/{pid}/fd"))?.count() as f64,
+        children: children(pid)?.len() as f64,
+    })
+}
+
+/// Direct children. The threads of a process each have their own.
+pub fn children(pid: u32) -> Result<Vec<u32>> {
+    let mut found = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))?.flatten() {
+        // A thread may end between the two looks.
+        let listed = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        let pids = listed.split_whitespace();
+        found.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_is_seen_with_what_it_holds() {
+        let before = usage(std::process::id()).unwrap();
+        let held: Vec<fs::File> = (0..40)
+            .map(|_| fs::File::open("/proc/stat").unwrap())
+            .collect();
+        let after = usage(std::process::id()).unwrap();
+        assert!(after.descriptors >= before.descriptors + held.len() as f64 - 20.0);
+        assert!(after.threads >= 1.0 && after.anonymous_kb > 0.0);
+    }
+}
