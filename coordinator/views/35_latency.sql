@@ -4,38 +4,22 @@
 create view report.latency as
 with pooled as (
     select
-        iteration.run_id, iteration.label, iteration.machine_id, iteration.machine, iteration.chip,
-        iteration.suite, iteration.model, iteration.model_source, iteration.model_id,
-        iteration.model_digest, iteration.dtype, iteration.quantisation, iteration.case_key,
-        count(distinct iteration.launch_id) as launches,
-        count(*)::integer as gaps,
-        array_agg(gap.ms order by gap.ms) as sorted
-    from report.iteration
-    cross join lateral (
-        select (at - lag(at) over (order by place))::double precision / 1e6::double precision as ms
-        from unnest(iteration.token_ns) with ordinality as token (at, place)
-    ) as gap
-    where iteration.counted
-        and iteration.phase = 'measured'
-        and iteration.mode = 'per_token'
-        and gap.ms is not null
-    group by
-        iteration.run_id, iteration.label, iteration.machine_id, iteration.machine, iteration.chip,
-        iteration.suite, iteration.model, iteration.model_source, iteration.model_id,
-        iteration.model_digest, iteration.dtype, iteration.quantisation, iteration.case_key
-),
-doubt as (
-    -- By iteration and not by gap, of which there are a hundred times as many.
-    select
-        run_id, machine_id, suite, model, model_source, model_id, dtype, case_key,
+        run_id, label, machine_id, machine, chip, suite, model, model_source, model_id, model_digest,
+        dtype, quantisation, case_key,
+        count(distinct launch_id) filter (where cardinality(token_ns) > 1) as launches,
+        array_agg(iteration_id) as iteration_ids,
         report.distinct_sorted(report.concat_agg(reasons)) as reasons
     from report.iteration
     where counted and phase = 'measured' and mode = 'per_token'
-    group by run_id, machine_id, suite, model, model_source, model_id, dtype, case_key
+    group by
+        run_id, label, machine_id, machine, chip, suite, model, model_source, model_id, model_digest,
+        dtype, quantisation, case_key
+    having bool_or(cardinality(token_ns) > 1)
 )
 select
     pooled.run_id, pooled.label, pooled.machine_id, pooled.machine, pooled.chip, pooled.suite,
-    pooled.model, pooled.dtype, pooled.case_key, pooled.launches, pooled.gaps,
+    pooled.model, pooled.dtype, pooled.case_key, pooled.launches,
+    cardinality(gap.sorted) as gaps,
     p50.value as p50_ms,
     p50.low as p50_low_ms,
     p50.high as p50_high_ms,
@@ -48,28 +32,30 @@ select
     p99.value as p99_ms,
     p99.low as p99_low_ms,
     p99.high as p99_high_ms,
-    pooled.sorted[pooled.gaps] as max_ms,
-    not doubt.reasons && (select report.invalid_reasons()) as valid,
-    doubt.reasons && (select report.taint_reasons()) as tainted,
-    doubt.reasons,
+    gap.sorted[cardinality(gap.sorted)] as max_ms,
+    not pooled.reasons && (select report.invalid_reasons()) as valid,
+    pooled.reasons && (select report.taint_reasons()) as tainted,
+    pooled.reasons,
     pooled.quantisation,
     pooled.model_source,
     pooled.model_id,
     pooled.model_digest
 from pooled
-join doubt
-    on doubt.run_id = pooled.run_id
-    and doubt.machine_id = pooled.machine_id
-    and doubt.suite = pooled.suite
-    and doubt.model = pooled.model
-    and doubt.case_key = pooled.case_key
-    and doubt.model_source is not distinct from pooled.model_source
-    and doubt.model_id is not distinct from pooled.model_id
-    and doubt.dtype is not distinct from pooled.dtype
-cross join lateral report.order_statistic(pooled.sorted, 0.5) as p50
-cross join lateral report.order_statistic(pooled.sorted, 0.9) as p90
-cross join lateral report.order_statistic(pooled.sorted, 0.95) as p95
-cross join lateral report.order_statistic(pooled.sorted, 0.99) as p99;
+-- Sorted case by case: all gaps at once, with all that they belong to, would not fit in memory.
+cross join lateral (
+    select array(
+        select (token_ns[place] - token_ns[place - 1])::double precision / 1e6::double precision
+        from fleet.iteration
+        cross join lateral generate_series(2, cardinality(token_ns)) as place
+        where iteration_id = any(pooled.iteration_ids)
+        order by 1
+    ) as sorted
+    offset 0
+) as gap
+cross join lateral report.order_statistic(gap.sorted, 0.5) as p50
+cross join lateral report.order_statistic(gap.sorted, 0.9) as p90
+cross join lateral report.order_statistic(gap.sorted, 0.95) as p95
+cross join lateral report.order_statistic(gap.sorted, 0.99) as p99;
 comment on view report.latency is
     'One row per run, machine, model and case decoded with a wait after each token: percentiles of the gaps.';
 comment on column report.latency.gaps is 'times between tokens: the n of the percentiles';

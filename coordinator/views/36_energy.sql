@@ -3,59 +3,39 @@
 -- them covered by readings no further apart than 3 s. Pipelined decoding is the headline; a token that
 -- was waited for costs more, so the modes are never mixed.
 create view report.energy as
-with iteration as not materialized (
+with region as (
     select
-        *,
-        started_at + duration_ns / 1000.0 * interval '1 microsecond' as stopped_at
-    from report.iteration
-    where counted and phase = 'measured'
-),
-region as (
-    select
-        run_id, label, machine_id, machine, chip, suite, model, model_source, model_id, model_digest,
-        dtype, quantisation, case_key, launch_id, launch, mode,
-        count(*) as iterations,
-        sum(duration_ns)::double precision / 1e9 as region_s,
-        case when suite in ('prefill', 'decode', 'sustained') then sum(work)::bigint end as tokens,
-        report.distinct_sorted(report.concat_agg(reasons)) as reasons
-    from iteration
-    group by
-        run_id, label, machine_id, machine, chip, suite, model, model_source, model_id, model_digest,
-        dtype, quantisation, case_key, launch_id, launch, mode
-),
-integrated as (
-    select
-        span.run_id, span.launch_id, span.mode, power.sensor,
-        sum(power.overlap_s) as covered_s,
-        sum(power.overlap_s * power.mean_w) as measured_j,
-        max(power.max_w) as max_w,
-        count(*) as intervals
-    from iteration as span
+        launch.run_id, launch.label, launch.machine_id, launch.machine, launch.chip, launch.suite,
+        launch.model, job.model_source, launch.model_id, launch.model_digest, launch.dtype,
+        launch.quantisation, launch.case_key, launch.launch_id, launch.launch,
+        measured.*,
+        case when launch.suite in ('prefill', 'decode', 'sustained') then measured.work end as tokens,
+        report.distinct_sorted(launch.reasons || measured.doubts) as reasons
+    from report.launch
+    join fleet.job using (job_id)
+    -- Launch by launch, so that nothing is sorted with all that it belongs to.
     cross join lateral (
         select
-            sensor,
-            (value + before_value) / 2 as mean_w,
-            greatest(value, before_value) as max_w,
-            extract(epoch from
-                least(at, span.stopped_at) - greatest(before_at, span.started_at)
-            )::double precision as overlap_s
-        from (
+            mode,
+            count(*) as iterations,
+            sum(duration_ns)::double precision / 1e9 as region_s,
+            sum(work)::bigint as work,
+            report.concat_agg(reasons) as doubts,
+            array_agg(span.started_at) as starts,
+            array_agg(span.stopped_at) as stops,
+            min(span.started_at) as first_started_at,
+            max(span.stopped_at) as last_stopped_at
+        from fleet.iteration
+        cross join lateral (
             select
-                sensor, at, value,
-                lag(at) over series as before_at,
-                lag(value) over series as before_value
-            from fleet.reading
-            where reading.machine_id = span.machine_id
-                and sensor in ('gpu_power_w', 'cpu_power_w', 'sys_power_w')
-                and at between span.started_at - interval '3 seconds'
-                    and span.stopped_at + interval '3 seconds'
-            window series as (partition by sensor order by at)
-        ) as step
-        where at - before_at <= interval '3 seconds'
-            and at > span.started_at
-            and before_at < span.stopped_at
-    ) as power
-    group by span.run_id, span.launch_id, span.mode, power.sensor
+                launch.started_at + started_us * interval '1 microsecond' as started_at,
+                launch.started_at + (started_us + duration_ns / 1000.0) * interval '1 microsecond'
+                    as stopped_at
+        ) as span
+        where iteration.launch_id = launch.launch_id and iteration.phase = 'measured'
+        group by mode
+    ) as measured
+    where launch.counted
 )
 select
     run_id, label, machine_id, machine, chip, suite, model, dtype, case_key, launch_id, launch,
@@ -87,8 +67,37 @@ select
 from (
     select *, region_s >= 5 and covered_s >= 0.9 * region_s as sound
     from region
-    -- The run stands in the key so that a condition on it reaches both sides.
-    join integrated using (run_id, launch_id, mode)
+    cross join lateral (
+        select
+            sensor,
+            sum(overlap_s) as covered_s,
+            sum(overlap_s * mean_w) as measured_j,
+            max(max_w) as max_w,
+            count(*) as intervals
+        from (
+            select
+                step.sensor,
+                (value + before_value) / 2 as mean_w,
+                greatest(value, before_value) as max_w,
+                date_part('epoch', least(at, stopped_at) - greatest(before_at, started_at)) as overlap_s
+            from (
+                select
+                    sensor, at, value,
+                    lag(at) over series as before_at,
+                    lag(value) over series as before_value
+                from fleet.reading
+                where reading.machine_id = region.machine_id
+                    and sensor in ('gpu_power_w', 'cpu_power_w', 'sys_power_w')
+                    and at between region.first_started_at - interval '3 seconds'
+                        and region.last_stopped_at + interval '3 seconds'
+                window series as (partition by sensor order by at)
+            ) as step
+            join unnest(region.starts, region.stops) as span (started_at, stopped_at)
+                on at > started_at and before_at < stopped_at
+            where at - before_at <= interval '3 seconds'
+        ) as part
+        group by sensor
+    ) as power
 ) as judged;
 comment on view report.energy is
     'One row per counted launch, mode and power sensor that could be read: energy of its measured iterations.';

@@ -1,3 +1,28 @@
+-- The rates of report.ceiling alone, for what needs nothing that is published beside them.
+create view report.roofline as
+select
+    run_id, label, machine_id, machine, chip,
+    environment_ids[1] as environment_id,
+    max(estimate) filter (where metric = 'stream_gbps') as stream_gbps,
+    max(estimate) filter (where metric = 'gemm_tflops_bf16') as gemm_tflops_bf16,
+    max(estimate) filter (where metric = 'gemm_tflops_fp16') as gemm_tflops_fp16,
+    max(estimate) filter (where metric = 'gemm_tflops_fp32') as gemm_tflops_fp32,
+    bool_or(tainted) as tainted,
+    report.distinct_sorted(report.concat_agg(reasons)) as reasons
+from report.case_summary
+where suite = 'roofline'
+    and metric in ('stream_gbps', 'gemm_tflops_bf16', 'gemm_tflops_fp16', 'gemm_tflops_fp32')
+    and valid
+    -- Of an update in the middle of a case there is no one ceiling.
+    and cardinality(environment_ids) = 1
+group by run_id, label, machine_id, machine, chip, environment_ids[1];
+comment on view report.roofline is
+    'One row per run, machine and set of conditions with a valid roofline: the rates that it reached.';
+comment on column report.roofline.stream_gbps is 'measured bytes read and written per second, in GB/s; NULL where it was not measured';
+comment on column report.roofline.gemm_tflops_bf16 is 'measured rate of a product of matrices in bf16, in 10^12 operations per second';
+comment on column report.roofline.gemm_tflops_fp16 is 'the same in f16';
+comment on column report.roofline.gemm_tflops_fp32 is 'the same in f32';
+
 -- What a machine reaches at the most under one set of conditions: measured by suite `roofline` in a run,
 -- beside what is published for its chip.
 create view report.ceiling as
@@ -22,24 +47,7 @@ select
     environment.nax_built,
     measured.tainted,
     measured.reasons
-from (
-    select
-        run_id, label, machine_id, machine, chip,
-        environment_ids[1] as environment_id,
-        max(estimate) filter (where metric = 'stream_gbps') as stream_gbps,
-        max(estimate) filter (where metric = 'gemm_tflops_bf16') as gemm_tflops_bf16,
-        max(estimate) filter (where metric = 'gemm_tflops_fp16') as gemm_tflops_fp16,
-        max(estimate) filter (where metric = 'gemm_tflops_fp32') as gemm_tflops_fp32,
-        bool_or(tainted) as tainted,
-        report.distinct_sorted(report.concat_agg(reasons)) as reasons
-    from report.case_summary
-    where suite = 'roofline'
-        and metric in ('stream_gbps', 'gemm_tflops_bf16', 'gemm_tflops_fp16', 'gemm_tflops_fp32')
-        and valid
-        -- Of an update in the middle of a case there is no one ceiling.
-        and cardinality(environment_ids) = 1
-    group by run_id, label, machine_id, machine, chip, environment_ids[1]
-) as measured
+from report.roofline as measured
 join report.machine using (machine_id)
 join fleet.environment using (environment_id);
 comment on view report.ceiling is

@@ -70,10 +70,12 @@ from (
     left join fleet.environment
         on cardinality(summary.environment_ids) = 1
         and environment.environment_id = summary.environment_ids[1]
-    left join report.ceiling
+    left join report.roofline as ceiling
         on ceiling.run_id = summary.run_id
         and ceiling.machine_id = summary.machine_id
         and ceiling.environment_id = environment.environment_id
+    -- Known before anything is summarised, where the join alone would sift the summaries.
+    where summary.metric = any(array(select distinct metric from fleet.work))
 ) as used;
 comment on view report.utilisation is
     'One row per case summary whose work is known: what it makes the machine do, and the shares of its ceilings.';

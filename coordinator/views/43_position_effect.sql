@@ -16,41 +16,45 @@ with launched as (
     join fleet.job using (job_id)
     where summary.median > 0 and summary.valid
 ),
+-- Sums of squares about the case's own means.
 centred as (
     select
-        launched.*,
-        along.effect,
-        along.place as x,
-        along.place - avg(along.place) over of_case as dx,
-        value - avg(value) over of_case as dy
+        run_id, label, job_id, machine_id, machine, chip, suite, model, model_source, dtype, metric,
+        direction, case_key, along.effect,
+        count(*) as launches,
+        min(along.place) as first_place,
+        max(along.place) as last_place,
+        regr_sxx(value, along.place) as sxx,
+        regr_sxy(value, along.place) as sxy,
+        regr_syy(value, along.place) as syy,
+        bool_or(tainted) as tainted
     from launched
     cross join lateral (
         values ('place_in_block', launched.place), ('block', launched.block)
     ) as along (effect, place)
     where along.place is not null
-    window of_case as (
-        partition by launched.run_id, launched.job_id, launched.metric, launched.case_key, along.effect
-    )
+    group by
+        run_id, label, job_id, machine_id, machine, chip, suite, model, model_source, dtype, metric,
+        direction, case_key, along.effect
 ),
 fitted as (
     select
         run_id, label, job_id, machine_id, machine, chip, suite, model, model_source, dtype, metric,
         direction, effect,
-        count(*) as launches,
-        count(distinct case_key) as cases,
-        count(*) - count(distinct case_key) - 1 as df,
-        (max(x) - min(x))::double precision as span,
-        sum(dx * dx)::double precision as sxx,
-        sum(dx * dy) as sxy,
-        sum(dy * dy) as syy,
+        sum(launches)::bigint as launches,
+        count(*) as cases,
+        sum(launches)::bigint - count(*) - 1 as df,
+        (max(last_place) - min(first_place))::double precision as span,
+        sum(sxx) as sxx,
+        sum(sxy) as sxy,
+        sum(syy) as syy,
         bool_or(tainted) as tainted
     from centred
     group by
         run_id, label, job_id, machine_id, machine, chip, suite, model, model_source, dtype, metric,
         direction, effect
     -- Numbers whose cases all stood in one place say nothing of it.
-    having sum(dx * dx) > 0
-        and count(*) - count(distinct case_key) - 1 > 0
+    having sum(sxx) > 0 and sum(launches) - count(*) - 1 > 0
 )
 select
     run_id, machine, chip, suite, model, metric,

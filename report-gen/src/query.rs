@@ -129,6 +129,8 @@ async fn snapshot(pool: &PgPool) -> Result<Transaction<'_, Postgres>, sqlx::Erro
         .await?;
     // Reports compile few statements for much data; the planner's compiler costs more than it saves.
     snapshot.execute("set local jit = off").await?;
+    // And what fits in memory is grouped without being sorted.
+    snapshot.execute("set local work_mem = '64MB'").await?;
     Ok(snapshot)
 }
 

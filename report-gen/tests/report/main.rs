@@ -17,5 +17,6 @@ mod runs;
 mod simulation;
 mod snapshots;
 mod suites;
+mod summaries;
 mod texts;
 mod which;

@@ -42,6 +42,10 @@ async fn a_batch_sent_twice_is_counted_once() {
     );
     assert_eq!(world.number("select count(*) from fleet.sample").await, 3);
     assert_eq!(world.number("select count(*) from fleet.reading").await, 1);
+    // And summarised, of its two measured iterations.
+    let median =
+        "select count(*) from report.launch_summary where iterations = 2 and median >= 100";
+    assert_eq!(world.number(median).await, 1);
 }
 
 #[tokio::test]
