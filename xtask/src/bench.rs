@@ -1,14 +1,16 @@
-//! `cargo xtask bench WHAT`: speed as a ratio to a peer or a limit, both measured in the same run.
+//! `cargo xtask bench WHAT`: speed as a ratio to a peer, a limit or a smaller load, both measured in the
+//! same run.
 //! A table for people, `--json` for scripts; never a timed test.
 
 mod engine;
+mod report;
 
 use anyhow::Result;
 use report_gen::stats::{geometric_mean, paired_ratio};
 use serde::Serialize;
 
 #[derive(clap::Args)]
-#[command(about = "Measure speed against a peer")]
+#[command(about = "Measure speed beside a reference")]
 pub struct Args {
     #[command(subcommand)]
     what: What,
@@ -17,11 +19,13 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Engine(engine::Args),
+    Report(report::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Engine(args) => engine::run(args),
+        What::Report(args) => report::run(args),
     }
 }
 
