@@ -40,7 +40,7 @@ pub fn find<'a>(rows: &'a [Value], like: &Value, keys: &[&str]) -> &'a Value {
         .unwrap_or_else(|| panic!("no row like {like}"))
 }
 
-const CASE: [&str; 6] = ["machine", "model", "dtype", "suite", "case_key", "metric"];
+pub const CASE: [&str; 6] = ["machine", "model", "dtype", "suite", "case_key", "metric"];
 
 #[tokio::test]
 async fn views_and_report_equal_scipy() {
