@@ -8,6 +8,7 @@ mod beyond;
 mod comparing;
 mod conditions;
 mod cookbook;
+mod dashboard;
 mod database;
 mod derived;
 mod escaping;
