@@ -282,7 +282,8 @@
       charts.push({ el, spec, chart: echarts.init(el, null, { renderer: "svg" }) });
     }
   }
-  const draw = () => {
+  // What is drawn for paper is as wide as the paper, which the window is not.
+  const draw = (width = "") => {
     for (const { el, spec, chart } of charts) {
       chart.resize();
       chart.setOption(drawings[spec.kind](el, spec), true);
@@ -308,10 +309,10 @@
   addEventListener("resize", () => {
     if (innerWidth === width) return;
     width = innerWidth;
-    requestAnimationFrame(draw);
+    requestAnimationFrame(() => draw());
   });
   let before;
-  addEventListener("beforeprint", () => { before = root.dataset.theme; root.dataset.theme = "light"; draw(); });
+  addEventListener("beforeprint", () => { before = root.dataset.theme; root.dataset.theme = "light"; draw("17.5cm"); });
   addEventListener("afterprint", () => {
     if (before) root.dataset.theme = before; else delete root.dataset.theme;
     draw();
