@@ -9,9 +9,29 @@ use crate::stats::{Estimate, Interval, Method, Ratio};
 pub struct Scale {
     pub unit: String,
     divisor: f64,
+    /// Of numbers that a source gave: at the least so many, since it will have printed 12.0 beside 20.7.
+    given_decimals: usize,
 }
 
+/// More decimals than these are a program's, and nobody's print.
+const MOST_PRINTED_DECIMALS: usize = 3;
+
 impl Scale {
+    /// For a column of one metric.
+    pub fn of(measurements: &[&Measurement]) -> Self {
+        let unit = measurements.first().map_or("", |m| m.unit.as_str());
+        let mut scale = Self::fitting(unit, measurements.iter().map(|m| m.estimate.value));
+        let given = measurements
+            .iter()
+            .filter(|m| m.estimate.method == Method::AsGiven)
+            .map(|m| all_decimals(scale.apply(m.estimate.value)));
+        let most = given.max().unwrap_or(0);
+        if most <= MOST_PRINTED_DECIMALS {
+            scale.given_decimals = most;
+        }
+        scale
+    }
+
     /// The unit in which the largest of the values stays short; decimal, as 1 GB = 1e9 bytes.
     pub fn fitting(unit: &str, values: impl IntoIterator<Item = f64>) -> Self {
         let largest = values.into_iter().map(f64::abs).fold(0.0, f64::max);
@@ -26,6 +46,7 @@ impl Scale {
         Self {
             unit: unit.to_owned(),
             divisor,
+            given_decimals: 0,
         }
     }
 
@@ -43,7 +64,8 @@ impl Scale {
     pub fn estimate(&self, estimate: &Estimate) -> (String, Option<String>) {
         if estimate.method == Method::AsGiven {
             let value = self.apply(estimate.value);
-            return (fixed(value, all_decimals(value)), None);
+            let decimals = all_decimals(value).max(self.given_decimals);
+            return (fixed(value, decimals), None);
         }
         self.interval(estimate.value, estimate.interval)
     }

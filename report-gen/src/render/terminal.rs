@@ -38,8 +38,8 @@ pub fn terminal_summary(report: &Report) -> String {
         .iter()
         .filter_map(|(suite, metric, title)| {
             let measured: Vec<&Measurement> = report.of(suite, metric).collect();
-            let first = measured.first()?;
-            let scale = Scale::fitting(&first.unit, measured.iter().map(|m| m.estimate.value));
+            measured.first()?;
+            let scale = Scale::of(&measured);
             Some((representative(&measured), measured, scale, *title))
         })
         .collect();
@@ -107,7 +107,7 @@ fn cell(m: &Measurement, scale: &Scale) -> String {
     let mark = Doubt::of(m)
         .map(|doubt| format!(" {}", doubt.mark()))
         .unwrap_or_default();
-    let value = scale.value(m.estimate.value);
+    let (value, _) = scale.estimate(&m.estimate);
     let spread = m
         .estimate
         .interval

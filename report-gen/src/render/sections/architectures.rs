@@ -1,7 +1,6 @@
 //! The models side by side: their shape, and what it costs in bytes and in time to load.
 
-use super::tables;
-use crate::number;
+use crate::number::{self, Scale};
 use crate::render::document::{Block, Cell, Column, Section, Table};
 use crate::report::{CaseKey, Measurement, Model, Report, Shape};
 
@@ -67,7 +66,7 @@ fn costs(report: &Report) -> Table {
         let Some(case) = CaseKey::most_common(here.iter().map(|m| &m.case_key)) else {
             continue;
         };
-        let scale = tables::scale_of(&here);
+        let scale = Scale::of(&here);
         columns.push(Column::number(&format!("{title}{on}"), &scale.unit));
         measured.push((here, case, scale));
     }

@@ -2,7 +2,9 @@
 
 use crate::number::{self, Scale};
 use crate::render::document::{Block, Cell, Column, Doubt, Section, Table};
-use crate::report::{Claim, Contest, Overall, Ranking, Report, Variant, leaders, leaders_in_words};
+use crate::report::{
+    Claim, Contest, Measurement, Overall, Ranking, Report, Variant, leaders, leaders_in_words,
+};
 
 /// None with fewer than two models of one type on one machine.
 pub fn section(report: &Report) -> Option<Section> {
@@ -107,8 +109,8 @@ fn numbers(report: &Report, machine: &str, contest: &Contest, variants: &[&Varia
             })
         })
         .collect();
-    let values = measured.iter().flatten().map(|m| m.estimate.value);
-    let scale = Scale::fitting(&contest.unit, values);
+    let all: Vec<&Measurement> = measured.iter().flatten().copied().collect();
+    let scale = Scale::of(&all);
     let leaders: Vec<&Variant> = leaders(&contest.ranks).iter().map(|r| &r.variant).collect();
     let second = contest
         .ranks

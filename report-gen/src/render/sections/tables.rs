@@ -100,10 +100,10 @@ pub fn measured(
             .filter(|m| m.metric == *metric)
             .copied()
             .collect();
-        let Some(first) = of_metric.first() else {
+        if of_metric.is_empty() {
             continue;
-        };
-        let scale = Scale::fitting(&first.unit, of_metric.iter().map(|m| m.estimate.value));
+        }
+        let scale = Scale::of(&of_metric);
         columns.push(Column::number(title, &scale.unit));
         shown.push((metric, scale));
     }
@@ -165,7 +165,7 @@ pub fn bars(report: &Report, measurements: &[&Measurement], title: &str) -> Char
         }
     }
     let of = cut(&mut categories, MOST_CATEGORIES);
-    let scale = scale_of(measurements);
+    let scale = Scale::of(measurements);
     let series = report
         .machines
         .iter()
@@ -209,7 +209,7 @@ pub fn lines(
         .iter()
         .find(|m| x_of(m).is_some_and(|x| x != first))?;
     let several_machines = report.machines.len() > 1;
-    let scale = scale_of(measurements);
+    let scale = Scale::of(measurements);
     let mut series: Vec<Series<(f64, Point)>> = Vec::new();
     for m in measurements {
         let Some(x) = x_of(m) else { continue };
@@ -252,9 +252,4 @@ pub fn cut<T>(all: &mut Vec<T>, most: usize) -> Option<usize> {
     let of = all.len();
     all.truncate(most);
     (of > most).then_some(of)
-}
-
-pub fn scale_of(measurements: &[&Measurement]) -> Scale {
-    let unit = measurements.first().map_or("", |m| m.unit.as_str());
-    Scale::fitting(unit, measurements.iter().map(|m| m.estimate.value))
 }

@@ -1,6 +1,6 @@
 //! Memory against speed, model by model, and what follows for choosing one: facts, no marks for quality.
 
-use super::tables::{self, MOST_LINES, cut};
+use super::tables::{MOST_LINES, cut};
 use crate::number::{self, Scale};
 use crate::render::document::{
     Block, Cell, Chart, Cloud, Column, Dot, Plot, Point, Section, Table,
@@ -57,7 +57,7 @@ fn chart(report: &Report, choices: &[&Choice]) -> Chart {
     let needs = measured().map(|(choice, _)| choice.needs_bytes as f64);
     let bytes = Scale::fitting("bytes", needs);
     let rates: Vec<&Measurement> = measured().map(|(_, rate)| rate).collect();
-    let scale = tables::scale_of(&rates);
+    let scale = Scale::of(&rates);
     let mut clouds: Vec<Cloud> = Vec::new();
     for (choice, rate) in measured() {
         let dot = Dot {
@@ -114,7 +114,7 @@ fn table(report: &Report, choices: &[&Choice]) -> Table {
         needs(LONG_TOKENS),
     ]);
     let rates: Vec<&Measurement> = choices.iter().filter_map(|c| rate(report, c)).collect();
-    let of_rates = tables::scale_of(&rates);
+    let of_rates = Scale::of(&rates);
     columns.push(Column::number("Decode", &of_rates.unit));
     let mut beside = Vec::new();
     for (suite, metric, title) in BESIDE {
@@ -122,7 +122,7 @@ fn table(report: &Report, choices: &[&Choice]) -> Table {
         let Some(case) = CaseKey::most_common(measured.iter().map(|m| &m.case_key)) else {
             continue;
         };
-        let scale = tables::scale_of(&measured);
+        let scale = Scale::of(&measured);
         let prompt = case.number("prompt").filter(|_| suite != "quantization");
         let title = match prompt {
             Some(prompt) => format!("{title}, prompt of {}", number::whole(prompt)),
