@@ -122,11 +122,15 @@ fn fixed(value: f64, decimals: usize) -> String {
 pub fn with_interval(m: &Measurement) -> String {
     let scale = Scale::fitting(&m.unit, [m.estimate.value]);
     let (value, interval) = scale.estimate(&m.estimate);
-    let unit = &scale.unit;
+    let unit = match scale.unit.as_str() {
+        "ratio" if m.metric.contains("speedup") => "×".to_owned(),
+        "ratio" | "" => String::new(),
+        unit => format!(" {unit}"),
+    };
     match interval {
-        Some(interval) => format!("{value} {unit} ({interval}, n = {})", m.estimate.launches),
-        None if m.estimate.method == Method::AsGiven => format!("{value} {unit} (as given)"),
-        None => format!("{value} {unit} (one launch)"),
+        Some(interval) => format!("{value}{unit} ({interval}, n = {})", m.estimate.launches),
+        None if m.estimate.method == Method::AsGiven => format!("{value}{unit} (as given)"),
+        None => format!("{value}{unit} (one launch)"),
     }
 }
 

@@ -2,7 +2,9 @@
 //! test bends the small fleet in one place.
 
 use report_gen::analyze::analyze;
-use report_gen::report::{CaseKey, Choice, Contest, Direction, Ranking, leaders, leaders_in_words};
+use report_gen::report::{
+    CaseKey, Choice, Contest, Direction, MetricFacts, Ranking, leaders, leaders_in_words,
+};
 use report_gen::rows::{CaseRow, LaunchRow, Rows};
 use report_gen::stats::{Known, Verdict};
 use report_gen::{Format, Report, render_report};
@@ -340,7 +342,22 @@ fn attention_is_recommended_by_its_gains_and_its_losses_are_said() {
         .zip([1.2, 2.4, 4.8, 0.7])
         .map(|(case, gain)| (case.as_str(), "attn_speedup", gain))
         .collect();
-    let report = report(|rows| add_suite(rows, "attention", &gains));
+    let report = report(|rows| {
+        add_suite(rows, "attention", &gains);
+        rows.run.headline.push("attn_speedup".to_owned());
+        rows.metrics.push(MetricFacts {
+            metric: "attn_speedup".to_owned(),
+            unit: "ratio".to_owned(),
+            direction: Direction::Higher,
+            description: String::new(),
+        });
+    });
+    let said = |words: &str| report.findings.iter().any(|f| f.text.contains(words));
+    assert!(
+        said("Highest gain of fused attention on mini: 4.814× ("),
+        "{:?}",
+        report.findings
+    );
     let [text] = &advice(&report)[..] else {
         panic!("{:?}", advice(&report))
     };
