@@ -1,4 +1,5 @@
-//! A few lines for a terminal, when a run has ended: the headline numbers and what to beware of.
+//! A few lines for a terminal, when a run has ended: the headline numbers, what follows, and what to
+//! beware of.
 
 use std::fmt::Write as _;
 
@@ -85,6 +86,11 @@ pub fn terminal_summary(report: &Report) -> String {
     } else {
         _ = writeln!(out, "{table}");
         out += "Estimate ± half of its 95 % interval over launches.\n";
+    }
+    // What the run was for, where that is techniques: the table above has no room for them.
+    let decided = report.recommendations.iter().filter(|r| r.is_decided);
+    for advice in decided {
+        _ = writeln!(out, "advice: {}", advice.text);
     }
     for finding in report
         .findings

@@ -7,7 +7,7 @@ use report_gen::report::{
 };
 use report_gen::rows::{CaseRow, LaunchRow, Rows};
 use report_gen::stats::{Known, Verdict};
-use report_gen::{Format, Report, render_report};
+use report_gen::{Format, Report, render_report, terminal_summary};
 use time::macros::datetime;
 
 use crate::fleet;
@@ -367,6 +367,7 @@ fn attention_is_recommended_by_its_gains_and_its_losses_are_said() {
     assert!(text.contains("length 256") && text.contains("The worst loss is 0.7"));
     let summary = &report.recommendations[0].text;
     assert!(report.findings.iter().any(|f| f.text == *summary));
+    assert!(terminal_summary(&report).contains(&format!("advice: {summary}")));
     let law = report
         .laws
         .iter()
