@@ -1,9 +1,9 @@
 //! Reports of a run, and comparisons of two: read, analyse, render.
 //!
 //! The way of a number: [`query`] reads the views of schema `report` into plain [`rows`]; [`analyze`]
-//! makes one [`report::Report`] of them with the help of [`stats`]; [`render`] writes it as Markdown,
-//! HTML, CSV or JSON. Only `query` does I/O; everything after it is pure, and every number of every
-//! format is in the `Report`.
+//! makes one [`report::Report`] of them with the help of [`stats`]; [`render`] writes it in each
+//! [`Format`]. Only `query` does I/O; everything after it is pure, and every number of every format is in
+//! the `Report`. Only samples go from `query` to `render` directly, into a Parquet file of their own.
 
 #[cfg(feature = "query")]
 pub mod query;
@@ -17,6 +17,8 @@ pub mod render;
 
 mod number;
 
+#[cfg(feature = "query")]
+use futures_util::TryStreamExt;
 #[cfg(feature = "query")]
 use time::OffsetDateTime;
 
@@ -56,7 +58,7 @@ pub async fn compare_runs(
     Ok(analyze::compare_runs(pair, across, now)?)
 }
 
-/// Reads and analyses one run, and renders it in each format.
+/// Reads and analyses one run, and renders it in each format; as Parquet with its samples.
 #[cfg(feature = "query")]
 pub async fn render_run(
     pool: &PgPool,
@@ -64,7 +66,21 @@ pub async fn render_run(
     formats: &[Format],
 ) -> Result<Vec<RenderedFile>, Error> {
     let report = report_of(pool, &run).await?;
-    Ok(render_report(&report, formats)?)
+    let mut files = render_report(&report, formats)?;
+    if formats.contains(&Format::Parquet) {
+        files.push(samples_of(pool, &report.run).await?);
+    }
+    Ok(files)
+}
+
+#[cfg(feature = "query")]
+async fn samples_of(pool: &PgPool, run: &report::Run) -> Result<RenderedFile, Error> {
+    let mut file = render::SampleFile::of(run)?;
+    let mut samples = std::pin::pin!(query::samples(pool, run.run_id));
+    while let Some(sample) = samples.try_next().await? {
+        file.push(sample)?;
+    }
+    Ok(file.finish()?)
 }
 
 /// Renders a report in each format.

@@ -34,6 +34,9 @@ macro_rules! variant {
 mod beyond;
 mod derived;
 mod heat;
+mod samples;
+
+pub use samples::samples;
 
 /// Which run, as a user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]

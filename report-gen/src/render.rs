@@ -7,15 +7,18 @@ pub mod sections;
 
 mod comparison;
 mod csv;
+mod flat;
 mod html;
 mod json;
 mod markdown;
+mod parquet;
 mod terminal;
 
 use std::fmt;
 use std::str::FromStr;
 
 pub use comparison::terminal_comparison;
+pub use parquet::SampleFile;
 pub use terminal::terminal_summary;
 
 use crate::report::Report;
@@ -26,10 +29,17 @@ pub enum Format {
     Html,
     Csv,
     Json,
+    Parquet,
 }
 
 impl Format {
-    pub const ALL: [Format; 4] = [Self::Markdown, Self::Html, Self::Csv, Self::Json];
+    pub const ALL: [Format; 5] = [
+        Self::Markdown,
+        Self::Html,
+        Self::Csv,
+        Self::Json,
+        Self::Parquet,
+    ];
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -37,6 +47,7 @@ impl Format {
             Self::Html => "html",
             Self::Csv => "csv",
             Self::Json => "json",
+            Self::Parquet => "parquet",
         }
     }
 }
@@ -48,7 +59,7 @@ impl fmt::Display for Format {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("unknown format `{0}`, expected md, html, csv or json")]
+#[error("unknown format `{0}`, expected md, html, csv, json or parquet")]
 pub struct UnknownFormat(String);
 
 impl FromStr for Format {
@@ -75,9 +86,11 @@ pub enum Error {
     Json(#[from] serde_json::Error),
     #[error("the report could not be written as CSV")]
     Csv(#[from] ::csv::Error),
+    #[error("the report could not be written as Parquet")]
+    Parquet(#[from] ::parquet::errors::ParquetError),
 }
 
-/// The report in one format: one file, or one per table for CSV.
+/// The report in one format: one file, one per table for CSV and Parquet. Samples are no part of a report, and no file here: see [`SampleFile`].
 pub fn render(report: &Report, format: Format) -> Result<Vec<RenderedFile>, Error> {
     let one = |name: &str, text: String| {
         vec![RenderedFile {
@@ -90,5 +103,6 @@ pub fn render(report: &Report, format: Format) -> Result<Vec<RenderedFile>, Erro
         Format::Html => one("report.html", html::render(report)?),
         Format::Csv => csv::render(report)?,
         Format::Json => one("report.json", json::render(report)?),
+        Format::Parquet => parquet::render(report)?,
     })
 }

@@ -236,6 +236,16 @@ pub enum Direction {
     Neutral,
 }
 
+impl fmt::Display for Direction {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Higher => "higher",
+            Self::Lower => "lower",
+            Self::Neutral => "neutral",
+        })
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 #[error("unknown direction `{0}` of a metric")]
 pub struct UnknownDirection(String);

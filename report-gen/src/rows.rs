@@ -1,6 +1,8 @@
 //! What the views of schema `report` say about one run, as plain rows: the seam between reading and
 //! analysing, and easy to write by hand in a test. Rows that need no analysis are the report's own types.
 
+use time::OffsetDateTime;
+
 use crate::report::{
     CaseKey, Ceiling, Coverage, Direction, Disagreement, Doubt, Environment, Fit, Floor,
     HistoryPoint, Knee, Latency, Machine, MemorySlope, MetricFacts, Model, Noise, PositionEffect,
@@ -93,6 +95,24 @@ pub struct HistoryRow {
     pub unit: String,
     pub direction: Direction,
     pub point: HistoryPoint,
+}
+
+/// One value, as it was measured.
+#[derive(Clone, Debug)]
+pub struct SampleRow {
+    pub case: CaseRow,
+    pub launch: i32,
+    pub iteration: i32,
+    /// `warmup` or `measured`.
+    pub phase: String,
+    pub mode: String,
+    pub started_at: Option<OffsetDateTime>,
+    pub metric: String,
+    pub unit: String,
+    pub value: f64,
+    pub valid: bool,
+    pub tainted: bool,
+    pub reasons: Vec<String>,
 }
 
 /// One case on a machine and on the baseline: comparable where nothing differs.

@@ -29,8 +29,11 @@ pub struct Args {
 pub enum Format {
     Md,
     Html,
+    /// A file for each table
     Csv,
     Json,
+    /// The tables of csv with types and units, and every sample
+    Parquet,
     /// A summary for the terminal
     Txt,
 }
@@ -42,6 +45,7 @@ impl Format {
             Self::Html => "html",
             Self::Csv => "csv",
             Self::Json => "json",
+            Self::Parquet => "parquet",
             Self::Txt => "txt",
         }
     }

@@ -1386,7 +1386,7 @@ pub struct QueryValue {
 pub struct RenderReportRequest {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
-    /// md, html, csv, json
+    /// md, html, csv, json, parquet, txt
     #[prost(string, tag = "2")]
     pub format: ::prost::alloc::string::String,
 }

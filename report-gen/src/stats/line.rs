@@ -1,5 +1,7 @@
 //! A line through points, by least squares, and a power law, which is a line through their logs.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::interval::{Interval, t_quantile_975};
@@ -44,6 +46,16 @@ pub enum Known {
     SignOnly,
     /// The interval holds zero: there may be no relation.
     NotEstablished,
+}
+
+impl fmt::Display for Known {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Established => "established",
+            Self::SignOnly => "only its direction",
+            Self::NotEstablished => "not established",
+        })
+    }
 }
 
 impl Known {

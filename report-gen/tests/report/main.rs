@@ -19,5 +19,6 @@ mod simulation;
 mod snapshots;
 mod suites;
 mod summaries;
+mod tables;
 mod texts;
 mod which;

@@ -182,7 +182,7 @@ fn row(law: &Law, several: bool) -> Vec<Cell> {
     row.push(Cell::Text(law.of.clone()));
     match law.line {
         Some(line) => row.extend([
-            known(line.slope_known),
+            Cell::Text(line.slope_known.to_string()),
             Cell::fitted(line.intercept, line.intercept_interval, doubt.clone()),
             Cell::fitted(line.slope, line.slope_interval, doubt.clone()),
             three(line.r_squared),
@@ -191,7 +191,7 @@ fn row(law: &Law, several: bool) -> Vec<Cell> {
     }
     match law.power {
         Some(power) => row.extend([
-            known(power.exponent_known),
+            Cell::Text(power.exponent_known.to_string()),
             Cell::plain(Scale::fitting("", []).value(power.centre)),
             Cell::fitted(power.at_centre, power.at_centre_interval, doubt.clone()),
             Cell::fitted(power.exponent, power.exponent_interval, doubt),
@@ -206,13 +206,4 @@ fn row(law: &Law, several: bool) -> Vec<Cell> {
         Cell::plain(ends.map(|x| scale.value(x)).join(" to ")),
     ]);
     row
-}
-
-fn known(known: Known) -> Cell {
-    let words = match known {
-        Known::Established => "established",
-        Known::SignOnly => "only its direction",
-        Known::NotEstablished => "not established",
-    };
-    Cell::Text(words.to_owned())
 }
