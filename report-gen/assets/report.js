@@ -124,9 +124,7 @@
     },
 
     lines(el, spec) {
-      const xs = spec.series.flatMap((s) => s.points.map((p) => p.x));
-      const least = Math.min(...xs);
-      const log = least > 0 && Math.max(...xs) / least >= 8;
+      const { log } = spec;
       const series = spec.series.flatMap((s, k) => [
         {
           type: "line", name: s.name, symbol: "circle", symbolSize: s.points.length > 40 ? 3 : 8, lineStyle: { width: 2 },
@@ -166,7 +164,7 @@
     scatter(el, spec) {
       const dots = spec.series.flatMap((s) => s.points);
       const xs = dots.map((p) => p.x);
-      const log = spec.byRatio && Math.min(...xs) > 0 && Math.max(...xs) / Math.min(...xs) >= 8;
+      const { log } = spec;
       const narrow = el.clientWidth < 560;
       // One name stands for the same point of several series, at the highest of them.
       const highest = new Map();
@@ -224,7 +222,7 @@
       const low = Math.min(1 - 2 * spec.margin, ...ends);
       const high = Math.max(1 + 2 * spec.margin, ...ends);
       const pad = (high - low) * 0.08;
-      const log = low > 0 && high / low > 4;
+      const { log } = spec;
       const tone = { good: "good", bad: "bad", even: "muted" };
       return frame({
         grid: { left: 8, right: 24, top: 10, bottom: 6, containLabel: true },
@@ -285,6 +283,7 @@
   // What is drawn for paper is as wide as the paper, which the window is not.
   const draw = (width = "") => {
     for (const { el, spec, chart } of charts) {
+      el.style.width = width;
       chart.resize();
       chart.setOption(drawings[spec.kind](el, spec), true);
     }

@@ -100,6 +100,16 @@ fn all_decimals(value: f64) -> usize {
         .map_or(0, |(_, decimals)| decimals.len())
 }
 
+/// Four significant digits without idle zeros, for where there is little room.
+pub fn short(value: f64) -> String {
+    let full = fixed(value, decimals(value));
+    if full.contains('.') {
+        full.trim_end_matches('0').trim_end_matches('.').to_owned()
+    } else {
+        full
+    }
+}
+
 /// With commas between thousands from five digits on.
 fn fixed(value: f64, decimals: usize) -> String {
     let plain = format!("{value:.decimals$}");
@@ -191,12 +201,21 @@ pub fn ratio_with_interval(ratio: &Ratio) -> String {
     }
 }
 
-pub fn ratio_parts(ratio: &Ratio) -> (String, Option<String>) {
-    let decimals = if ratio.value < 0.1 || ratio.value >= 100.0 {
-        decimals(ratio.value)
-    } else {
+/// Its value alone.
+pub fn ratio(value: f64) -> String {
+    fixed(value, ratio_decimals(value))
+}
+
+fn ratio_decimals(value: f64) -> usize {
+    if (0.1..100.0).contains(&value) {
         3
-    };
+    } else {
+        decimals(value)
+    }
+}
+
+pub fn ratio_parts(ratio: &Ratio) -> (String, Option<String>) {
+    let decimals = ratio_decimals(ratio.value);
     let interval = ratio.interval.map(|interval| {
         format!(
             "{} to {}",

@@ -12,6 +12,8 @@ mod html;
 mod json;
 mod markdown;
 mod parquet;
+mod png;
+mod svg;
 mod terminal;
 
 use std::fmt;
@@ -30,15 +32,19 @@ pub enum Format {
     Csv,
     Json,
     Parquet,
+    Svg,
+    Png,
 }
 
 impl Format {
-    pub const ALL: [Format; 5] = [
+    pub const ALL: [Format; 7] = [
         Self::Markdown,
         Self::Html,
         Self::Csv,
         Self::Json,
         Self::Parquet,
+        Self::Svg,
+        Self::Png,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -48,6 +54,8 @@ impl Format {
             Self::Csv => "csv",
             Self::Json => "json",
             Self::Parquet => "parquet",
+            Self::Svg => "svg",
+            Self::Png => "png",
         }
     }
 }
@@ -59,7 +67,7 @@ impl fmt::Display for Format {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("unknown format `{0}`, expected md, html, csv, json or parquet")]
+#[error("unknown format `{0}`, expected md, html, csv, json, parquet, svg or png")]
 pub struct UnknownFormat(String);
 
 impl FromStr for Format {
@@ -88,9 +96,16 @@ pub enum Error {
     Csv(#[from] ::csv::Error),
     #[error("the report could not be written as Parquet")]
     Parquet(#[from] ::parquet::errors::ParquetError),
+    #[error("a chart could not be drawn")]
+    Png(#[from] png::Error),
+    #[error(
+        "there is no chart to draw: too little of the run counts yet; html and md say what is missing"
+    )]
+    NothingDrawn,
 }
 
-/// The report in one format: one file, one per table for CSV and Parquet. Samples are no part of a report, and no file here: see [`SampleFile`].
+/// The report in one format: one file, one per table for CSV and Parquet, or one per chart for SVG and
+/// PNG. Samples are no part of a report, and no file here: see [`SampleFile`].
 pub fn render(report: &Report, format: Format) -> Result<Vec<RenderedFile>, Error> {
     let one = |name: &str, text: String| {
         vec![RenderedFile {
@@ -104,5 +119,7 @@ pub fn render(report: &Report, format: Format) -> Result<Vec<RenderedFile>, Erro
         Format::Csv => csv::render(report)?,
         Format::Json => one("report.json", json::render(report)?),
         Format::Parquet => parquet::render(report)?,
+        Format::Svg => svg::render(report)?,
+        Format::Png => png::render(svg::pictures(report)?)?,
     })
 }

@@ -34,6 +34,10 @@ pub enum Format {
     Json,
     /// The tables of csv with types and units, and every sample
     Parquet,
+    /// A picture of each chart, for slides
+    Svg,
+    /// The same in pixels
+    Png,
     /// A summary for the terminal
     Txt,
 }
@@ -46,6 +50,8 @@ impl Format {
             Self::Csv => "csv",
             Self::Json => "json",
             Self::Parquet => "parquet",
+            Self::Svg => "svg",
+            Self::Png => "png",
             Self::Txt => "txt",
         }
     }

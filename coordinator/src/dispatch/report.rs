@@ -1,7 +1,7 @@
 //! Reports and comparisons, made by `report-gen` from the views.
 
 use report_gen::analyze::Refusal;
-use report_gen::{Format, RenderedFile, RunChoice};
+use report_gen::{Format, RenderedFile, RunChoice, render};
 
 use super::{Dispatch, Error, Result};
 
@@ -67,5 +67,8 @@ impl Dispatch {
 
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
 fn failed(error: report_gen::Error) -> Error {
+    if let report_gen::Error::Render(why @ render::Error::NothingDrawn) = &error {
+        return Error::Precondition(why.to_string());
+    }
     Error::Internal(format!("no report: {}", super::chain(&error)))
 }

@@ -1386,7 +1386,7 @@ pub struct QueryValue {
 pub struct RenderReportRequest {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
-    /// md, html, csv, json, parquet, txt
+    /// md, html, csv, json, parquet, svg, png, txt
     #[prost(string, tag = "2")]
     pub format: ::prost::alloc::string::String,
 }

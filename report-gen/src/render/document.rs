@@ -1,6 +1,10 @@
 //! What a section is made of, whatever the format: text, tables, charts. Nothing here is markup;
 //! each format escapes for itself.
 
+mod chart;
+
+pub use chart::{Chart, Cloud, Dot, Plot, Point, PointState, Series};
+
 use crate::number::{self, Scale};
 use crate::report::{
     Claim, Energy, Finding, Floor, Knee, Latency, LawPoint, Measurement, MemorySlope, Pair, Score,
@@ -297,124 +301,5 @@ impl Doubted for LawPoint {
 impl Doubted for Score {
     fn judged(&self) -> (bool, bool, &[String]) {
         (true, self.tainted, &self.reasons)
-    }
-}
-
-/// A picture of numbers that a table beside it also holds.
-#[derive(Clone, Debug)]
-pub struct Chart {
-    pub title: String,
-    pub unit: String,
-    pub plot: Plot,
-    /// How many rows or lines there are where not all are drawn.
-    pub of: Option<usize>,
-}
-
-impl Chart {
-    /// What is left out of the picture, in words.
-    pub fn left_out(&self) -> Option<String> {
-        let of = self.of?;
-        let (shown, what) = match &self.plot {
-            Plot::Bars { categories, .. } => (categories.len(), "rows"),
-            Plot::Lines { series, .. } => (series.len(), "lines"),
-            Plot::Ratios { rows, .. } => (rows.len(), "rows"),
-            Plot::Scatter { clouds, .. } => (clouds.len(), "series"),
-        };
-        Some(format!("{shown} of {of} {what} shown; the table has all"))
-    }
-}
-
-#[derive(Clone, Debug)]
-pub enum Plot {
-    /// Horizontal bars, grouped by category, one colour per series.
-    Bars {
-        categories: Vec<String>,
-        series: Vec<Series<Option<Point>>>,
-    },
-    /// Lines over a quantity.
-    Lines {
-        x_title: String,
-        series: Vec<Series<(f64, Point)>>,
-    },
-    /// Points over a quantity, each with a name, and a fitted curve through them where there is one.
-    Scatter {
-        x_title: String,
-        /// Whether equal ratios of x are equal distances, where they are far apart.
-        by_ratio: bool,
-        clouds: Vec<Cloud>,
-    },
-    /// Ratios with their intervals around 1, and the margin within which they do not matter.
-    Ratios {
-        rows: Vec<(String, Point, Option<Verdict>)>,
-        margin: f64,
-    },
-}
-
-#[derive(Clone, Debug)]
-pub struct Series<P> {
-    pub name: String,
-    pub points: Vec<P>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Cloud {
-    pub name: String,
-    pub dots: Vec<Dot>,
-    /// From the first to the last of the points, and not beyond; may be empty.
-    pub curve: Vec<(f64, f64)>,
-}
-
-#[derive(Clone, Debug)]
-pub struct Dot {
-    pub label: String,
-    pub x: f64,
-    pub point: Point,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub struct Point {
-    pub value: f64,
-    pub interval: Option<Interval>,
-    pub n: Option<usize>,
-    pub state: PointState,
-}
-
-/// How far a point may be trusted; each looks different.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PointState {
-    Sound,
-    Tainted,
-    Invalid,
-}
-
-impl PointState {
-    pub fn of(doubted: &impl Doubted) -> Self {
-        match Doubt::of(doubted) {
-            None => Self::Sound,
-            Some(Doubt::Tainted(_)) => Self::Tainted,
-            Some(Doubt::Invalid(_)) => Self::Invalid,
-        }
-    }
-
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Sound => "sound",
-            Self::Tainted => "tainted",
-            Self::Invalid => "invalid",
-        }
-    }
-}
-
-impl Point {
-    pub fn of(m: &Measurement, scale: &Scale) -> Self {
-        Self {
-            value: scale.apply(m.estimate.value),
-            interval: m.estimate.interval.map(|interval| Interval {
-                low: scale.apply(interval.low),
-                high: scale.apply(interval.high),
-            }),
-            n: Some(m.estimate.launches),
-            state: PointState::of(m),
-        }
     }
 }

@@ -4,11 +4,10 @@ mod chart;
 
 use askama::Template;
 
-use super::document::{Block, Cell, Chart, Number, Plot, Section};
+use super::document::{Block, Cell, Chart, Number, Section};
 use super::sections;
 use super::sections::timestamp;
 use crate::report::{FindingKind, Report};
-use crate::stats::Verdict;
 
 const STYLE: &str = include_str!("../../assets/report.css");
 const SCRIPT: &str = include_str!("../../assets/report.js");
@@ -55,38 +54,15 @@ impl Chart {
 
     /// The picture in words; the table that follows has the numbers.
     fn description(&self) -> String {
-        let drawn = match &self.plot {
-            Plot::Bars { categories, series } => {
-                format!(
-                    "Bars of {} rows in {} series",
-                    categories.len(),
-                    series.len()
-                )
-            }
-            Plot::Lines { series, .. } => format!("{} lines", series.len()),
-            Plot::Scatter { clouds, .. } => {
-                let dots: usize = clouds.iter().map(|cloud| cloud.dots.len()).sum();
-                format!("{dots} points in {} series", clouds.len())
-            }
-            Plot::Ratios { rows, .. } => format!("{} ratios with their intervals", rows.len()),
-        };
-        let left_out = self.left_out().map(|of| format!(" ({of})"));
+        let left_out = self
+            .left_out()
+            .map(|of| format!(" ({of}; the table has all)"));
         format!(
-            "{}. {drawn}{}; the table below has the numbers.",
+            "{}. {}{}; the table below has the numbers.",
             self.title,
+            self.drawn(),
             left_out.unwrap_or_default()
         )
-    }
-}
-
-impl Verdict {
-    /// The colour of its kind.
-    fn tone(self) -> &'static str {
-        match self {
-            Self::Equivalent | Self::Inconclusive => "even",
-            told if told.is_for_the_worse() => "bad",
-            _ => "good",
-        }
     }
 }
 

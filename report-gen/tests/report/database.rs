@@ -500,6 +500,8 @@ async fn a_run_is_found_by_name_and_rendered_whole() {
         ("csv", "results.csv"),
         ("json", "report.json"),
         ("parquet", "results.parquet"),
+        ("svg", "models-warm-load-time-shorter-is-better.svg"),
+        ("png", "models-warm-load-time-shorter-is-better.png"),
     ] {
         let ending = format!(".{format}");
         let found = files.iter().find(|file| file.name.ends_with(&ending));

@@ -2,6 +2,7 @@
 
 use report_gen::analyze::analyze;
 use report_gen::{Format, render_report};
+use resvg::usvg::{Options, Tree};
 use time::macros::datetime;
 
 use crate::fleet;
@@ -77,6 +78,30 @@ fn a_hostile_name_is_no_formula_in_csv() {
         seen += usize::from(record.iter().any(|cell| cell.starts_with("'=1+1")));
     }
     assert_eq!(seen, 18);
+}
+
+#[test]
+fn a_hostile_name_stays_text_in_a_picture() {
+    let mut rows = fleet::rows();
+    rows.run.plan = HOSTILE.into();
+    for model in &mut rows.models {
+        model.variant.model = format!("{}{HOSTILE}", model.variant.model);
+    }
+    for launch in &mut rows.launches {
+        launch.case.variant.model = format!("{}{HOSTILE}", launch.case.variant.model);
+    }
+    let report = analyze(rows, datetime!(2026-11-02 10:00 UTC));
+    let pictures = render_report(&report, &[Format::Svg]).unwrap();
+    let mut shown = 0;
+    for picture in pictures {
+        let svg = String::from_utf8(picture.bytes).unwrap();
+        assert!(!svg.contains("<script"), "{}", picture.name);
+        Tree::from_str(&svg, &Options::default()).expect("well-formed");
+        shown += usize::from(svg.contains("&lt;/script&gt;"));
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '.';
+        assert!(picture.name.chars().all(is_plain), "{}", picture.name);
+    }
+    assert!(shown > 1, "the name should be shown");
 }
 
 #[test]

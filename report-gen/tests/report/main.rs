@@ -13,6 +13,7 @@ mod database;
 mod derived;
 mod escaping;
 mod models;
+mod pictures;
 mod references;
 mod runs;
 mod simulation;

@@ -25,10 +25,8 @@ pub fn options(chart: &Chart) -> String {
         Plot::Bars { categories, series } => bars(chart, categories, series),
         Plot::Lines { x_title, series } => lines(chart, x_title, series),
         Plot::Scatter {
-            x_title,
-            by_ratio,
-            clouds,
-        } => scatter(chart, x_title, *by_ratio, clouds),
+            x_title, clouds, ..
+        } => scatter(chart, x_title, clouds),
         Plot::Ratios { rows, margin } => {
             let points: Vec<Value> = rows.iter().map(|(_, point, _)| value(point)).collect();
             let labels: Vec<&str> = rows.iter().map(|(label, _, _)| label.as_str()).collect();
@@ -43,6 +41,7 @@ pub fn options(chart: &Chart) -> String {
             json!({
                 "kind": "ratios", "unit": chart.unit, "categories": labels, "points": points,
                 "verdicts": verdicts, "tones": tones, "margin": margin,
+                "log": chart.plot.is_log(),
             })
         }
     };
@@ -81,10 +80,12 @@ fn lines(chart: &Chart, x_title: &str, series: &[Series<(f64, Point)>]) -> Value
             json!({ "name": series.name, "points": points })
         })
         .collect();
-    json!({ "kind": "lines", "unit": chart.unit, "xTitle": x_title, "series": series })
+    json!({
+        "kind": "lines", "unit": chart.unit, "xTitle": x_title, "log": chart.plot.is_log(), "series": series,
+    })
 }
 
-fn scatter(chart: &Chart, x_title: &str, by_ratio: bool, clouds: &[Cloud]) -> Value {
+fn scatter(chart: &Chart, x_title: &str, clouds: &[Cloud]) -> Value {
     let series: Vec<Value> = clouds
         .iter()
         .map(|cloud| {
@@ -102,7 +103,7 @@ fn scatter(chart: &Chart, x_title: &str, by_ratio: bool, clouds: &[Cloud]) -> Va
         })
         .collect();
     json!({
-        "kind": "scatter", "unit": chart.unit, "xTitle": x_title, "byRatio": by_ratio, "series": series,
+        "kind": "scatter", "unit": chart.unit, "xTitle": x_title, "log": chart.plot.is_log(), "series": series,
     })
 }
 

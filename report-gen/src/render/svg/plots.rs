@@ -1,0 +1,318 @@
+//! The kinds of plot. Each draws below `top` and says where it ends.
+
+use super::axis::Axis;
+use super::canvas::{Anchor, Canvas, Place, leading};
+use super::{
+    LABEL, LINE, MARGIN, MUTED, QUIET, TEXT, TICK, WHITE, WIDTH, colour, series_colour, shade,
+    stroke,
+};
+use crate::number;
+use crate::render::document::{Cloud, Point, PointState, Series};
+use crate::stats::Verdict;
+
+const BAR: f64 = 18.0;
+const BAR_GAP: f64 = 4.0;
+const ROW_GAP: f64 = 16.0;
+/// As much of the width as names of rows may take.
+const MOST_NAME: f64 = 300.0;
+/// What a value beside the longest bar takes, and a ratio with its verdict.
+const VALUE: f64 = 72.0;
+const RATIO: f64 = 150.0;
+const OVER_X_HEIGHT: f64 = 380.0;
+const DOT: f64 = 5.5;
+/// More names than these would cover one another.
+const MOST_NAMED: usize = 12;
+
+const WHISKER: f64 = 1.25;
+
+/// Horizontal bars from zero, grouped by category.
+pub fn bars(
+    canvas: &mut Canvas,
+    top: f64,
+    categories: &[String],
+    series: &[Series<Option<Point>>],
+) -> f64 {
+    let group = series.len() as f64 * (BAR + BAR_GAP) - BAR_GAP;
+    let rows = Rows::of(categories, group, top);
+    let points = series.iter().flat_map(|series| &series.points).flatten();
+    let values = points.flat_map(|point| [point.ends(), [point.value, 0.0]]);
+    let axis = Axis::of(values.flatten(), false, (rows.left, WIDTH - MARGIN - VALUE));
+    x_grid(canvas, &axis, top, rows.bottom());
+    for (row, middle) in rows.draw_names(canvas).into_iter().enumerate() {
+        for (k, series) in series.iter().enumerate() {
+            let Some(Some(point)) = series.points.get(row) else {
+                continue;
+            };
+            let y = middle - group / 2.0 + k as f64 * (BAR + BAR_GAP) + BAR / 2.0;
+            let half = BAR / 2.0;
+            let paint = shade(point.state, series_colour(k));
+            canvas.bar(
+                (axis.at(0.0), y - half),
+                (axis.at(point.value), y + half),
+                &paint,
+            );
+            let [low, high] = point.ends().map(|end| axis.at(end));
+            if point.interval.is_some() {
+                canvas.whisker((low, y), (high, y), &stroke(TEXT, WHISKER));
+            }
+            let x = high.max(axis.at(point.value)) + 8.0;
+            canvas.text((x, y), &with_mark(number::short(point.value), point), LABEL);
+        }
+    }
+    rows.bottom() + leading(TICK)
+}
+
+fn with_mark(value: String, point: &Point) -> String {
+    match point.state.mark() {
+        "" => value,
+        mark => format!("{value} {mark}"),
+    }
+}
+
+/// Points over a quantity, of one line or cloud.
+pub struct Trace<'a> {
+    points: Vec<(f64, &'a Point, Option<&'a str>)>,
+    /// Drawn through them.
+    curve: Vec<Place>,
+    dashes: &'static str,
+}
+
+impl<'a> Trace<'a> {
+    pub fn of_line(series: &'a Series<(f64, Point)>) -> Self {
+        let points = &series.points;
+        Self {
+            points: points.iter().map(|(x, point)| (*x, point, None)).collect(),
+            curve: points.iter().map(|(x, point)| (*x, point.value)).collect(),
+            dashes: "",
+        }
+    }
+
+    pub fn of_cloud(cloud: &'a Cloud) -> Self {
+        let dots = cloud.dots.iter();
+        Self {
+            points: dots
+                .map(|dot| (dot.x, &dot.point, Some(dot.label.as_str())))
+                .collect(),
+            curve: cloud.curve.clone(),
+            dashes: r#"stroke-dasharray="6 4""#,
+        }
+    }
+}
+
+pub fn over_x(
+    canvas: &mut Canvas,
+    top: f64,
+    x_title: &str,
+    log: bool,
+    traces: &[Trace<'_>],
+) -> f64 {
+    let bottom = top + OVER_X_HEIGHT;
+    let points = || traces.iter().flat_map(|trace| &trace.points);
+    let of_curves = traces
+        .iter()
+        .flat_map(|trace| &trace.curve)
+        .map(|(_, y)| *y);
+    let values = points().flat_map(|(_, point, _)| point.ends());
+    let y = Axis::of(values.chain(of_curves).chain([0.0]), false, (bottom, top));
+    let ticks: Vec<(f64, String)> = y
+        .ticks()
+        .into_iter()
+        .map(|v| (v, number::short(v)))
+        .collect();
+    let widest = ticks
+        .iter()
+        .map(|(_, label)| TICK.width(label))
+        .fold(0.0, f64::max);
+    let left = MARGIN + widest + 10.0;
+    let zero = (!log).then_some(0.0);
+    let x = Axis::of(
+        points().map(|(x, ..)| *x).chain(zero),
+        log,
+        (left, WIDTH - MARGIN - 24.0),
+    );
+    for (value, label) in &ticks {
+        let at = y.at(*value);
+        canvas.line(&[(left, at), (WIDTH - MARGIN, at)], &stroke(LINE, 1.0));
+        canvas.text((left - 10.0, at), label, TICK.anchored(Anchor::End));
+    }
+    for value in x.ticks() {
+        let place = (x.at(value), bottom + leading(TICK));
+        canvas.text(place, &number::short(value), TICK.anchored(Anchor::Middle));
+    }
+    let title = ((left + WIDTH - MARGIN) / 2.0, bottom + 2.4 * leading(TICK));
+    canvas.text(title, x_title, QUIET.anchored(Anchor::Middle));
+    for (k, trace) in traces.iter().enumerate() {
+        let colour = series_colour(k);
+        let curve: Vec<Place> = trace
+            .curve
+            .iter()
+            .map(|(cx, cy)| (x.at(*cx), y.at(*cy)))
+            .collect();
+        if curve.len() > 1 {
+            canvas.line(&curve, &format!("{} {}", stroke(colour, 2.0), trace.dashes));
+        }
+        for (at, point, _) in &trace.points {
+            let [low, high] = point.ends().map(|end| (x.at(*at), y.at(end)));
+            if point.interval.is_some() {
+                canvas.whisker(low, high, &stroke(TEXT, WHISKER));
+            }
+            // An opaque ground, so that no line shows through a pale dot.
+            let place = (x.at(*at), y.at(point.value));
+            canvas.dot(place, DOT, &shade(PointState::Sound, WHITE));
+            canvas.dot(place, DOT, &shade(point.state, colour));
+        }
+    }
+    let middle = f64::midpoint(left, WIDTH - MARGIN);
+    for Name {
+        at,
+        point,
+        name,
+        rises,
+    } in names(traces)
+    {
+        let (anchor, away) = if x.at(at) > middle {
+            (Anchor::End, -1.0)
+        } else {
+            (Anchor::Start, 1.0)
+        };
+        // On the side of the curve that is free.
+        let below = match rises {
+            None => 0.0,
+            Some(true) => away,
+            Some(false) => -away,
+        };
+        let place = (x.at(at) + 11.0 * away, y.at(point.value) + 11.0 * below);
+        let name = with_mark(name.to_owned(), point);
+        canvas.text(place, &name, LABEL.anchored(anchor));
+    }
+    bottom + 3.0 * leading(TICK)
+}
+
+struct Name<'a> {
+    at: f64,
+    point: &'a Point,
+    name: &'a str,
+    /// Whether the curve by its point does; None where there is none.
+    rises: Option<bool>,
+}
+
+/// One name stands for the same point of several clouds, at the highest of them.
+fn names<'a>(traces: &[Trace<'a>]) -> Vec<Name<'a>> {
+    let mut names: Vec<Name<'_>> = Vec::new();
+    for trace in traces {
+        let ends = trace.curve.first().zip(trace.curve.last());
+        let rises = ends.map(|((_, first), (_, last))| last > first);
+        for (at, point, name) in &trace.points {
+            let Some(name) = *name else { continue };
+            let here = Name {
+                at: *at,
+                point,
+                name,
+                rises,
+            };
+            match names.iter_mut().find(|known| known.name == name) {
+                Some(known) if known.point.value < point.value => *known = here,
+                Some(_) => {}
+                None => names.push(here),
+            }
+        }
+    }
+    if names.len() > MOST_NAMED {
+        names.clear();
+    }
+    names
+}
+
+/// Ratios around 1, and the margin within which they do not matter.
+pub fn ratios(
+    canvas: &mut Canvas,
+    top: f64,
+    log: bool,
+    rows: &[(String, Point, Option<Verdict>)],
+    margin: f64,
+) -> f64 {
+    let names: Vec<String> = rows.iter().map(|(name, ..)| name.clone()).collect();
+    let drawn = Rows::of(&names, BAR, top);
+    let bottom = drawn.bottom();
+    let values = rows.iter().flat_map(|(_, point, _)| point.ends());
+    let around = [1.0 - 2.0 * margin, 1.0 + 2.0 * margin];
+    let right = WIDTH - MARGIN - RATIO;
+    let axis = Axis::of(values.chain(around), log, (drawn.left, right));
+    x_grid(canvas, &axis, top, bottom);
+    let [low, high] = [1.0 / (1.0 + margin), 1.0 + margin].map(|end| axis.at(end));
+    let band = format!(r#"fill="{MUTED}" fill-opacity="0.14""#);
+    canvas.bar((low, top), (high, bottom), &band);
+    let one = axis.at(1.0);
+    canvas.line(&[(one, top), (one, bottom)], &stroke(MUTED, 1.0));
+    let places = drawn.draw_names(canvas);
+    for ((_, point, verdict), y) in rows.iter().zip(places) {
+        let tone = match verdict.map_or("even", Verdict::tone) {
+            "even" => "muted",
+            tone => tone,
+        };
+        if point.interval.is_some() {
+            let [low, high] = point.ends().map(|end| axis.at(end));
+            canvas.whisker((low, y), (high, y), &stroke(TEXT, WHISKER));
+        }
+        let place = (axis.at(point.value), y);
+        canvas.dot(place, DOT, &shade(PointState::Sound, WHITE));
+        canvas.dot(place, DOT, &shade(point.state, colour(tone)));
+        let verdict = verdict.map(|verdict| format!(", {verdict}"));
+        let value = with_mark(number::ratio(point.value), point);
+        let text = value + &verdict.unwrap_or_default();
+        canvas.text((right + 14.0, y), &text, LABEL);
+    }
+    bottom + leading(TICK)
+}
+
+fn x_grid(canvas: &mut Canvas, axis: &Axis, top: f64, bottom: f64) {
+    for value in axis.ticks() {
+        let x = axis.at(value);
+        canvas.line(&[(x, top), (x, bottom)], &stroke(LINE, 1.0));
+        let place = (x, bottom + leading(TICK) * 0.8);
+        canvas.text(place, &number::short(value), TICK.anchored(Anchor::Middle));
+    }
+}
+
+/// Rows with their names at the left.
+struct Rows {
+    names: Vec<Vec<String>>,
+    heights: Vec<f64>,
+    top: f64,
+    /// Where names end.
+    left: f64,
+}
+
+impl Rows {
+    fn of(names: &[String], content: f64, top: f64) -> Self {
+        let names: Vec<Vec<String>> = names.iter().map(|n| LABEL.wrap(n, MOST_NAME)).collect();
+        let widths = names.iter().flatten().map(|line| LABEL.width(line));
+        let left = MARGIN + widths.fold(0.0, f64::max) + 12.0;
+        let height = |name: &Vec<String>| content.max(name.len() as f64 * leading(LABEL)) + ROW_GAP;
+        let heights = names.iter().map(height).collect();
+        Self {
+            names,
+            heights,
+            top,
+            left,
+        }
+    }
+
+    fn bottom(&self) -> f64 {
+        self.top + self.heights.iter().sum::<f64>()
+    }
+
+    /// The middles of the rows.
+    fn draw_names(&self, canvas: &mut Canvas) -> Vec<f64> {
+        let mut middles = Vec::new();
+        let mut top = self.top;
+        for (name, height) in self.names.iter().zip(&self.heights) {
+            let middle = top + height / 2.0;
+            let place = (self.left - 12.0, middle);
+            canvas.lines_of_text(place, name, LABEL.anchored(Anchor::End));
+            middles.push(middle);
+            top += height;
+        }
+        middles
+    }
+}
