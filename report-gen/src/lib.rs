@@ -66,7 +66,14 @@ pub async fn render_run(
     formats: &[Format],
 ) -> Result<Vec<RenderedFile>, Error> {
     let report = report_of(pool, &run).await?;
-    let mut files = render_report(&report, formats)?;
+    let wanted = formats.to_owned();
+    // Pictures take seconds of arithmetic, in which a server has to go on answering.
+    let work = move || (render_report(&report, &wanted), report);
+    let (files, report) = match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    };
+    let mut files = files?;
     if formats.contains(&Format::Parquet) {
         files.push(samples_of(pool, &report.run).await?);
     }

@@ -2,8 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::tables;
-use crate::number;
+use crate::number::{self, Scale};
 use crate::render::document::{Block, Cell, Column, Doubt, Section, Table};
 use crate::report::{CHOICE_TOKENS, CaseKey, Fit, Measurement, Model, Pair, Report};
 
@@ -114,7 +113,7 @@ fn alike(fits: Vec<&Fit>) -> Vec<Vec<&Fit>> {
 fn table(report: &Report, models: &[Shortlist<'_>]) -> Table {
     let rates = models.iter().flat_map(|list| &list.measured);
     let rates: Vec<&Measurement> = rates.map(|(_, rate)| *rate).collect();
-    let scale = tables::scale_of(&rates);
+    let scale = Scale::of(&rates);
     let mut rows = Vec::new();
     for list in models {
         rows.extend(list.measured.iter().map(|(fit, rate)| {

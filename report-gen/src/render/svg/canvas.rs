@@ -116,7 +116,10 @@ impl Canvas {
                 stroke,
             );
         }
-        self.line(&[from, to], stroke);
+        // Of no length it would be no line: rasterisers complain.
+        if (from.0 - to.0).abs() + (from.1 - to.1).abs() >= 0.1 {
+            self.line(&[from, to], stroke);
+        }
     }
 
     /// A line of text whose middle is as high as the place.
