@@ -53,7 +53,6 @@ async fn a_launch_is_summarised_when_it_begins_to_count_and_can_be_again() {
                  where counted))) as n";
     count(again).await;
     assert_eq!(count(DIFFERENT).await, 0);
-    drop(count);
 
     let doubted = "select to_jsonb(reasons) as reasons, valid from report.launch_summary
                    where suite = 'load' and reasons <> '{}' limit 1";
