@@ -62,7 +62,7 @@ async fn a_timeline_has_what_the_sensors_read_while_its_launch_lived() {
     for timeline in &report.timelines {
         assert_ne!(timeline.machine, "air", "it has no sensors");
         let sensors: Vec<&str> = timeline.tracks.iter().map(|t| t.sensor.as_str()).collect();
-        assert_eq!(sensors, ["gpu_mhz", "gpu_power_w"]);
+        assert_eq!(sensors, ["gpu_mhz", "gpu_power_w", "gpu_temp_c"]);
         let power = &timeline.tracks[1];
         assert_eq!(power.unit, "W");
         // One reading a second, 12 W and 14 W in turn, from the launch's first moment on.

@@ -15,6 +15,9 @@ const CHECKS: &[(&str, Check)] = &[
     ("What ran lately?", latest_run),
     ("What are the headline numbers of the latest run?", headline),
     ("Which machine decodes fastest, model by model?", fastest),
+    ("Which Mac for this model?", which),
+    ("How long a context fits where?", contexts),
+    ("Which machine is noisy?", noisy),
     ("Is one machine faster than another, and by how much?", ratios),
     ("What changed between two runs on the same machine?", two_nights),
     ("Why may two machines not be compared?", differences),
@@ -24,7 +27,6 @@ const CHECKS: &[(&str, Check)] = &[
     ("How much of the fleet has measured what?", coverage),
     ("Which machines have been silent?", silent),
     ("What share of its ceilings does a machine reach?", shares),
-    ("Which machine has room for a model, and how fast is it there?", room),
     ("How does the decode rate fall with depth?", depth),
     ("How much does a precision gain on the same machine?", precisions),
     ("What does a token cost in energy?", energy),
@@ -305,11 +307,10 @@ fn shares(found: &[Value], expected: &Value) {
     }
 }
 
-fn room(found: &[Value], expected: &Value) {
-    let machines: Vec<&str> = found
-        .iter()
-        .map(|row| row["machine"].as_str().unwrap())
-        .collect();
+fn which(found: &[Value], expected: &Value) {
+    let of_case = |row: &&Value| row["case_key"] == "new=128,depth=0";
+    let found: Vec<&Value> = found.iter().filter(of_case).collect();
+    let machines: Vec<&Value> = found.iter().map(|row| &row["machine"]).collect();
     assert_eq!(
         machines,
         ["studio", "mini", "air", "attic"],
@@ -320,14 +321,37 @@ fn room(found: &[Value], expected: &Value) {
             "machine": row["machine"], "model": "qwen3-0.6b", "dtype": "bf16", "suite": "decode",
             "case_key": "new=128,depth=0", "metric": "decode_tps",
         });
-        close(
-            &row["estimate"],
-            &summary(expected, &like, &CASE)["estimate"],
-            "estimate",
-        );
+        let want = &summary(expected, &like, &CASE)["estimate"];
+        close(&row["estimate"], want, "estimate");
+        assert_eq!(row["standing"], "measured");
     }
     assert_eq!(found[3]["estimate"], Value::Null);
-    assert_eq!(found[0]["needed_bytes"], 1_192_099_840_u64 + 8192 * 114_688);
+    assert_eq!(found[3]["standing"], "fits, not measured");
+}
+
+fn contexts(found: &[Value], _: &Value) {
+    for row in found {
+        assert!(
+            number(&row["limit_bytes"]) < number(&row["memory_bytes"]),
+            "{row}"
+        );
+    }
+    for [longer, shorter] in found.array_windows() {
+        if (&longer["model"], &longer["dtype"]) == (&shorter["model"], &shorter["dtype"]) {
+            let tokens = |row: &Value| row["context_tokens"].as_f64().unwrap_or(f64::MAX);
+            assert!(tokens(longer) >= tokens(shorter), "{longer} {shorter}");
+        }
+    }
+}
+
+fn noisy(found: &[Value], expected: &Value) {
+    assert!(found.len() > 1);
+    for row in found {
+        let want = find(list(expected, "noises"), row, &["machine", "metric"]);
+        for column in ["within_cv", "between_cv"] {
+            close(&row[column], &want[column], column);
+        }
+    }
 }
 
 fn precisions(found: &[Value], expected: &Value) {
@@ -393,27 +417,38 @@ fn slower(found: &[Value], expected: &Value) {
 
 fn over_time(found: &[Value], _: &Value) {
     let rates: Vec<f64> = found.iter().map(|row| number(&row["estimate"])).collect();
-    // Eight nights, a hot and a short run, the slow night, one deep, one under a newer MLX, and the latest.
-    let truth = [
+    // Fourteen weeks, hot in the sixth and slower since the ninth; eight nights, a hot and a short run, the slow night, one deep, one under a newer MLX, and the latest.
+    let weeks = [
+        1.0, 1.0, 1.0, 1.0, 1.0, 0.6, 1.0, 1.0, 0.9, 0.9, 0.9, 0.9, 0.9, 0.9,
+    ];
+    let nights = [
         1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.6, 0.6, 0.88, 1.0, 1.05, 1.0,
     ];
+    let truth = [&weeks[..], &nights[..]].concat();
     assert_eq!(rates.len(), truth.len());
     for (rate, truth) in rates.iter().zip(truth) {
         near(&(*rate).into(), 170.0 * truth, 0.03);
     }
-    assert_eq!(found[13]["mlx_version"], "0.32.4");
+    assert_eq!(found[27]["mlx_version"], "0.32.4");
 }
 
 fn versions(found: &[Value], _: &Value) {
-    let decode = json!({"machine": "mini", "metric": "decode_tps", "case_key": "new=128,depth=0"});
-    let row = find(found, &decode, &["machine", "metric", "case_key"]);
-    let versions = ["0.32.4", "0.32.2"].map(Value::from);
-    // The latest run is on the old version again, after the update.
-    assert_eq!(
-        [&row["mlx_version_before"], &row["mlx_version"]],
-        [&versions[0], &versions[1]]
-    );
-    near(&(number(&row["change"]) + 1.0).into(), 1.0 / 1.05, 0.02);
+    // The latest run is on the old version again, after the update; the weeks before had an older one.
+    for (before, after, change) in [("0.32.4", "0.32.2", 1.0 / 1.05), ("0.31.1", "0.32.4", 1.05)] {
+        let like = json!({
+            "machine": "mini", "metric": "decode_tps", "case_key": "new=128,depth=0",
+            "mlx_version_before": before, "mlx_version": after,
+        });
+        let keys = [
+            "machine",
+            "metric",
+            "case_key",
+            "mlx_version_before",
+            "mlx_version",
+        ];
+        let row = find(found, &like, &keys);
+        near(&(number(&row["change"]) + 1.0).into(), change, 0.02);
+    }
 }
 
 /// make.py draws launches with a deviation of 0.8 %, and of an iteration each gap with 0.4 %.
