@@ -51,6 +51,11 @@ impl ChipSpec {
     }
 }
 
+/// `M3 Max` of `Apple M3 Max`, as the tables of chips have it.
+pub(crate) fn without_maker(name: &str) -> &str {
+    name.trim().trim_start_matches("Apple ")
+}
+
 pub fn all() -> &'static [ChipSpec] {
     &CHIPS
 }
@@ -58,7 +63,7 @@ pub fn all() -> &'static [ChipSpec] {
 /// The row of a chip as the system names it (`Apple M3 Max`). Of several that could be meant, the one
 /// with the most bandwidth, since the figures refuse what is above them.
 pub fn find(name: &str, gpu_cores: Option<u32>) -> Option<&'static ChipSpec> {
-    let name = name.trim().trim_start_matches("Apple ");
+    let name = without_maker(name);
     all()
         .iter()
         .filter(|spec| spec.chip == name)

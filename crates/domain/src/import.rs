@@ -114,6 +114,42 @@ pub struct Given {
     pub quantisation: Option<String>,
 }
 
+impl Given {
+    /// Of a file that does not say it: the chip and the time, or what is missing.
+    fn chip_and_time(
+        &self,
+        problems: &mut Vec<Problem>,
+    ) -> (Option<String>, Option<OffsetDateTime>) {
+        let chip = needed(
+            self.chip.as_ref(),
+            "which chip it ran on",
+            "--chip",
+            problems,
+        );
+        let at = needed(self.at.as_ref(), "when it was measured", "--date", problems);
+        (chip, at)
+    }
+
+    /// With a chip that the file or whoever imports has told.
+    fn machine(&self, chip: String) -> Machine {
+        Machine {
+            name: self.machine.clone().unwrap_or_else(|| chip.clone()),
+            chip,
+            gpu_cores: self.gpu_cores,
+            memory_bytes: self.memory_bytes,
+            ..Machine::default()
+        }
+    }
+
+    /// An engine of a file that does not tell its version.
+    fn source(&self, engine: &str) -> String {
+        match &self.engine_version {
+            Some(version) => format!("{engine} {version}"),
+            None => engine.to_owned(),
+        }
+    }
+}
+
 /// What a file holds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Import {
@@ -228,6 +264,20 @@ fn needed<T: Clone>(
         problems.push(problem.with_help(format!("say it with {flag}")));
     }
     value.cloned()
+}
+
+/// Serde's line and column as a place in the text.
+fn json_place(text: &str, error: &serde_json::Error) -> usize {
+    let before: usize = text
+        .split_inclusive('\n')
+        .take(error.line().saturating_sub(1))
+        .map(str::len)
+        .sum();
+    let mut at = (before + error.column().saturating_sub(1)).min(text.len());
+    while !text.is_char_boundary(at) {
+        at -= 1;
+    }
+    at
 }
 
 #[cfg(test)]

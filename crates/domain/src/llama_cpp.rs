@@ -7,6 +7,8 @@
 
 use std::sync::LazyLock;
 
+use crate::chip;
+
 pub const SOURCE: &str = "discussion 4167, build 8e672ef";
 pub const MODEL: &str = "LLaMA 2 7B";
 pub const PARAMETERS: f64 = 6.74e9;
@@ -94,7 +96,7 @@ pub fn all() -> &'static [Row] {
 /// The row of a chip as the system names it (`Apple M3 Max`); without the number of its cores, only where
 /// one row can be meant.
 pub fn find(name: &str, gpu_cores: Option<u32>) -> Option<&'static Row> {
-    let name = name.trim().trim_start_matches("Apple ");
+    let name = chip::without_maker(name);
     let mut meant = all()
         .iter()
         .filter(|row| row.chip == name && gpu_cores.is_none_or(|cores| cores == row.gpu_cores));
@@ -104,7 +106,6 @@ pub fn find(name: &str, gpu_cores: Option<u32>) -> Option<&'static Row> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::chip;
 
     #[test]
     fn every_row_is_read_and_is_of_a_chip_that_is_known() {

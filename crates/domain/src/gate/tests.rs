@@ -77,6 +77,19 @@ fn prefill_case(prompt_tokens: u64) -> Case {
     })
 }
 
+fn llama_attention() -> attention::Case {
+    let shape = catalogue::find("llama-3.1-8b").unwrap();
+    attention::Case {
+        shape: shape.name.to_owned(),
+        heads: shape.heads,
+        kv_heads: shape.kv_heads,
+        head_dim: shape.head_dim,
+        regime: attention::Regime::Prefill,
+        length: 2048,
+        dtype: Dtype::Bf16,
+    }
+}
+
 const M3_MAX: (&str, u32) = ("Apple M3 Max", 40);
 const M4_MAX: (&str, u32) = ("Apple M4 Max", 40);
 
@@ -136,16 +149,7 @@ fn claims_that_cannot_be_are_refused_each_by_its_gate() {
         [Reason::BandwidthImpossible],
         "15 GB 27 times a second"
     );
-    let shape = catalogue::find("llama-3.1-8b").unwrap();
-    let attention = Case::Attention(attention::Case {
-        shape: shape.name.to_owned(),
-        heads: shape.heads,
-        kv_heads: shape.kv_heads,
-        head_dim: shape.head_dim,
-        regime: attention::Regime::Prefill,
-        length: 2048,
-        dtype: Dtype::Bf16,
-    });
+    let attention = Case::Attention(llama_attention());
     assert_eq!(
         judged(M3_MAX, &attention, None, Metric::AttnFlops, 1.8e15),
         [Reason::FlopsImpossible]
@@ -501,16 +505,7 @@ fn every_rate_that_implies_bytes_or_operations_is_held_against_the_chip() {
         batch_size: 4,
         sequence_tokens: 512,
     });
-    let shape = catalogue::find("llama-3.1-8b").unwrap();
-    let attention = attention::Case {
-        shape: shape.name.to_owned(),
-        heads: shape.heads,
-        kv_heads: shape.kv_heads,
-        head_dim: shape.head_dim,
-        regime: attention::Regime::Prefill,
-        length: 2048,
-        dtype: Dtype::Bf16,
-    };
+    let attention = llama_attention();
     let standard_us = |tflops: f64| attention.flops() as f64 / tflops / 1e6;
     let (gbps, flops) = (Reason::BandwidthImpossible, Reason::FlopsImpossible);
     for (case, metric, sound, impossible, reason) in [

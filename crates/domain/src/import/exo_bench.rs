@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{Given, Machine, Model, Value, needed};
+use super::{Given, Model, Value, json_place};
 use crate::metric::Metric;
 use crate::plan::Problem;
 use crate::suite::{Case, decode, prefill};
@@ -84,32 +84,11 @@ pub(super) fn read(text: &str, given: &Given) -> Result<(Vec<Value>, Vec<String>
     };
     let requests = requests.map_err(|error| vec![refused(text, &error)])?;
     let mut problems = Vec::new();
-    let chip = needed(
-        given.chip.as_ref(),
-        "which chip it ran on",
-        "--chip",
-        &mut problems,
-    );
-    let at = needed(
-        given.at.as_ref(),
-        "when it was measured",
-        "--date",
-        &mut problems,
-    );
-    let (Some(chip), Some(at)) = (chip, at) else {
+    let (Some(chip), Some(at)) = given.chip_and_time(&mut problems) else {
         return Err(problems);
     };
-    let machine = Machine {
-        name: given.machine.clone().unwrap_or_else(|| chip.clone()),
-        chip,
-        gpu_cores: given.gpu_cores,
-        memory_bytes: given.memory_bytes,
-        ..Machine::default()
-    };
-    let source = match &given.engine_version {
-        Some(version) => format!("exo-bench {version}"),
-        None => "exo-bench".to_owned(),
-    };
+    let machine = given.machine(chip);
+    let source = given.source("exo-bench");
     let mut left_out = Vec::new();
     let mut kept = Vec::new();
     for request in &requests {
@@ -236,12 +215,7 @@ fn cases(request: &Request, stats: &Stats) -> Vec<(Metric, Case, String, f64)> {
 }
 
 fn refused(text: &str, error: &serde_json::Error) -> Problem {
-    let line = error.line().saturating_sub(1);
-    let before: usize = text.split_inclusive('\n').take(line).map(str::len).sum();
-    let mut at = (before + error.column().saturating_sub(1)).min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
+    let at = json_place(text, error);
     let problem = Problem::at(at..at, format!("no result of exo-bench: {error}"));
     problem.with_help("give the file that `exo_bench.py --json-out FILE` wrote, whole")
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value as Json;
 
-use super::{Given, Machine, Model, Value, csv};
+use super::{Given, Model, Value, csv, json_place};
 use crate::catalogue::{self, Architecture};
 use crate::metric::Metric;
 use crate::model::Dtype;
@@ -118,7 +118,7 @@ pub(super) fn read(text: &str, given: &Given) -> Result<(Vec<Value>, Vec<String>
         let template = Value {
             span: span.clone(),
             source: source(test),
-            machine: machine(test, given),
+            machine: given.machine(given.chip.clone().unwrap_or_else(|| test.gpu_info.clone())),
             at,
             suite: case.suite(),
             model: Some(model(test, given)),
@@ -185,23 +185,12 @@ fn tests(text: &str) -> Result<Vec<(Range<usize>, Test)>, Problem> {
     Ok(tests)
 }
 
-/// Serde's line and column as a place in the text, which begins at `offset` of the file.
+/// The text begins at `offset` of the file.
 fn refused(text: &str, offset: usize, error: &serde_json::Error) -> Problem {
-    let before: usize = text
-        .split_inclusive('\n')
-        .take(error.line().saturating_sub(1))
-        .map(str::len)
-        .sum();
-    let mut at = (before + error.column().saturating_sub(1)).min(text.len());
-    while !text.is_char_boundary(at) {
-        at -= 1;
-    }
+    let at = offset + json_place(text, error);
     let message = error.to_string();
     let message = message.split(" at line ").next().unwrap_or(&message);
-    let problem = Problem::at(
-        offset + at..offset + at,
-        format!("no test of llama-bench: {message}"),
-    );
+    let problem = Problem::at(at..at, format!("no test of llama-bench: {message}"));
     problem.with_help("give the whole output of `llama-bench -o json` or `-o jsonl`")
 }
 
@@ -209,17 +198,6 @@ fn source(test: &Test) -> String {
     match test.build_number {
         Some(number) => format!("llama-bench {} ({number})", test.build_commit),
         None => format!("llama-bench {}", test.build_commit),
-    }
-}
-
-fn machine(test: &Test, given: &Given) -> Machine {
-    let chip = given.chip.clone().unwrap_or_else(|| test.gpu_info.clone());
-    Machine {
-        name: given.machine.clone().unwrap_or_else(|| chip.clone()),
-        chip,
-        gpu_cores: given.gpu_cores,
-        memory_bytes: given.memory_bytes,
-        ..Machine::default()
     }
 }
 

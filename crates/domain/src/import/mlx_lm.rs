@@ -4,7 +4,7 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::{Given, Machine, Model, Value, needed};
+use super::{Given, Model, Value, needed};
 use crate::metric::Metric;
 use crate::plan::Problem;
 use crate::suite::batch::{self, Lengths};
@@ -38,45 +38,14 @@ pub(super) fn read(text: &str, given: &Given) -> Result<Vec<Value>, Vec<Problem>
         "--model",
         &mut problems,
     );
-    let chip = needed(
-        given.chip.as_ref(),
-        "which chip it ran on",
-        "--chip",
-        &mut problems,
-    );
-    let at = needed(
-        given.at.as_ref(),
-        "when it was measured",
-        "--date",
-        &mut problems,
-    );
+    let (chip, at) = given.chip_and_time(&mut problems);
     let (Some(model), Some(chip), Some(at), true) = (model, chip, at, problems.is_empty()) else {
         return Err(problems);
     };
-    let Given {
-        machine,
-        gpu_cores,
-        memory_bytes,
-        engine_version,
-        architecture,
-        dtype,
-        quantisation,
-        chip: _,
-        at: _,
-        model: _,
-    } = given;
-    let machine = Machine {
-        name: machine.clone().unwrap_or_else(|| chip.clone()),
-        chip,
-        gpu_cores: *gpu_cores,
-        memory_bytes: *memory_bytes,
-        ..Machine::default()
-    };
-    let source = match engine_version {
-        Some(version) => format!("mlx-lm {version}"),
-        None => "mlx-lm".to_owned(),
-    };
-    let model = Model::new(&model, *architecture, *dtype, quantisation.clone(), None);
+    let machine = given.machine(chip);
+    let source = given.source("mlx-lm");
+    let quantisation = given.quantisation.clone();
+    let model = Model::new(&model, given.architecture, given.dtype, quantisation, None);
     let of_trial = |trial: &Trial| -> Vec<Value> {
         let known = cases(trial.timing);
         let numbers = [trial.prompt_tps, trial.generation_tps, trial.peak_gb * 1e9];
