@@ -169,7 +169,11 @@ impl Gate {
 
     /// Takes a launch's ticks, so that the next job need not look at the same time again.
     pub fn learn(&mut self, ticks: &[Tick]) {
-        self.recent = ticks.to_vec();
+        let last = ticks.last().map(|tick| tick.at);
+        let since = last.and_then(|last| last.checked_sub(WINDOW));
+        // With the one before them, as a sampler tells it.
+        let first = ticks.partition_point(|tick| since.is_some_and(|since| tick.at < since));
+        self.recent = ticks[first.saturating_sub(1)..].to_vec();
     }
 
     fn is_remembered(&self, now: Instant) -> bool {
