@@ -6,33 +6,36 @@ with
 condition as (
     -- What P30 of docs/measurement.md wants equal, one row per set of conditions that launches ran in.
     select
-        environment_id,
-        os || ' ' || split_part(os_version, '.', 1) as os_major,
-        mlx_version,
-        mlx_device,
-        agent_version,
-        agent_commit,
-        suite_version,
-        suite_commit,
-        nax_built,
-        report.nax_expected(os, os_version, mlx_architecture) as nax_expected,
-        blas,
-        knob.text as mlx_env,
+        *,
         row(
-            os, split_part(os_version, '.', 1), mlx_version, mlx_device, agent_version, agent_commit,
-            suite_version, suite_commit, nax_built,
-            report.nax_expected(os, os_version, mlx_architecture), blas, knob.text
+            os_major, mlx_version, mlx_device, agent_version, agent_commit, suite_version,
+            suite_commit, nax_built, nax_expected, blas, mlx_env
         )::text as everything
-    from fleet.environment
-    cross join lateral (
-        -- The variables that change speed; folders and the like may differ.
-        select coalesce(string_agg(key || '=' || value, ' ' order by key), '') as text
-        from jsonb_each_text(mlx_env)
-        where key in (
-            'MLX_METAL_FAST_SYNCH', 'MLX_MAX_OPS_PER_BUFFER', 'MLX_MAX_MB_PER_BUFFER',
-            'MLX_SDPA_BLOCKS', 'MLX_ENABLE_TF32', 'MLX_DISABLE_COMPILE', 'MLX_METAL_GPU_ARCH'
-        )
-    ) as knob
+    from (
+        select
+            environment_id,
+            os || ' ' || split_part(os_version, '.', 1) as os_major,
+            mlx_version,
+            mlx_device,
+            agent_version,
+            agent_commit,
+            suite_version,
+            suite_commit,
+            nax_built,
+            report.nax_expected(os, os_version, mlx_architecture) as nax_expected,
+            blas,
+            knob.text as mlx_env
+        from fleet.environment
+        cross join lateral (
+            -- The variables that change speed; folders and the like may differ.
+            select coalesce(string_agg(key || '=' || value, ' ' order by key), '') as text
+            from jsonb_each_text(mlx_env)
+            where key in (
+                'MLX_METAL_FAST_SYNCH', 'MLX_MAX_OPS_PER_BUFFER', 'MLX_MAX_MB_PER_BUFFER',
+                'MLX_SDPA_BLOCKS', 'MLX_ENABLE_TF32', 'MLX_DISABLE_COMPILE', 'MLX_METAL_GPU_ARCH'
+            )
+        ) as knob
+    ) as kind
 )
 select
     summary.run_id,

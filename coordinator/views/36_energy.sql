@@ -6,13 +6,12 @@ create view report.energy as
 with region as (
     select
         launch.run_id, launch.label, launch.machine_id, launch.machine, launch.chip, launch.suite,
-        launch.model, job.model_source, launch.model_id, launch.model_digest, launch.dtype,
+        launch.model, launch.model_source, launch.model_id, launch.model_digest, launch.dtype,
         launch.quantisation, launch.case_key, launch.launch_id, launch.launch,
         measured.*,
         case when launch.suite in ('prefill', 'decode', 'sustained') then measured.work end as tokens,
         report.distinct_sorted(launch.reasons || measured.doubts) as reasons
     from report.launch
-    join fleet.job using (job_id)
     -- Launch by launch, so that nothing is sorted with all that it belongs to.
     cross join lateral (
         select
