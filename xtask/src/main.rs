@@ -2,6 +2,7 @@
 
 mod bench;
 mod codegen;
+mod coordinator;
 mod process;
 mod repo;
 mod soak;

@@ -1,8 +1,9 @@
-//! What Linux says of a process: memory, threads, open files, children.
+//! What Linux says of a process (memory, threads, open files, children), and how it is asked to end.
 
 use std::fs;
+use std::process::Command;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 #[derive(Default)]
 pub struct Usage {
@@ -39,6 +40,15 @@ pub fn children(pid: u32) -> Result<Vec<u32>> {
         found.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
     }
     Ok(found)
+}
+
+/// Asks a process to end, softly.
+pub fn terminate(pid: u32) -> Result<()> {
+    let asked = Command::new("kill")
+        .args(["-TERM", &pid.to_string()])
+        .status()?;
+    ensure!(asked.success(), "kill {pid}");
+    Ok(())
 }
 
 #[cfg(test)]

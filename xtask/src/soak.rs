@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Result, ensure};
 
-use crate::repo;
+use crate::{coordinator, repo};
 use fleet::Fleet;
 use growth::Watch;
 
@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<()> {
     let runs = args.launches.div_ceil(2 * CASES * LAUNCHES) * 2;
     let build = ["build", "--release", "--workspace", "--bins", "--locked"];
     repo::output_of("cargo", &build)?;
-    let dir = fleet::folder()?;
+    let dir = coordinator::folder()?;
     let fleet = Fleet::start(dir.path())?;
     let plan_file = dir.path().join("soak.toml");
     fs::write(&plan_file, plan(args.seed))?;

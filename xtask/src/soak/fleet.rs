@@ -10,20 +10,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
-use tempfile::TempDir;
 
 use super::growth::Processes;
-use crate::{process, repo};
+use crate::{coordinator, process, repo};
 
 /// How long the agent may take to join.
 const JOIN_TRIES: u32 = 120;
 const TRY_EVERY: Duration = Duration::from_millis(500);
-
-/// What all of it lives in; the account that Postgres runs as has to enter it.
-pub fn folder() -> Result<TempDir> {
-    let open = Permissions::from_mode(0o755);
-    Ok(tempfile::Builder::new().permissions(open).tempdir()?)
-}
 
 /// What is left of it is killed when it is dropped.
 pub struct Fleet {
@@ -38,28 +31,21 @@ impl Fleet {
         let binaries = repo::target_folder()?.join("release");
         fs::create_dir(temporary(folder))?;
         fs::set_permissions(temporary(folder), Permissions::from_mode(0o1777))?;
-        let mut coordinator = Command::new(binaries.join("mlx-fleet"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
-            .arg(folder.join("coordinator"))
+        let coordinator = coordinator::command(&folder.join("coordinator"))?
             .env("TMPDIR", temporary(folder))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
             .stderr(log(folder, "coordinator")?)
             .spawn()?;
-        let stdout = coordinator.stdout.take().context("a pipe")?;
         let mut fleet = Self {
             folder: folder.to_owned(),
             binaries,
             coordinator,
             agent: None,
         };
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        let url = line.trim().strip_prefix("listening on ");
+        let url = coordinator::url(&mut fleet.coordinator)?;
         let url = url.with_context(|| fleet.why_not("the coordinator did not come up"))?;
         let token = fleet.told(&["token", "create"])?;
         let agent = Command::new(fleet.binaries.join("mlx-fleet-agent"))
-            .args(["run", "--coordinator", url, "--data-dir"])
+            .args(["run", "--coordinator", &url, "--data-dir"])
             .arg(folder.join("agent"))
             .env("MLX_FLEET_JOIN_TOKEN", token.trim())
             .env("TMPDIR", temporary(folder))
@@ -171,9 +157,7 @@ impl Fleet {
         let mut left = Vec::new();
         left.extend(workers.iter().map(|pid| format!("a worker, process {pid}")));
         for (name, child) in [("agent", agent), ("coordinator", &mut self.coordinator)] {
-            let pid = child.id().to_string();
-            let asked = Command::new("kill").args(["-TERM", &pid]).status()?;
-            ensure!(asked.success(), "kill {pid}");
+            process::terminate(child.id())?;
             let ended = child.wait()?;
             if !ended.success() {
                 left.push(format!("the {name} ended badly: {ended}"));
@@ -202,8 +186,7 @@ impl Drop for Fleet {
         for child in self.agent.iter_mut().chain([&mut self.coordinator]) {
             if matches!(child.try_wait(), Ok(None)) {
                 // Politely, so that Postgres goes with it.
-                let pid = child.id().to_string();
-                Command::new("kill").args(["-TERM", &pid]).status().ok();
+                process::terminate(child.id()).ok();
                 child.wait().ok();
             }
         }

@@ -2,10 +2,6 @@
 //! makes it.
 
 use std::fmt;
-use std::fs::Permissions;
-use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use private_postgres::Options;
@@ -13,7 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tempfile::TempDir;
 
 use super::question::{self, Question};
-use crate::repo;
+use crate::{coordinator, process};
 
 /// What `fleet.sql` makes of a machine in a run of all.
 const SAMPLES_OF_A_MACHINE: u32 = 10_000;
@@ -43,10 +39,7 @@ pub struct Runs {
 
 impl Server {
     pub fn start() -> Result<Self> {
-        let folder = tempfile::Builder::new()
-            // The server's own account has to enter it.
-            .permissions(Permissions::from_mode(0o755))
-            .tempdir()?;
+        let folder = coordinator::folder()?;
         let mut options = Options::new(folder.path().join("data"));
         options.fallback_dir = folder.path().join("cluster");
         let postgres = private_postgres::Server::start(&options)?;
@@ -112,31 +105,17 @@ impl Server {
 
     /// Lets a coordinator start, which brings the schema up to date, and stop.
     fn make_schema(&self, name: &str, url: &str) -> Result<()> {
-        let program = repo::target_folder()?.join("release/mlx-fleet");
-        let mut coordinator = Command::new(program)
-            .args([
-                "serve",
-                "--listen",
-                "127.0.0.1:0",
-                "--log",
-                "warn",
-                "--data-dir",
-            ])
-            .arg(self.folder.path().join(format!("coordinator-{name}")))
+        let data_dir = self.folder.path().join(format!("coordinator-{name}"));
+        let mut coordinator = coordinator::command(&data_dir)?
+            .args(["--log", "warn"])
             .env("DATABASE_URL", url)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
             .spawn()
             .context("cannot start the coordinator")?;
-        let stdout = coordinator.stdout.take().context("a pipe")?;
-        let mut line = String::new();
-        BufReader::new(stdout).read_line(&mut line)?;
-        let came_up = line.starts_with("listening on ");
-        let pid = coordinator.id().to_string();
-        let asked = Command::new("kill").args(["-TERM", &pid]).status()?;
+        let came_up = coordinator::url(&mut coordinator)?.is_some();
+        let asked = process::terminate(coordinator.id()).is_ok();
         let ended = coordinator.wait()?;
         ensure!(
-            came_up && asked.success() && ended.success(),
+            came_up && asked && ended.success(),
             "the coordinator ended: {ended}"
         );
         Ok(())
