@@ -1,6 +1,8 @@
 //! Numbers as people read them: four significant digits, units that keep them short, and the same
 //! decimals for a value and the ends of its interval.
 
+use std::fmt;
+
 use crate::report::{Measurement, PositionEffect};
 use crate::stats::{Estimate, Interval, Method, Ratio};
 
@@ -54,6 +56,13 @@ impl Scale {
         value / self.divisor
     }
 
+    pub fn apply_to(&self, interval: Interval) -> Interval {
+        Interval {
+            low: self.apply(interval.low),
+            high: self.apply(interval.high),
+        }
+    }
+
     /// The value alone, without its unit.
     pub fn value(&self, value: f64) -> String {
         let value = self.apply(value);
@@ -74,7 +83,7 @@ impl Scale {
         let value = self.apply(value);
         let decimals = decimals(value);
         let interval = interval.map(|interval| {
-            let (low, high) = (self.apply(interval.low), self.apply(interval.high));
+            let Interval { low, high } = self.apply_to(interval);
             if interval.low.total_cmp(&interval.high).is_eq() {
                 return "no spread".to_owned();
             }
@@ -262,6 +271,14 @@ pub fn parameters(count: i64) -> String {
         2
     };
     format!("{}{letter}", fixed(scaled, decimals))
+}
+
+/// A chip, with the number of its cores where that is known.
+pub fn chip(name: &str, gpu_cores: Option<impl fmt::Display>) -> String {
+    match gpu_cores {
+        Some(cores) => format!("{name}, {cores} GPU cores"),
+        None => name.to_owned(),
+    }
 }
 
 pub fn percent(share: f64) -> String {

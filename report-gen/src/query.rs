@@ -31,6 +31,18 @@ macro_rules! variant {
     };
 }
 
+/// The case of a row, likewise.
+macro_rules! case {
+    ($row:ident) => {
+        CaseRow {
+            machine: $row.machine,
+            suite: $row.suite,
+            variant: variant!($row),
+            case_key: $row.case_key.into(),
+        }
+    };
+}
+
 mod beyond;
 mod derived;
 mod heat;
@@ -100,7 +112,11 @@ pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
     let mut snapshot = snapshot(pool).await?;
     let run_id = find_run(&mut snapshot, choice).await?;
     let mut rows = rows_of(&mut snapshot, run_id).await?;
-    rows.history = beyond::history(&mut snapshot, run_id, &rows.run.headline).await?;
+    let headline = &rows.run.headline;
+    rows.timelines = heat::timelines(&mut snapshot, run_id).await?;
+    rows.noise = heat::noise(&mut snapshot, run_id, headline).await?;
+    rows.fits = beyond::fits(&mut snapshot, run_id).await?;
+    rows.history = beyond::history(&mut snapshot, run_id, headline).await?;
     snapshot.commit().await?;
     Ok(rows)
 }
@@ -137,6 +153,7 @@ async fn snapshot(pool: &PgPool) -> Result<Transaction<'_, Postgres>, sqlx::Erro
     Ok(snapshot)
 }
 
+/// What a comparison asks for too: the run's own numbers and conditions.
 async fn rows_of(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, Error> {
     let run = run(connection, run_id).await?;
     let launches = launches(connection, run_id).await?;
@@ -168,9 +185,9 @@ async fn rows_of(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, Er
         floors: derived::floors(connection, run_id).await?,
         memory_slopes: derived::memory_slopes(connection, run_id).await?,
         position_effects: derived::position_effects(connection, run_id).await?,
-        timelines: heat::timelines(connection, run_id).await?,
-        noise: heat::noise(connection, run_id, &run.headline).await?,
-        fits: beyond::fits(connection, run_id).await?,
+        timelines: Vec::new(),
+        noise: Vec::new(),
+        fits: Vec::new(),
         history: Vec::new(),
         validity: validity(connection, run_id).await?,
         disagreements: disagreements(connection, run_id).await?,
@@ -273,12 +290,7 @@ async fn launches(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Lau
         .into_iter()
         .map(|row| {
             Ok(LaunchRow {
-                case: CaseRow {
-                    machine: row.machine,
-                    suite: row.suite,
-                    variant: variant!(row),
-                    case_key: row.case_key.into(),
-                },
+                case: case!(row),
                 metric: row.metric,
                 unit: row.unit,
                 direction: row.direction.parse::<Direction>()?,
@@ -305,12 +317,7 @@ async fn iterations(
         .fetch_all(connection)
         .await?;
     let rows = found.into_iter().map(|row| IterationRow {
-        case: CaseRow {
-            machine: row.machine,
-            suite: row.suite,
-            variant: variant!(row),
-            case_key: row.case_key.into(),
-        },
+        case: case!(row),
         metric: row.metric,
         launch: row.launch,
         value: row.value,
@@ -413,12 +420,7 @@ async fn energies(
         .fetch_all(connection)
         .await?;
     let energies = found.into_iter().map(|row| EnergyRow {
-        case: CaseRow {
-            machine: row.machine,
-            suite: row.suite,
-            variant: variant!(row),
-            case_key: row.case_key.into(),
-        },
+        case: case!(row),
         mode: row.mode,
         launch: row.launch,
         sensor: row.sensor,

@@ -522,6 +522,20 @@ impl Report {
         })
     }
 
+    /// What it makes of its machine.
+    pub fn utilisation(&self, measurement: &Measurement) -> Option<&Utilisation> {
+        self.utilisations.iter().find(|u| {
+            (&u.machine, &u.suite, &u.case_key, &u.metric)
+                == (
+                    &measurement.machine,
+                    &measurement.suite,
+                    &measurement.case_key,
+                    &measurement.metric,
+                )
+                && u.variant == measurement.variant
+        })
+    }
+
     /// The machine that sentences are about where all of them would be too many: the one that the
     /// others are judged against, or the first.
     pub fn reference(&self) -> Option<&str> {

@@ -33,11 +33,12 @@ pub struct Rows {
     pub memory_slopes: Vec<MemorySlope>,
     /// Of all metrics, and without a verdict.
     pub position_effects: Vec<PositionEffect>,
+    /// This and the next three are not asked for where runs are compared.
     pub timelines: Vec<Timeline>,
     /// Of the run's headline metrics.
     pub noise: Vec<Noise>,
     pub fits: Vec<Fit>,
-    /// By series and time, up to this run; not asked for where runs are compared.
+    /// By series and time, up to this run.
     pub history: Vec<HistoryRow>,
     pub validity: Vec<Doubt>,
     pub disagreements: Vec<Disagreement>,

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use domain::chip::{self, ChipSpec};
 use domain::llama_cpp::{self, Precision};
 
+use crate::number;
 use crate::report::{
     ChipFacts, Comparison, Generation, Machine, ReferenceGain, ReferenceRates, Score,
 };
@@ -121,7 +122,7 @@ fn line(of: &str) -> Vec<&'static ChipSpec> {
 }
 
 fn generation(from: &ChipSpec, to: &ChipSpec) -> Generation {
-    let title = |spec: &ChipSpec| format!("{}, {} GPU cores", spec.chip, spec.gpu_cores);
+    let title = |spec: &ChipSpec| number::chip(spec.chip, Some(spec.gpu_cores));
     Generation {
         from: title(from),
         to: title(to),

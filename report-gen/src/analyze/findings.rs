@@ -112,7 +112,7 @@ fn extremes_of(
     }
     // The reasons stand in the caution below and beside the number in its section.
     let place = |m: &Measurement| {
-        let mark = if m.tainted { " †" } else { "" };
+        let mark = number::doubt_mark(m.tainted);
         format!("{}, {}{mark}", m.variant, m.case_key.words())
     };
     let machine = match report.machines.len() {

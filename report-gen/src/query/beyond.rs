@@ -40,12 +40,7 @@ pub async fn history(
         .map(|row| {
             let interval = row.ci_low.zip(row.ci_high);
             Ok(HistoryRow {
-                case: CaseRow {
-                    machine: row.machine,
-                    suite: row.suite,
-                    variant: variant!(row),
-                    case_key: row.case_key.into(),
-                },
+                case: case!(row),
                 metric: row.metric,
                 unit: row.unit,
                 direction: row.direction.parse::<Direction>()?,

@@ -11,12 +11,7 @@ use crate::rows::{CaseRow, SampleRow};
 pub fn samples(pool: &PgPool, run_id: Uuid) -> impl Stream<Item = Result<SampleRow, Error>> {
     let found = sqlx::query_file!("src/query/samples.sql", run_id).fetch(pool);
     found.map_err(Error::from).map_ok(|row| SampleRow {
-        case: CaseRow {
-            machine: row.machine,
-            suite: row.suite,
-            variant: variant!(row),
-            case_key: row.case_key.into(),
-        },
+        case: case!(row),
         launch: row.launch,
         iteration: row.iteration,
         phase: row.phase,

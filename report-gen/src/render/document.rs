@@ -10,7 +10,7 @@ use crate::report::{
     Claim, Energy, Finding, Floor, Knee, Latency, LawPoint, Measurement, MemorySlope, Pair, Score,
     Utilisation,
 };
-use crate::stats::{Interval, Ratio, Verdict};
+use crate::stats::{Estimate, Interval, Ratio, Verdict};
 
 #[derive(Clone, Debug)]
 pub struct Section {
@@ -124,16 +124,33 @@ impl Cell {
         })
     }
 
+    /// A number of which nothing else is known; missing where it is not known either.
+    pub fn known(value: Option<f64>) -> Self {
+        value.map_or(Self::Missing, |value| {
+            Self::plain(Scale::fitting("", []).value(value))
+        })
+    }
+
+    /// A share in per cent, with so many decimals.
+    pub fn percent(share: Option<f64>, decimals: usize, doubt: Option<Doubt>) -> Self {
+        share.map_or(Self::Missing, |share| {
+            Self::doubted(format!("{:.decimals$}", share * 100.0), doubt)
+        })
+    }
+
     pub fn measured(measurement: Option<&Measurement>, scale: &Scale) -> Self {
-        let Some(m) = measurement else {
-            return Self::Missing;
-        };
-        let (value, interval) = scale.estimate(&m.estimate);
+        measurement.map_or(Self::Missing, |m| {
+            Self::estimated(&m.estimate, scale, Doubt::of(m))
+        })
+    }
+
+    pub fn estimated(estimate: &Estimate, scale: &Scale, doubt: Option<Doubt>) -> Self {
+        let (value, interval) = scale.estimate(estimate);
         Self::Number(Number {
             value,
             interval,
-            n: Some(m.estimate.launches),
-            doubt: Doubt::of(m),
+            n: Some(estimate.launches),
+            doubt,
             best: false,
         })
     }
@@ -197,6 +214,9 @@ pub struct Number {
     pub best: bool,
 }
 
+const INVALID: &str = "✗";
+const TAINTED: &str = "†";
+
 /// Why a number may not be what it seems, with its reason codes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Doubt {
@@ -218,8 +238,8 @@ impl Doubt {
     /// A mark that survives without colour.
     pub fn mark(&self) -> &'static str {
         match self {
-            Self::Invalid(_) => "✗",
-            Self::Tainted(_) => "†",
+            Self::Invalid(_) => INVALID,
+            Self::Tainted(_) => TAINTED,
         }
     }
 

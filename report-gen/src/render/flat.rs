@@ -89,8 +89,12 @@ impl<'a, R> Of<'a, R> {
         self
     }
 
+    fn each<T, V: Into<Option<T>>>(&self, value: impl Fn(&'a R) -> V) -> Vec<Option<T>> {
+        self.rows.iter().map(|row| value(row).into()).collect()
+    }
+
     fn text<V: Into<Option<String>>>(self, name: &'static str, value: impl Fn(&'a R) -> V) -> Self {
-        let values = self.rows.iter().map(|row| value(row).into()).collect();
+        let values = self.each(value);
         self.column(name, "", Values::Text(values))
     }
 
@@ -105,7 +109,7 @@ impl<'a, R> Of<'a, R> {
         unit: &'static str,
         value: impl Fn(&'a R) -> V,
     ) -> Self {
-        let values = self.rows.iter().map(|row| value(row).into()).collect();
+        let values = self.each(value);
         self.column(name, unit, Values::Number(values))
     }
 
@@ -115,12 +119,12 @@ impl<'a, R> Of<'a, R> {
         unit: &'static str,
         value: impl Fn(&'a R) -> V,
     ) -> Self {
-        let values = self.rows.iter().map(|row| value(row).into()).collect();
+        let values = self.each(value);
         self.column(name, unit, Values::Whole(values))
     }
 
     fn flag<V: Into<Option<bool>>>(self, name: &'static str, value: impl Fn(&'a R) -> V) -> Self {
-        let values = self.rows.iter().map(|row| value(row).into()).collect();
+        let values = self.each(value);
         self.column(name, "", Values::Flag(values))
     }
 
@@ -129,7 +133,7 @@ impl<'a, R> Of<'a, R> {
         name: &'static str,
         value: impl Fn(&'a R) -> V,
     ) -> Self {
-        let values = self.rows.iter().map(|row| value(row).into()).collect();
+        let values = self.each(value);
         self.column(name, "", Values::Time(values))
     }
 

@@ -1,6 +1,6 @@
 //! A chart as facts: what is drawn, whoever draws it.
 
-use super::{Doubt, Doubted};
+use super::{Doubt, Doubted, INVALID, TAINTED};
 use crate::number::Scale;
 use crate::report::Measurement;
 use crate::stats::{Interval, Verdict};
@@ -166,6 +166,11 @@ pub enum PointState {
 }
 
 impl PointState {
+    /// Of what is in no other doubt.
+    pub fn tainted(is: bool) -> Self {
+        if is { Self::Tainted } else { Self::Sound }
+    }
+
     pub fn of(doubted: &impl Doubted) -> Self {
         match Doubt::of(doubted) {
             None => Self::Sound,
@@ -186,8 +191,8 @@ impl PointState {
     pub fn mark(self) -> &'static str {
         match self {
             Self::Sound => "",
-            Self::Tainted => "†",
-            Self::Invalid => "✗",
+            Self::Tainted => TAINTED,
+            Self::Invalid => INVALID,
         }
     }
 }
@@ -196,10 +201,7 @@ impl Point {
     pub fn of(m: &Measurement, scale: &Scale) -> Self {
         Self {
             value: scale.apply(m.estimate.value),
-            interval: m.estimate.interval.map(|interval| Interval {
-                low: scale.apply(interval.low),
-                high: scale.apply(interval.high),
-            }),
+            interval: m.estimate.interval.map(|interval| scale.apply_to(interval)),
             n: Some(m.estimate.launches),
             state: PointState::of(m),
         }

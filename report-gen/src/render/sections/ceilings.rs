@@ -2,7 +2,7 @@
 
 use super::tables::{self, Plain};
 use crate::number::{self, Scale};
-use crate::render::document::{Block, Cell, Column, Doubt, Number, Section, Table};
+use crate::render::document::{Block, Cell, Column, Doubt, Section, Table};
 use crate::report::{Ceiling, Report, Utilisation};
 
 /// None where nothing is known of any ceiling.
@@ -95,12 +95,12 @@ fn published(ceilings: &[Ceiling]) -> Table {
             };
             vec![
                 Cell::Text(c.machine.clone()),
-                plain(c.stream_gbps),
-                plain(c.bandwidth_gbps),
-                percent(c.mbu_spec, None),
-                plain(c.gemm_tflops_bf16),
-                plain(c.fp32_tflops),
-                plain(c.nax_ratio),
+                Cell::known(c.stream_gbps),
+                Cell::known(c.bandwidth_gbps),
+                Cell::percent(c.mbu_spec, 1, None),
+                Cell::known(c.gemm_tflops_bf16),
+                Cell::known(c.fp32_tflops),
+                Cell::known(c.nax_ratio),
                 Cell::Text(units.to_owned()),
             ]
         })
@@ -134,11 +134,7 @@ struct Share {
 fn shares(report: &Report, caption: &str, share: &Share) -> Option<Block> {
     let mut rows = Vec::new();
     for m in &report.measurements {
-        let found = report.utilisations.iter().find(|u| {
-            (&u.machine, &u.suite, &u.case_key, &u.metric)
-                == (&m.machine, &m.suite, &m.case_key, &m.metric)
-                && u.variant == m.variant
-        });
+        let found = report.utilisation(m);
         let Some((used, value)) = found.and_then(|u| Some((u, (share.value)(u)?))) else {
             continue;
         };
@@ -153,9 +149,9 @@ fn shares(report: &Report, caption: &str, share: &Share) -> Option<Block> {
             Cell::Text(m.machine.clone()),
             Cell::Text(number::metric_title(&m.metric).to_owned()),
             Cell::measured(Some(m), &Scale::fitting("", [])),
-            Cell::plain(Scale::fitting("", []).value(value)),
+            Cell::known(Some(value)),
         ];
-        row.extend(shares.map(|share| percent(share, doubt.clone())));
+        row.extend(shares.map(|share| Cell::percent(share, 1, doubt.clone())));
         rows.push(row);
     }
     let columns = vec![
@@ -173,24 +169,6 @@ fn shares(report: &Report, caption: &str, share: &Share) -> Option<Block> {
             caption: caption.to_owned(),
             columns,
             rows,
-        })
-    })
-}
-
-fn plain(value: Option<f64>) -> Cell {
-    value.map_or(Cell::Missing, |value| {
-        Cell::plain(Scale::fitting("", []).value(value))
-    })
-}
-
-fn percent(share: Option<f64>, doubt: Option<Doubt>) -> Cell {
-    share.map_or(Cell::Missing, |share| {
-        Cell::Number(Number {
-            value: format!("{:.1}", share * 100.0),
-            interval: None,
-            n: None,
-            doubt,
-            best: false,
         })
     })
 }

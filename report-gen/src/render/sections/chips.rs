@@ -69,11 +69,11 @@ fn published(chips: &[ChipFacts]) -> Table {
     }
     let rows = chips.iter().map(|facts| {
         let mut row = vec![
-            Cell::Text(name(facts)),
+            Cell::Text(number::chip(&facts.chip, facts.gpu_cores)),
             Cell::Text(facts.machines.join(", ")),
-            plain(Some(facts.bandwidth_gbps)),
+            Cell::known(Some(facts.bandwidth_gbps)),
             Cell::Text(facts.bandwidth_source.to_owned()),
-            plain(facts.fp32_tflops),
+            Cell::known(facts.fp32_tflops),
             match facts.fp32_kind {
                 "" => Cell::Missing,
                 kind => Cell::Text(kind.to_owned()),
@@ -82,7 +82,9 @@ fn published(chips: &[ChipFacts]) -> Table {
         for precision in llama_cpp::Precision::ALL {
             let rates = facts.reference.iter();
             let rates = rates.copied().find(|r| r.precision == precision.as_str());
-            row.extend([rates.map(|r| r.prefill_tps), rates.map(|r| r.decode_tps)].map(plain));
+            row.extend(
+                [rates.map(|r| r.prefill_tps), rates.map(|r| r.decode_tps)].map(Cell::known),
+            );
         }
         row
     });
@@ -95,19 +97,6 @@ fn published(chips: &[ChipFacts]) -> Table {
         rows: rows.collect(),
         columns,
     }
-}
-
-fn name(facts: &ChipFacts) -> String {
-    match facts.gpu_cores {
-        Some(cores) => format!("{}, {cores} GPU cores", facts.chip),
-        None => facts.chip.clone(),
-    }
-}
-
-fn plain(value: Option<f64>) -> Cell {
-    value.map_or(Cell::Missing, |value| {
-        Cell::plain(Scale::fitting("", []).value(value))
-    })
 }
 
 /// Bytes and operations per second have no model in them: on each chip, our largest model in a precision
@@ -126,11 +115,8 @@ fn both_engines(report: &Report) -> Option<Table> {
                 let Some((m, ..)) = decode.or(prefill) else {
                     continue;
                 };
-                let share = |value: f64, of: Option<f64>| {
-                    of.map_or(Cell::Missing, |of| {
-                        Cell::plain(format!("{:.1}", 100.0 * value / of))
-                    })
-                };
+                let share =
+                    |value: f64, of: Option<f64>| Cell::percent(of.map(|of| value / of), 1, None);
                 let ours = |found: Option<(&Measurement, &Utilisation, f64)>, of: Option<f64>| {
                     let Some((_, used, value)) = found else {
                         return [Cell::Missing, Cell::Missing];
@@ -145,12 +131,12 @@ fn both_engines(report: &Report) -> Option<Table> {
                 ];
                 row.extend(ours(decode, Some(facts.bandwidth_gbps)));
                 row.extend([
-                    plain(Some(theirs.gbps)),
+                    Cell::known(Some(theirs.gbps)),
                     share(theirs.gbps, Some(facts.bandwidth_gbps)),
                 ]);
                 row.extend(ours(prefill, facts.fp32_tflops));
                 row.extend([
-                    plain(Some(theirs.tflops)),
+                    Cell::known(Some(theirs.tflops)),
                     share(theirs.tflops, facts.fp32_tflops),
                 ]);
                 rows.push(row);
@@ -209,12 +195,7 @@ fn largest<'a>(
             && ["decode", "prefill"].contains(&m.suite.as_str())
     });
     let best = here.filter(like).max_by_key(|m| size(m))?;
-    let used = report.utilisations.iter().find(|u| {
-        (&u.machine, &u.suite, &u.case_key, &u.metric)
-            == (&best.machine, &best.suite, &best.case_key, &best.metric)
-            && u.variant == best.variant
-    })?;
-    Some((best, used))
+    Some((best, report.utilisation(best)?))
 }
 
 /// Two tables: the run's machines with what it measured, and what is published of their kinds.

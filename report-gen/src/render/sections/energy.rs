@@ -2,7 +2,7 @@
 
 use crate::number::Scale;
 use crate::render::document::{
-    Block, Cell, Chart, Column, Doubt, Number, Plot, Point, PointState, Section, Series, Table,
+    Block, Cell, Chart, Column, Doubt, Plot, Point, PointState, Section, Series, Table,
 };
 use crate::report::{CaseKey, Energy, Report};
 use crate::stats::Estimate;
@@ -161,12 +161,12 @@ fn split(splits: &[Split<'_>]) -> Table {
             Cell::Text(sensor_words(&split.of.sensor).to_owned()),
             joules(split.prefill),
             joules(split.decode),
-            request.map_or(Cell::Missing, |(prefill, decode)| {
-                Cell::plain(Scale::fitting("", []).value(prefill + decode))
-            }),
-            request.map_or(Cell::Missing, |(prefill, decode)| {
-                Cell::plain(format!("{:.1}", 100.0 * decode / (prefill + decode)))
-            }),
+            Cell::known(request.map(|(prefill, decode)| prefill + decode)),
+            Cell::percent(
+                request.map(|(prefill, decode)| decode / (prefill + decode)),
+                1,
+                None,
+            ),
             case(split.prefill),
             case(split.decode),
         ]
@@ -217,16 +217,8 @@ fn missing(splits: &[Split<'_>]) -> Option<Block> {
 }
 
 fn number(energy: &Energy, estimate: Option<&Estimate>) -> Cell {
-    let Some(estimate) = estimate else {
-        return Cell::Missing;
-    };
-    let (value, interval) = Scale::fitting("", []).estimate(estimate);
-    Cell::Number(Number {
-        value,
-        interval,
-        n: Some(estimate.launches),
-        doubt: Doubt::of(energy),
-        best: false,
+    estimate.map_or(Cell::Missing, |estimate| {
+        Cell::estimated(estimate, &Scale::fitting("", []), Doubt::of(energy))
     })
 }
 

@@ -140,11 +140,7 @@ fn chart(timelines: &[Timeline], title: &str, sensors: &[&str]) -> Option<Chart>
         .filter_map(|timeline| {
             let track = track(timeline, sensors)?;
             unit.clone_from(&track.unit);
-            let state = if timeline.throttled {
-                PointState::Tainted
-            } else {
-                PointState::Sound
-            };
+            let state = PointState::tainted(timeline.throttled);
             let points = track.points.iter().map(|&(at_s, value)| {
                 let point = Point {
                     value,
@@ -174,11 +170,7 @@ fn chart(timelines: &[Timeline], title: &str, sensors: &[&str]) -> Option<Chart>
 
 fn noise(noise: &[Noise]) -> Table {
     let rows = noise.iter().map(|noise| {
-        let percent = |cv: Option<f64>| {
-            cv.map_or(Cell::Missing, |cv| {
-                Cell::plain(format!("{:.2}", 100.0 * cv))
-            })
-        };
+        let percent = |cv: Option<f64>| Cell::percent(cv, 2, None);
         vec![
             Cell::Text(number::metric_title(&noise.metric).to_owned()),
             Cell::Text(noise.suite.clone()),

@@ -165,16 +165,9 @@ fn levels(
 fn drawn(point: &HistoryPoint, scale: &Scale) -> Point {
     Point {
         value: scale.apply(point.value),
-        interval: point.interval.map(|interval| crate::stats::Interval {
-            low: scale.apply(interval.low),
-            high: scale.apply(interval.high),
-        }),
+        interval: point.interval.map(|interval| scale.apply_to(interval)),
         n: None,
-        state: if point.tainted {
-            PointState::Tainted
-        } else {
-            PointState::Sound
-        },
+        state: PointState::tainted(point.tainted),
     }
 }
 
@@ -251,11 +244,7 @@ fn series(histories: &[History]) -> Table {
         let mut row = place(history);
         let last = history.points.last();
         let scale = Scale::fitting(&history.unit, last.map(|point| point.value));
-        let percent = |share: Option<f64>| {
-            share.map_or(Cell::Missing, |share| {
-                Cell::plain(format!("{:.2}", 100.0 * share))
-            })
-        };
+        let percent = |share: Option<f64>| Cell::percent(share, 2, None);
         row.extend([
             Cell::plain(sound(history).to_string()),
             last.map_or(Cell::Missing, |point| {

@@ -171,10 +171,6 @@ fn row(
         1 => fit.machine.clone(),
         n => format!("{} and {} like it", fit.machine, n - 1),
     };
-    let chip = match fit.gpu_cores {
-        Some(cores) => format!("{}, {cores} GPU cores", fit.chip),
-        None => fit.chip.clone(),
-    };
     vec![
         Cell::Text(list.model.variant.to_string()),
         Cell::Text(machine),
@@ -182,13 +178,11 @@ fn row(
         ratio,
         verdict,
         standing,
-        fit.decode_ceiling_tps.map_or(Cell::Missing, |tps| {
-            Cell::plain(number::Scale::fitting("", []).value(tps))
-        }),
+        Cell::known(fit.decode_ceiling_tps),
         fit.context_tokens.map_or(Cell::Missing, |tokens| {
             Cell::plain(number::whole(tokens.unsigned_abs()))
         }),
-        Cell::Text(chip),
+        Cell::Text(number::chip(&fit.chip, fit.gpu_cores)),
         Cell::plain(number::bytes(fit.memory_bytes as f64)),
     ]
 }
