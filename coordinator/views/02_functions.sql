@@ -22,7 +22,15 @@ create function report.case_parameter(case_key text, parameter text) returns tex
 language sql immutable strict parallel safe
 return substring(case_key from '(?:^|,)' || parameter || '=([^,]*)');
 comment on function report.case_parameter(text, text) is
-    'A parameter out of a case key: case_parameter(''new=128,depth=512'', ''depth'') is ''512''. Cast it to compute.';
+    'A parameter out of a case key: case_parameter(''new=128,depth=512'', ''depth'') is ''512''. To compute, take case_number.';
+
+-- A cast could not be kept from the rows that a query leaves out: Postgres filters in the order it likes,
+-- and some suites have parameters of words (prompt=code).
+create function report.case_number(case_key text, parameter text) returns double precision
+language sql immutable strict parallel safe
+return substring(case_key from '(?:^|,)' || parameter || '=([0-9]+(?:\.[0-9]+)?)(?:,|$)')::double precision;
+comment on function report.case_number(text, text) is
+    'A parameter out of a case key as a number: case_number(''new=128,depth=512'', ''depth'') is 512; NULL where it is none.';
 
 create function report.nax_expected(os text, os_version text, architecture text) returns boolean
 language sql immutable strict parallel safe

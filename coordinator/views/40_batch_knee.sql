@@ -6,7 +6,7 @@ create view report.batch_knee as
 with point as (
     select
         summary.*,
-        report.case_parameter(case_key, 'batch')::double precision as size,
+        report.case_number(case_key, 'batch') as size,
         regexp_replace(case_key, '(^|,)batch=[^,]*,?', '\1') as rest
     from report.case_summary as summary
     where suite = 'batch' and metric = 'batch_efficiency'

@@ -9,7 +9,7 @@ with place as (
         ceil(tokens / 256) * 256 as allocated
     from report.case_summary as summary
     cross join lateral (
-        select report.case_parameter(case_key, 'prompt')::double precision as tokens
+        select report.case_number(case_key, 'prompt') as tokens
     ) as parameter
     where suite = 'memory' and metric in ('kv_bytes', 'mem_peak_bytes') and tokens is not null
 ),

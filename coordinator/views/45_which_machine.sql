@@ -31,8 +31,8 @@ select
         else 'would not fit'
     end as standing,
     asked.case_key,
-    report.case_parameter(asked.case_key, 'depth')::bigint
-        + report.case_parameter(asked.case_key, 'new')::bigint as case_tokens,
+    report.case_number(asked.case_key, 'depth')::bigint
+        + report.case_number(asked.case_key, 'new')::bigint as case_tokens,
     measured.estimate,
     measured.ci_low,
     measured.ci_high,

@@ -105,6 +105,13 @@ impl Observation {
     pub fn sample(&mut self, metric: Metric, value: f64) {
         self.samples.push(Sample { metric, value });
     }
+
+    /// Gate G3: the case's tokens were made, all of them and no more.
+    pub fn expect_tokens(&mut self, asked: u64, made: usize) {
+        if made as u64 != asked && !self.reasons.contains(&Reason::TokensMissing) {
+            self.reasons.push(Reason::TokensMissing);
+        }
+    }
 }
 
 /// Why a trial could not go on.

@@ -406,6 +406,16 @@ fn every_suite_goes_the_whole_way_and_is_read_back_by_sql() {
     }
     let states = "select string_agg(distinct state, ' ') from report.job";
     assert_eq!(fleet.value(states), "succeeded");
+    let out = fleet.dir.path().join("report");
+    let out = out.to_str().unwrap();
+    let written = fleet.ok(&["report", run, "--format", "md", "--out", out]);
+    let report = fs::read_to_string(written.trim()).unwrap();
+    for suite in domain::suite::Suite::ALL {
+        assert!(
+            report.contains(suite.as_str()),
+            "{suite} is not in {written}"
+        );
+    }
 }
 
 #[test]

@@ -185,6 +185,24 @@ async fn regression(pool: &PgPool, expected: &Value) {
     close(&got[0]["threshold"], &expected["threshold"], "threshold");
     assert_eq!(got[0]["verdict"], "regressed");
     assert_eq!(got[0]["earlier_runs"], 9);
+
+    // P29: without eight earlier runs there is no verdict, whatever the change was.
+    let of = |condition: &str| {
+        format!("select * from report.regression where not tainted and {condition}")
+    };
+    let young = rows(pool, &of("earlier_runs between 1 and 7")).await;
+    assert!(young.len() >= 7, "{}", young.len());
+    for row in young {
+        assert_eq!(row["verdict"], "insufficient_history", "{row}");
+        assert_eq!(row["threshold"], Value::Null, "{row}");
+        assert!(row["change"].is_number(), "{row}");
+    }
+    let first_judged = rows(pool, &of("earlier_runs = 8")).await;
+    assert!(!first_judged.is_empty());
+    for row in first_judged {
+        assert_ne!(row["verdict"], "insufficient_history", "{row}");
+        assert!(row["threshold"].is_number(), "{row}");
+    }
 }
 
 /// A run under doubtful conditions is not judged, and one of another protocol begins its own series;

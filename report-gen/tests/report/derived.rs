@@ -40,6 +40,19 @@ async fn views_over_several_cases_equal_scipy() {
         [&Value::Null, &json!(4), &Value::Null]
     );
 
+    let parameters = "select report.case_parameter(key, 'prompt') as text,
+            report.case_number(key, 'prompt') as number
+        from unnest(array['prompt=512,new=8', 'prompt=code', 'new=8']) as key";
+    assert_eq!(
+        rows(&pool, parameters).await,
+        [
+            json!({ "text": "512", "number": 512 }),
+            json!({ "text": "code", "number": null }),
+            json!({ "text": null, "number": null }),
+        ],
+        "a word is no number, and no error"
+    );
+
     let floors = rows(&pool, &of("kernel_floor")).await;
     assert_eq!(floors.len(), 1);
     assert_eq!(floors[0]["levels"], 3);

@@ -283,3 +283,16 @@ fn parts_that_do_not_make_up_the_region_are_told() {
         }
     }
 }
+
+#[test]
+fn tokens_that_nobody_asked_for_are_told_like_those_that_are_missing() {
+    for (made, is_wrong) in [(31, true), (32, false), (33, true), (0, true)] {
+        let mut seen = Observation::default();
+        seen.expect_tokens(32, made);
+        assert_eq!(
+            seen.reasons.contains(&Reason::TokensMissing),
+            is_wrong,
+            "{made}"
+        );
+    }
+}

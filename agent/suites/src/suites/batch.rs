@@ -171,9 +171,7 @@ impl Trial for Batch<'_> {
             seen.sample(metric, value);
         }
         let sequences: usize = self.order.iter().sum();
-        if self.ids.len() != sequences * new_tokens as usize {
-            seen.reasons.push(Reason::TokensMissing);
-        }
+        seen.expect_tokens(sequences as u64 * new_tokens, self.ids.len());
         // Turns of the same size compute the same; others round otherwise and may part.
         let same = |a: usize, b: usize| turns[a] == turns[b];
         if !same(0, 3) || !same(1, 2) {

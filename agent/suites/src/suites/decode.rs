@@ -183,8 +183,8 @@ impl Trial for Decode<'_> {
         }
         seen.sample(Metric::MemWeightsBytes, ready.active_bytes as f64);
         seen.sample(Metric::KvBytes, allocated_bytes(&cache.borrow()) as f64);
-        if times.len() as u64 != case.new_tokens || self.tokens.len() != times.len() {
-            seen.reasons.push(Reason::TokensMissing);
+        for made in [times.len(), self.tokens.len()] {
+            seen.expect_tokens(case.new_tokens, made);
         }
         seen.token_times = times;
         Ok(seen)

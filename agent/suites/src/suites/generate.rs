@@ -163,9 +163,7 @@ impl Trial for Generate<'_> {
         seen.sample(Metric::GenerateTps, rate(work, whole));
         seen.sample(Metric::TtftMs, ms(first_tokens) / answers);
         seen.sample(Metric::MemWeightsBytes, self.ready.active_bytes as f64);
-        if self.answers.len() != self.prompts.len() * per_answer {
-            seen.reasons.push(Reason::TokensMissing);
-        }
+        seen.expect_tokens((self.prompts.len() * per_answer) as u64, self.answers.len());
         Ok(seen)
     }
 }

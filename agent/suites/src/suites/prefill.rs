@@ -132,9 +132,7 @@ impl Trial for Prefill<'_> {
         }
         seen.sample(Metric::MemWeightsBytes, self.ready.active_bytes as f64);
         seen.sample(Metric::KvBytes, allocated_bytes(&self.cache) as f64);
-        if self.first_tokens.len() != region.passes as usize {
-            seen.reasons.push(Reason::TokensMissing);
-        }
+        seen.expect_tokens(region.passes.into(), self.first_tokens.len());
         if self
             .first_tokens
             .iter()

@@ -220,9 +220,7 @@ impl Trial for Quantization<'_> {
         if let Some(quality) = &self.quality {
             seen.samples.extend(quality.samples());
         }
-        if self.tokens.len() != TURNS * self.case.new_tokens as usize {
-            seen.reasons.push(Reason::TokensMissing);
-        }
+        seen.expect_tokens(TURNS as u64 * self.case.new_tokens, self.tokens.len());
         let differs = |turn| {
             let mut outputs = self.outputs(turn);
             outputs.next() != outputs.next()

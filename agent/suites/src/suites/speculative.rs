@@ -104,9 +104,7 @@ impl Speculative<'_> {
 
     /// How the outputs compare: each way with itself, then one with the other.
     fn compare(&self, seen: &mut Observation) {
-        if self.tokens.len() != TURNS * self.case.new_tokens as usize {
-            seen.reasons.push(Reason::TokensMissing);
-        }
+        seen.expect_tokens(TURNS as u64 * self.case.new_tokens, self.tokens.len());
         let [plain, speculative] = [Turn::Plain, Turn::Speculative].map(|turn| {
             let mut outputs = self.outputs(turn);
             let (first, second) = (outputs.next(), outputs.next());
