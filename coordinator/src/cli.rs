@@ -2,6 +2,7 @@
 
 mod compare;
 mod connect;
+mod events;
 mod exit;
 mod import;
 mod machine;
@@ -68,6 +69,8 @@ enum Command {
     Runs(run::RunsArgs),
     /// Stop a run: queued jobs are dropped, jobs at work are stopped, samples are kept
     Cancel(run::CancelArgs),
+    /// List what happened, to a run or to the fleet, and who asked for it
+    Events(events::Args),
     /// Check a plan, and see what it would run where
     #[command(subcommand)]
     Plan(plan::Command),
@@ -118,6 +121,7 @@ impl Command {
             Self::Watch(args) => run::watch(args).await,
             Self::Runs(args) => run::runs(args).await,
             Self::Cancel(args) => run::cancel(args).await,
+            Self::Events(args) => events::events(args).await,
             Self::Plan(command) => plan::run(command).await,
             Self::Machine(command) => machine::run(command).await,
             Self::Report(args) => report::report(args).await,

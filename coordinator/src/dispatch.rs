@@ -2,14 +2,15 @@
 //! types, and statements are `store`'s.
 //!
 //! ```text
-//!   rpc ──▶ enrol  runs  import  grant  leases  ingest  watch  machines  tokens  query  report ──▶ store
-//!                     ▲      ▲                    ▲
+//!   rpc ──▶ enrol  runs  import  grant  leases  ingest  watch  machines  events  tokens  query  report
+//!                     ▲      ▲                    ▲                        every one of them ──▶ store
 //!                     └──────┴──── hub ───────────┘   wakes sessions and watchers of this process
 //!                                   ▲
 //!                                   └── Postgres' notifications, from any coordinator
 //! ```
 
 pub mod enrol;
+pub mod events;
 pub mod grant;
 pub mod import;
 pub mod ingest;

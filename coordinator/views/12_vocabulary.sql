@@ -57,9 +57,11 @@ select
     event.job_id,
     machine.name as machine,
     event.lease_id,
-    event.detail
+    event.detail,
+    event.actor
 from fleet.event
 left join fleet.machine using (machine_id);
 comment on view report.event is 'What happened, for audit: one row per change of a run, job or lease.';
 comment on column report.event.kind is 'what changed';
 comment on column report.event.detail is 'the change in words';
+comment on column report.event.actor is 'the operator''s token, or the schedule, that asked for it; empty where nobody did';

@@ -53,6 +53,14 @@ pub fn instant(unix_us: i64) -> String {
         .unwrap_or_default()
 }
 
+/// RFC 3339 in UTC, to the microsecond.
+pub fn instant_us(unix_us: i64) -> String {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(unix_us) * 1000)
+        .ok()
+        .and_then(|at| at.format(&Rfc3339).ok())
+        .unwrap_or_default()
+}
+
 /// `42s`, `3m05s`, `2h10m`.
 pub fn seconds(seconds: u64) -> String {
     match seconds {

@@ -11,6 +11,8 @@ use crate::store::{self, event, job, run, wake};
 
 #[derive(Debug, Default)]
 pub struct Changes {
+    /// Who asked for them; empty where nobody did.
+    pub actor: String,
     pub events: Vec<Event>,
     /// Machines whose queue or lease changed.
     pub machines: BTreeSet<MachineId>,
@@ -21,6 +23,13 @@ pub struct Changes {
 }
 
 impl Changes {
+    pub fn by(actor: &str) -> Self {
+        Self {
+            actor: actor.to_owned(),
+            ..Self::default()
+        }
+    }
+
     /// Locks are taken in the order leases, jobs, runs, and by id among runs: this comes last.
     pub async fn commit(mut self, mut tx: store::Tx) -> store::Result<()> {
         for &run_id in &self.ended_jobs_of {
@@ -42,7 +51,7 @@ impl Changes {
         }
         self.runs.append(&mut self.ended_jobs_of);
         if !self.events.is_empty() {
-            event::insert(&mut *tx, &self.events).await?;
+            event::insert(&mut *tx, &self.actor, &self.events).await?;
         }
         if !self.machines.is_empty() {
             let machines: Vec<MachineId> = self.machines.into_iter().collect();

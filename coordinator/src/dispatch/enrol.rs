@@ -65,7 +65,7 @@ impl Dispatch {
         certificate::insert(&mut *tx, &fingerprint, machine_id, signed.not_after).await?;
         let detail = format!("{name}, token {}, certificate {fingerprint}", token.id());
         events.push(Event::new(Kind::MachineEnrolled, detail).machine(machine_id));
-        event::insert(&mut *tx, &events).await?;
+        event::insert(&mut *tx, "", &events).await?;
         store::commit(tx).await?;
         tracing::info!(machine = name, %machine_id, "a machine has joined");
         Ok(Enrolled {

@@ -56,8 +56,7 @@ impl Dispatch {
         let mut changes = Changes::default();
         changes.events.push(
             event
-                .run(run_id)
-                .job(job_id)
+                .of_job(run_id, job_id)
                 .machine(machine_id)
                 .lease(lease_id),
         );

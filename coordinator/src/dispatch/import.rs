@@ -51,6 +51,7 @@ impl Dispatch {
         file_name: &str,
         format: Option<Format>,
         given: &Given,
+        actor: &str,
     ) -> Result<Imported> {
         if text.contains('\0') {
             return Err(Error::Invalid(
@@ -104,7 +105,7 @@ impl Dispatch {
             .flat_map(|launch| &launch.values);
         let values = judged.clone().count() as u32;
         let invalid = judged.filter(|judged| is_invalid(&judged.reasons)).count() as u32;
-        let mut changes = Changes::default();
+        let mut changes = Changes::by(actor);
         let detail = format!("{values} values of {source}, {invalid} of them impossible");
         changes
             .events

@@ -183,11 +183,11 @@ async fn give_up(
     changes: &mut Changes,
 ) -> store::Result<()> {
     lease::end(&mut **tx, &[held.lease_id], State::Expired).await?;
-    let expired = Event::new(Kind::LeaseExpired, why)
-        .job(held.job_id)
-        .machine(held.machine_id);
-    changes.events.push(expired.lease(held.lease_id));
     let job = job::lock(&mut **tx, held.job_id).await?;
+    let expired = Event::new(Kind::LeaseExpired, why).of_job(job.run_id, held.job_id);
+    changes
+        .events
+        .push(expired.machine(held.machine_id).lease(held.lease_id));
     if job.state != JobState::Leased || job.epoch != held.epoch {
         return Ok(());
     }
@@ -220,7 +220,7 @@ pub(super) async fn finish(
     let released = Event::new(Kind::LeaseReleased, told.outcome.as_str());
     changes.events.push(
         released
-            .job(job.job_id)
+            .of_job(job.run_id, job.job_id)
             .machine(held.machine_id)
             .lease(held.lease_id),
     );
@@ -302,9 +302,7 @@ async fn leave(
         changes.runs.insert(job.run_id);
         Kind::JobRequeued
     };
-    let event = Event::new(kind, format!("{state}: {reason}"))
-        .run(job.run_id)
-        .job(job.job_id);
+    let event = Event::new(kind, format!("{state}: {reason}")).of_job(job.run_id, job.job_id);
     changes.events.push(event.machine(job.machine_id));
     changes.machines.insert(job.machine_id);
     Ok(())

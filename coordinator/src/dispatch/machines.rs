@@ -60,16 +60,16 @@ impl Dispatch {
         Ok(found)
     }
 
+    /// A machine by its name or id.
+    pub(super) async fn find_machine(&self, machine: &str) -> Result<(MachineId, String)> {
+        let found = machine::named(&self.pool, machine).await?;
+        found.ok_or_else(|| unknown(machine))
+    }
+
     /// Takes a machine out of the fleet: its certificates are revoked, its session ends, and its jobs
     /// are skipped. Says its name and how many jobs that were; a new enrolment brings it back.
-    pub async fn revoke_machine(&self, machine: &str) -> Result<(String, u32)> {
-        let found = self.list_machines(machine).await?.into_iter().next();
-        let Some(Summary {
-            machine_id, name, ..
-        }) = found.filter(|_| !machine.is_empty())
-        else {
-            return Err(unknown(machine));
-        };
+    pub async fn revoke_machine(&self, machine: &str, actor: &str) -> Result<(String, u32)> {
+        let (machine_id, name) = self.find_machine(machine).await?;
         let why = "the certificate of its machine was revoked";
         let mut tx = store::begin(&self.pool).await?;
         // Leases before jobs, as everywhere; and again, for one that was granted in between.
@@ -79,17 +79,18 @@ impl Dispatch {
         let held = lease::lock_live_of_machine(&mut *tx, machine_id).await?;
         wake::session(&mut *tx, machine_id, Uuid::now_v7()).await?;
 
-        let mut changes = Changes::default();
+        let mut changes = Changes::by(actor);
         let detail = format!("{name}, {} jobs skipped", jobs.len());
         changes
             .events
             .push(Event::new(Kind::MachineRevoked, detail).machine(machine_id));
         if let Some(held) = held {
             lease::end(&mut *tx, &[held.lease_id], State::Cancelled).await?;
-            let event = Event::new(Kind::LeaseCancelled, why).machine(machine_id);
+            let job = job::lock(&mut *tx, held.job_id).await?;
+            let event = Event::new(Kind::LeaseCancelled, why).of_job(job.run_id, job.job_id);
             changes
                 .events
-                .push(event.job(held.job_id).lease(held.lease_id));
+                .push(event.machine(machine_id).lease(held.lease_id));
         }
         changes.ended_jobs_of = jobs.iter().copied().collect();
         changes.commit(tx).await?;

@@ -67,7 +67,7 @@ impl Dispatch {
 
     /// One transaction: the plan's text, the run, its jobs with those that are skipped, and the machines
     /// left out with the reason.
-    pub async fn submit(&self, toml: &str, file_name: &str) -> Result<Submitted> {
+    pub async fn submit(&self, toml: &str, file_name: &str, actor: &str) -> Result<Submitted> {
         let plan = match Plan::parse(toml) {
             Ok(plan) => plan,
             Err(problems) => return Ok(Submitted::Refused(problems)),
@@ -105,7 +105,7 @@ impl Dispatch {
             .collect();
         run::insert_exclusions(&mut *tx, run_id, &excluded).await?;
 
-        let mut changes = Changes::default();
+        let mut changes = Changes::by(actor);
         let skipped = jobs.iter().filter(|(_, job)| job.skipped.is_some()).count();
         let detail = format!("{} jobs, {skipped} skipped", jobs.len());
         changes
@@ -126,7 +126,7 @@ impl Dispatch {
 
     /// Every job that has not ended is cancelled, and its agent is told; a run that has ended stays as
     /// it is. Says how many jobs that were.
-    pub async fn cancel(&self, run: &str) -> Result<(RunId, u32)> {
+    pub async fn cancel(&self, run: &str, actor: &str) -> Result<(RunId, u32)> {
         let run_id = self.find_run(run).await?;
         let mut tx = store::begin(&self.pool).await?;
         // Leases before jobs, as everywhere; and again, for one that was granted in between.
@@ -140,17 +140,14 @@ impl Dispatch {
         }
         run::end(&mut *tx, run_id, RunState::Cancelled).await?;
 
-        let mut changes = Changes::default();
+        let mut changes = Changes::by(actor);
         let detail = format!("{} jobs cancelled", jobs.len());
         changes
             .events
             .push(Event::new(Kind::RunCancelled, detail).run(run_id));
         for lease in &held {
             let event = Event::new(Kind::LeaseCancelled, "the run was cancelled");
-            let event = event
-                .run(run_id)
-                .job(lease.job_id)
-                .machine(lease.machine_id);
+            let event = event.of_job(run_id, lease.job_id).machine(lease.machine_id);
             changes.events.push(event.lease(lease.lease_id));
         }
         changes.machines = jobs.iter().map(|(_, machine_id)| *machine_id).collect();

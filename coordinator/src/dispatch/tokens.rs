@@ -39,6 +39,14 @@ impl Role {
     }
 }
 
+/// Who asks: the holder of an operator's token.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub role: Role,
+    /// As events keep it: the token's name and id.
+    pub actor: String,
+}
+
 /// What a new token is good for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -74,6 +82,7 @@ impl Dispatch {
         ttl: Duration,
         uses: u32,
         name: &str,
+        actor: &str,
     ) -> Result<Token> {
         if name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
             return Err(Error::Invalid(format!(
@@ -117,27 +126,34 @@ impl Dispatch {
         };
         token::insert(&mut *tx, &new).await?;
         let detail = format!("{} {} ({name})", purpose.as_str(), made.id());
-        event::insert(&mut *tx, &[Event::new(Kind::TokenCreated, detail)]).await?;
+        let created = Event::new(Kind::TokenCreated, detail);
+        event::insert(&mut *tx, actor, &[created]).await?;
         store::commit(tx).await?;
         Ok(made)
     }
 
-    /// The role of an operator's token.
-    pub async fn role_of(&self, token: &Token) -> Result<Role> {
+    /// Whose token this is, and what they may do.
+    pub async fn caller(&self, token: &Token) -> Result<Caller> {
         let refuse =
             || Error::Unauthenticated("the token is unknown, expired or revoked".to_owned());
         if token.kind() != TokenKind::Operator {
             let why = "a join token lets a machine join; an operator's token is needed here";
             return Err(Error::Unauthenticated(why.to_owned()));
         }
-        let stored = token::find_live(&self.pool, &token.id().to_string()).await?;
+        let token_id = token.id().to_string();
+        let stored = token::find_live(&self.pool, &token_id).await?;
         let stored = stored.ok_or_else(refuse)?;
         let accepted =
             SecretHash::from_bytes(&stored.secret_sha256).is_some_and(|hash| hash.accepts(token));
         if !accepted {
             return Err(refuse());
         }
-        Role::parse(&stored.kind).ok_or_else(refuse)
+        let role = Role::parse(&stored.kind).ok_or_else(refuse)?;
+        let actor = format!("{} (token {token_id})", stored.name);
+        Ok(Caller {
+            role,
+            actor: actor.trim_start().to_owned(),
+        })
     }
 }
 

@@ -11,7 +11,7 @@ use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 
 use crate::dispatch::Dispatch;
-use crate::dispatch::tokens::Role;
+use crate::dispatch::tokens::{Caller, Role};
 
 /// The least role that each method of `FleetService` needs, as `fleet.proto` says beside it.
 pub const ROLES: &[(&str, Role)] = &[
@@ -21,6 +21,7 @@ pub const ROLES: &[(&str, Role)] = &[
     ("WatchRun", Role::Viewer),
     ("CancelRun", Role::Operator),
     ("ListRuns", Role::Viewer),
+    ("ListEvents", Role::Viewer),
     ("ListMachines", Role::Viewer),
     ("RevokeMachine", Role::Admin),
     ("CreateToken", Role::Admin),
@@ -60,7 +61,7 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+    fn call(&mut self, mut request: http::Request<Body>) -> Self::Future {
         // The one that was asked whether it is ready is the one that works.
         let waiting = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, waiting);
@@ -75,7 +76,10 @@ where
                 .to_owned();
             let metadata = MetadataMap::from_headers(request.headers().clone());
             match authorise(&dispatch, &method, &metadata).await {
-                Ok(()) => inner.call(request).await,
+                Ok(caller) => {
+                    request.extensions_mut().insert(caller);
+                    inner.call(request).await
+                }
                 Err(status) => Ok(status.into_http()),
             }
         })
@@ -86,7 +90,7 @@ async fn authorise(
     dispatch: &Dispatch,
     method: &str,
     metadata: &MetadataMap,
-) -> Result<(), Status> {
+) -> Result<Caller, Status> {
     let Some((_, needed)) = ROLES.iter().find(|(name, _)| *name == method) else {
         return Err(Status::permission_denied(format!(
             "no role may call {method}"
@@ -94,15 +98,15 @@ async fn authorise(
     };
     let token = service::bearer::read(metadata)
         .map_err(|why| Status::unauthenticated(format!("{why}: send an operator's token")))?;
-    let role = dispatch.role_of(&token).await?;
-    if role < *needed {
+    let caller = dispatch.caller(&token).await?;
+    if caller.role < *needed {
         return Err(Status::permission_denied(format!(
             "{method} needs the role {}, and this token has the role {}",
             needed.as_str(),
-            role.as_str()
+            caller.role.as_str()
         )));
     }
-    Ok(())
+    Ok(caller)
 }
 
 #[cfg(test)]

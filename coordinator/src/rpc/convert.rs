@@ -7,11 +7,12 @@ use domain::{catalogue, import};
 use proto::{Refusal, wire};
 use time::OffsetDateTime;
 use tonic::Status;
+use uuid::Uuid;
 
 use crate::dispatch::import::Imported;
 use crate::dispatch::machines::MachineState;
 use crate::dispatch::watch::Snapshot;
-use crate::store::{job, machine, run};
+use crate::store::{event, job, machine, run};
 
 /// A message that breaks a promise, by the name of its field.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
@@ -224,6 +225,32 @@ pub fn snapshot(snapshot: Snapshot) -> wire::RunSnapshot {
     wire::RunSnapshot {
         run: Some(run_row(run)),
         jobs: jobs.into_iter().map(job_row).collect(),
+    }
+}
+
+pub fn event_row(event: event::Stored) -> wire::EventRow {
+    let event::Stored {
+        at,
+        kind,
+        run_id,
+        job_id,
+        lease_id,
+        job,
+        machine,
+        actor,
+        detail,
+    } = event;
+    let text = |id: Option<Uuid>| id.map(|id| id.to_string()).unwrap_or_default();
+    wire::EventRow {
+        at_unix_us: unix_us(at),
+        kind,
+        run_id: text(run_id),
+        job_id: text(job_id),
+        lease_id: text(lease_id),
+        job: job.unwrap_or_default(),
+        machine: machine.unwrap_or_default(),
+        actor,
+        detail,
     }
 }
 

@@ -13,7 +13,7 @@ use tonic::{Request, Response, Status, async_trait};
 
 use super::{Context, convert, draining};
 use crate::dispatch::runs::{Checked, Submitted};
-use crate::dispatch::tokens::Purpose;
+use crate::dispatch::tokens::{Caller, Purpose};
 use crate::dispatch::watch::Watch;
 
 /// Rows that a reader has not taken yet; Postgres waits with the rest.
@@ -65,11 +65,13 @@ impl FleetService for Operators {
         &self,
         request: Request<wire::SubmitRunRequest>,
     ) -> Result<Response<wire::SubmitRunResponse>, Status> {
+        let actor = actor(&request)?;
         let wire::SubmitRunRequest {
             plan_toml,
             file_name,
         } = request.into_inner();
-        let response = match self.context.dispatch.submit(&plan_toml, &file_name).await? {
+        let dispatch = &self.context.dispatch;
+        let response = match dispatch.submit(&plan_toml, &file_name, &actor).await? {
             Submitted::Run {
                 run_id,
                 jobs,
@@ -94,6 +96,7 @@ impl FleetService for Operators {
         &self,
         request: Request<wire::ImportRunRequest>,
     ) -> Result<Response<wire::ImportRunResponse>, Status> {
+        let actor = actor(&request)?;
         let wire::ImportRunRequest {
             text,
             file_name,
@@ -105,7 +108,7 @@ impl FleetService for Operators {
         let imported = self
             .context
             .dispatch
-            .import(&text, &file_name, format, &given)
+            .import(&text, &file_name, format, &given, &actor)
             .await?;
         Ok(Response::new(convert::imported(imported)))
     }
@@ -140,8 +143,9 @@ impl FleetService for Operators {
         &self,
         request: Request<wire::CancelRunRequest>,
     ) -> Result<Response<wire::CancelRunResponse>, Status> {
+        let actor = actor(&request)?;
         let wire::CancelRunRequest { run } = request.into_inner();
-        let (run_id, jobs_cancelled) = self.context.dispatch.cancel(&run).await?;
+        let (run_id, jobs_cancelled) = self.context.dispatch.cancel(&run, &actor).await?;
         Ok(Response::new(wire::CancelRunResponse {
             run_id: run_id.to_string(),
             jobs_cancelled,
@@ -159,6 +163,24 @@ impl FleetService for Operators {
         }))
     }
 
+    type ListEventsStream = Answers<wire::EventRow>;
+
+    async fn list_events(
+        &self,
+        request: Request<wire::ListEventsRequest>,
+    ) -> Result<Response<Self::ListEventsStream>, Status> {
+        let wire::ListEventsRequest {
+            run,
+            machine,
+            limit,
+        } = request.into_inner();
+        let events = self.context.dispatch.events(&run, &machine, limit).await?;
+        let rows = events
+            .into_iter()
+            .map(|event| Ok(convert::event_row(event)));
+        Ok(Response::new(Box::pin(stream::iter(rows))))
+    }
+
     async fn list_machines(
         &self,
         request: Request<wire::ListMachinesRequest>,
@@ -174,8 +196,10 @@ impl FleetService for Operators {
         &self,
         request: Request<wire::RevokeMachineRequest>,
     ) -> Result<Response<wire::RevokeMachineResponse>, Status> {
+        let actor = actor(&request)?;
         let wire::RevokeMachineRequest { machine } = request.into_inner();
-        let (machine, jobs_skipped) = self.context.dispatch.revoke_machine(&machine).await?;
+        let dispatch = &self.context.dispatch;
+        let (machine, jobs_skipped) = dispatch.revoke_machine(&machine, &actor).await?;
         Ok(Response::new(wire::RevokeMachineResponse {
             machine,
             jobs_skipped,
@@ -186,6 +210,7 @@ impl FleetService for Operators {
         &self,
         request: Request<wire::CreateTokenRequest>,
     ) -> Result<Response<wire::CreateTokenResponse>, Status> {
+        let actor = actor(&request)?;
         let wire::CreateTokenRequest {
             kind,
             ttl_seconds,
@@ -197,7 +222,7 @@ impl FleetService for Operators {
         let token = self
             .context
             .dispatch
-            .create_token(purpose, ttl, uses, &name)
+            .create_token(purpose, ttl, uses, &name, &actor)
             .await?;
         Ok(Response::new(wire::CreateTokenResponse {
             token: token.expose().to_string(),
@@ -268,6 +293,13 @@ impl FleetService for Operators {
             .await?;
         Ok(Response::new(chunks(vec![file])))
     }
+}
+
+/// Who asks, as events keep it.
+fn actor<T>(request: &Request<T>) -> Result<String, Status> {
+    let caller = request.extensions().get::<Caller>();
+    let caller = caller.ok_or_else(|| Status::internal("a request came past the guard"))?;
+    Ok(caller.actor.clone())
 }
 
 /// Files in pieces that a message holds.

@@ -1,7 +1,9 @@
-//! What happened, for audit: a row for every change of a run, a job or a lease.
+//! What happened, for audit: a row for every change of a run, a job, a lease or a machine, with who asked
+//! for it.
 
 use domain::ids::{JobId, LeaseId, MachineId, RunId};
 use sqlx::PgExecutor;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::error::{Result, expect_rows};
@@ -71,9 +73,10 @@ impl Event {
         self
     }
 
+    /// What happens to a job or its lease is found by the run.
     #[must_use]
-    pub fn job(mut self, job_id: JobId) -> Self {
-        self.job_id = Some(job_id);
+    pub fn of_job(mut self, run_id: RunId, job_id: JobId) -> Self {
+        (self.run_id, self.job_id) = (Some(run_id), Some(job_id));
         self
     }
 
@@ -91,7 +94,7 @@ impl Event {
 }
 
 /// Touches one row per event.
-pub async fn insert(executor: impl PgExecutor<'_>, events: &[Event]) -> Result<()> {
+pub async fn insert(executor: impl PgExecutor<'_>, actor: &str, events: &[Event]) -> Result<()> {
     let kinds: Vec<String> = events.iter().map(|e| e.kind.as_str().to_owned()).collect();
     let runs: Vec<Option<Uuid>> = events.iter().map(|e| e.run_id.map(|id| id.0)).collect();
     let jobs: Vec<Option<Uuid>> = events.iter().map(|e| e.job_id.map(|id| id.0)).collect();
@@ -99,16 +102,52 @@ pub async fn insert(executor: impl PgExecutor<'_>, events: &[Event]) -> Result<(
     let leases: Vec<Option<Uuid>> = events.iter().map(|e| e.lease_id.map(|id| id.0)).collect();
     let details: Vec<String> = events.iter().map(|e| e.detail.clone()).collect();
     let done = sqlx::query!(
-        "insert into fleet.event (kind, run_id, job_id, machine_id, lease_id, detail)
-         select * from unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[])",
+        "insert into fleet.event (actor, kind, run_id, job_id, machine_id, lease_id, detail)
+         select $7, * from unnest($1::text[], $2::uuid[], $3::uuid[], $4::uuid[], $5::uuid[], $6::text[])",
         &kinds,
         &runs as &[Option<Uuid>],
         &jobs as &[Option<Uuid>],
         &machines as &[Option<Uuid>],
         &leases as &[Option<Uuid>],
-        &details
+        &details,
+        actor
     )
     .execute(executor)
     .await?;
     expect_rows("insert event", events.len(), done.rows_affected())
+}
+
+/// An event as it was stored, with the names of what it is about.
+#[derive(Clone, Debug)]
+pub struct Stored {
+    pub at: OffsetDateTime,
+    /// Of this version or of another one.
+    pub kind: String,
+    pub run_id: Option<Uuid>,
+    pub job_id: Option<Uuid>,
+    pub lease_id: Option<Uuid>,
+    /// `decode nano-llama bf16`
+    pub job: Option<String>,
+    pub machine: Option<String>,
+    pub actor: String,
+    pub detail: String,
+}
+
+/// The newest of a run, a machine, both or neither; the oldest of them first.
+pub async fn list(
+    executor: impl PgExecutor<'_>,
+    run_id: Option<RunId>,
+    machine_id: Option<MachineId>,
+    limit: u32,
+) -> Result<Vec<Stored>> {
+    let events = sqlx::query_file_as!(
+        Stored,
+        "src/store/event_list.sql",
+        run_id.map(|id| id.0),
+        machine_id.map(|id| id.0),
+        i64::from(limit)
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(events)
 }

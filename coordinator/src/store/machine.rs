@@ -24,6 +24,22 @@ pub async fn find(
     Ok(row.map(|row| (MachineId(row.machine_id), row.name)))
 }
 
+/// The machine of this name or id; a name goes before another's id.
+pub async fn named(
+    executor: impl PgExecutor<'_>,
+    machine: &str,
+) -> Result<Option<(MachineId, String)>> {
+    let row = sqlx::query!(
+        "select machine_id, name from fleet.machine
+         where name = $1 or machine_id::text = $1
+         order by name = $1 desc limit 1",
+        machine
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(row.map(|row| (MachineId(row.machine_id), row.name)))
+}
+
 pub async fn name(executor: impl PgExecutor<'_>, machine_id: MachineId) -> Result<Option<String>> {
     let name = sqlx::query_scalar!(
         "select name from fleet.machine where machine_id = $1",

@@ -8,6 +8,7 @@ use super::error::{Result, expect_rows};
 #[derive(Debug)]
 pub struct Stored {
     pub kind: String,
+    pub name: String,
     pub secret_sha256: Vec<u8>,
 }
 
@@ -41,7 +42,7 @@ pub async fn insert(executor: impl PgExecutor<'_>, new: &New<'_>) -> Result<()> 
 /// None when it is unknown, expired or revoked.
 pub async fn find_live(executor: impl PgExecutor<'_>, token_id: &str) -> Result<Option<Stored>> {
     let row = sqlx::query!(
-        "select kind, secret_sha256 from fleet.token
+        "select kind, name, secret_sha256 from fleet.token
          where token_id = $1 and revoked_at is null and (expires_at is null or expires_at > now())",
         token_id
     )
@@ -49,6 +50,7 @@ pub async fn find_live(executor: impl PgExecutor<'_>, token_id: &str) -> Result<
     .await?;
     Ok(row.map(|row| Stored {
         kind: row.kind,
+        name: row.name,
         secret_sha256: row.secret_sha256,
     }))
 }

@@ -1287,6 +1287,42 @@ pub struct ListRunsResponse {
     pub runs: ::prost::alloc::vec::Vec<RunRow>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListEventsRequest {
+    /// id, unambiguous prefix, or "latest"; empty: of every run and of none
+    #[prost(string, tag = "1")]
+    pub run: ::prost::alloc::string::String,
+    /// name or id; empty: of every machine and of none
+    #[prost(string, tag = "2")]
+    pub machine: ::prost::alloc::string::String,
+    /// the newest so many; 0: 1000
+    #[prost(uint32, tag = "3")]
+    pub limit: u32,
+}
+/// What happened, the oldest first. Empty: it is about none, or nobody asked for it.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct EventRow {
+    #[prost(int64, tag = "1")]
+    pub at_unix_us: i64,
+    #[prost(string, tag = "2")]
+    pub kind: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "4")]
+    pub job_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "5")]
+    pub lease_id: ::prost::alloc::string::String,
+    /// suite, model and precision
+    #[prost(string, tag = "6")]
+    pub job: ::prost::alloc::string::String,
+    #[prost(string, tag = "7")]
+    pub machine: ::prost::alloc::string::String,
+    /// the operator's token that asked for it
+    #[prost(string, tag = "8")]
+    pub actor: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub detail: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListMachinesRequest {
     /// empty: all
     #[prost(string, tag = "1")]
@@ -1637,6 +1673,30 @@ pub mod fleet_service_client {
                 .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "ListRuns"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn list_events(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListEventsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::EventRow>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/ListEvents",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "ListEvents"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         pub async fn list_machines(
             &mut self,
             request: impl tonic::IntoRequest<super::ListMachinesRequest>,
@@ -1842,6 +1902,16 @@ pub mod fleet_service_server {
             tonic::Response<super::ListRunsResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the ListEvents method.
+        type ListEventsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::EventRow, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn list_events(
+            &self,
+            request: tonic::Request<super::ListEventsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::ListEventsStream>, tonic::Status>;
         async fn list_machines(
             &self,
             request: tonic::Request<super::ListMachinesRequest>,
@@ -2243,6 +2313,52 @@ pub mod fleet_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/ListEvents" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListEventsSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::ServerStreamingService<super::ListEventsRequest>
+                    for ListEventsSvc<T> {
+                        type Response = super::EventRow;
+                        type ResponseStream = T::ListEventsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListEventsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::list_events(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListEventsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -200,6 +200,10 @@ async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
             .list_runs(operator.request(wire::ListRunsRequest::default()))
             .await
             .map(drop),
+        "ListEvents" => client
+            .list_events(operator.request(wire::ListEventsRequest::default()))
+            .await
+            .map(drop),
         "ListMachines" => client
             .list_machines(operator.request(wire::ListMachinesRequest::default()))
             .await

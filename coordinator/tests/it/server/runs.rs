@@ -399,3 +399,50 @@ async fn compare(
     }
     Ok(serde_json::from_slice(&text).unwrap())
 }
+
+#[tokio::test]
+async fn the_story_of_a_run_is_told_with_who_asked_for_what() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    operator.submit(PLAN).await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let other = agent.granted().await;
+    agent.do_job(&other).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    operator.cancel(&run).await;
+
+    let story = operator.events(&run).await;
+    let told: Vec<_> = story
+        .iter()
+        .map(|event| (event.kind.as_str(), event.actor.starts_with("data folder")))
+        .collect();
+    assert_eq!(
+        told,
+        [
+            ("run_submitted", true),
+            ("job_granted", false),
+            ("run_cancelled", true),
+            ("lease_cancelled", true),
+        ]
+    );
+    let lease = &story[3];
+    assert_eq!(
+        (lease.machine.as_str(), lease.job.as_str(), &lease.lease_id),
+        (
+            "mini",
+            "decode nano-llama bf16",
+            &grant.lease_id.to_string()
+        )
+    );
+    assert!(story.iter().all(|event| event.run_id == run));
+    // The other run's jobs and leases are in the fleet's story, and in it alone.
+    let fleet = operator.events("").await;
+    let kinds: Vec<&str> = fleet.iter().map(|event| event.kind.as_str()).collect();
+    for kind in ["token_created", "machine_enrolled", "lease_released"] {
+        assert!(kinds.contains(&kind), "{kinds:?}");
+    }
+}

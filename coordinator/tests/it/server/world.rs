@@ -266,6 +266,20 @@ impl Operator {
         all
     }
 
+    /// Of a run or, unnamed, of the fleet.
+    pub async fn events(&mut self, run: &str) -> Vec<wire::EventRow> {
+        let request = self.request(wire::ListEventsRequest {
+            run: run.to_owned(),
+            ..Default::default()
+        });
+        let mut answer = self.client.list_events(request).await.unwrap().into_inner();
+        let mut rows = Vec::new();
+        while let Some(row) = soon("an event", answer.message()).await.unwrap() {
+            rows.push(row);
+        }
+        rows
+    }
+
     pub async fn machines(&mut self) -> Vec<wire::MachineRow> {
         let request = self.request(wire::ListMachinesRequest {
             machine: String::new(),
