@@ -21,6 +21,7 @@ use tokio::task::JoinError;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tonic::transport::{Channel, Endpoint};
 
+use crate::VERSION;
 use crate::job::{self, Bench, Left};
 use crate::link::{self, News};
 use crate::session::{Effect, Input, Progress, Session, Stop};
@@ -218,8 +219,19 @@ impl Driver {
                 machine_name,
                 heartbeat_ms,
                 live_leases,
+                coordinator_version,
             }) => {
-                tracing::info!(name = machine_name, "welcomed by the coordinator");
+                tracing::info!(
+                    name = machine_name,
+                    coordinator_version,
+                    "welcomed by the coordinator"
+                );
+                if coordinator_version != VERSION {
+                    tracing::warn!(
+                        "the coordinator is version {coordinator_version}, this agent {VERSION}: they \
+                         understand each other; install the same release when you can"
+                    );
+                }
                 let heartbeat = Duration::from_millis(heartbeat_ms);
                 Some(Input::Welcome {
                     heartbeat: heartbeat.clamp(HEARTBEAT_MIN, HEARTBEAT_MAX),
@@ -252,8 +264,12 @@ impl Driver {
                 Some(Input::Cancelled(sound("lease", &lease_id)?))
             }
             Down::Drain(wire::Drain { reason }) => {
-                tracing::info!(reason, "told to take no new job");
+                tracing::info!(reason, "no new job will come");
                 Some(Input::Drained)
+            }
+            Down::Resume(wire::Resume {}) => {
+                tracing::info!("jobs may come again");
+                Some(Input::Resumed)
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The agent's side of a session, as a pure machine: no I/O, no clock; [`Session::step`] says what to do.
 //!
 //! ```text
-//!  link:   Down ──LinkUp: Hello──▶ Greeting ──Welcome: upload──▶ Up ◀─┐
-//!            ▲                        │                         │     │ Drained: no more Ready
+//!  link:   Down ──LinkUp: Hello──▶ Greeting ──Welcome: upload──▶ Up ◀─┐ Drained: no more Ready
+//!            ▲                        │                         │     │ Resumed: Ready again
 //!            └────────LinkDown────────┴─────────────────────────┘─────┘
 //!
 //!  work:   Idle ──Granted: StartWork──▶ At work ──Cancelled, LeaseLost, Stop: StopWork──▶ Stopping
@@ -42,6 +42,7 @@ pub enum Input {
     },
     Cancelled(LeaseId),
     Drained,
+    Resumed,
     HeartbeatDue,
     Progress(Progress),
     /// The job is over. `unsettled`: its last record is on disk and not yet acknowledged.
@@ -197,6 +198,7 @@ impl Session {
                 self.draining = true;
                 self.said_ready = false;
             }
+            Input::Resumed => self.draining = false,
             Input::HeartbeatDue => {
                 if self.link == Link::Up {
                     let lease = self.at_work().or(self.unsettled.first().copied());

@@ -36,6 +36,9 @@ use crate::store;
 use hub::Hub;
 use ingest::Intake;
 
+/// Which version of the coordinator this is; agents of another one are told so.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
 /// What every request needs; cheap to clone.
 #[derive(Clone)]
 pub struct Dispatch {
@@ -44,6 +47,7 @@ pub struct Dispatch {
     intake: Intake,
     desk: Arc<query::Desk>,
     authority: Arc<Authority>,
+    approve_machines: bool,
 }
 
 /// Why a request was not done. Each becomes one gRPC code.
@@ -83,6 +87,8 @@ pub struct Parts {
     /// None where this database's user may not make logins.
     pub reader: Option<store::reader::Reader>,
     pub authority: Arc<Authority>,
+    /// Whether a machine that enrols waits until an operator lets it in.
+    pub approve_machines: bool,
 }
 
 impl Dispatch {
@@ -92,6 +98,7 @@ impl Dispatch {
             pool,
             reader,
             authority,
+            approve_machines,
         } = parts;
         let (intake, queue) = ingest::intake();
         let dispatch = Self {
@@ -100,6 +107,7 @@ impl Dispatch {
             intake,
             desk: Arc::new(query::Desk::new(reader)),
             authority,
+            approve_machines,
         };
         (dispatch, queue)
     }

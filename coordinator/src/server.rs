@@ -47,6 +47,8 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Further names and addresses that the server's certificate is good for.
     pub host_names: Vec<String>,
+    /// Whether a machine that enrols waits until an operator lets it in.
+    pub approve_machines: bool,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -94,6 +96,7 @@ impl Coordinator {
             database_url,
             listen,
             host_names,
+            approve_machines,
         } = config;
         let folder = DataFolder::at(data_dir);
         folder.create()?;
@@ -118,6 +121,7 @@ impl Coordinator {
             pool: pool.clone(),
             reader,
             authority,
+            approve_machines,
         };
         let (dispatch, queue) = Dispatch::new(parts);
         operator_token(&folder, &dispatch).await?;

@@ -18,15 +18,18 @@ select
     arch,
     virtual_machine,
     simulated,
-    drained,
-    labels,
+    drained_at is not null as drained,
+    labels || operator_labels as labels,
     agent_version,
     enrolled_at,
     last_seen_at,
     published.bandwidth_gbps,
     published.fp32_tflops,
     published.peak_tflops,
-    machine.imported
+    machine.imported,
+    drained_at,
+    drain_reason,
+    approved_at is not null as approved
 from fleet.machine
 left join fleet.chip as published
     on published.chip = machine.chip
@@ -41,6 +44,9 @@ comment on column report.machine.wired_limit_bytes is 'most memory the GPU may w
 comment on column report.machine.hardware_model is 'the maker''s model identifier';
 comment on column report.machine.virtual_machine is 'it runs inside another machine, its timings are tainted';
 comment on column report.machine.drained is 'it takes no new work';
-comment on column report.machine.labels is 'the operator''s labels, which plans select by';
+comment on column report.machine.drained_at is 'since when; NULL where it takes work';
+comment on column report.machine.drain_reason is 'why, in an operator''s words';
+comment on column report.machine.approved is 'an operator let it in, or none was asked';
+comment on column report.machine.labels is 'labels of its agent and its operator, which plans select by';
 comment on column report.machine.peak_tflops is 'the same of its matrix units, where it has them';
 comment on column report.machine.last_seen_at is 'last heartbeat';

@@ -17,6 +17,7 @@ enum Happening {
     LoseLease,
     Cancel,
     Drain,
+    Resume,
     Beat,
     WorkEnds,
     Acknowledge,
@@ -33,6 +34,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(LoseLease),
         1 => Just(Cancel),
         1 => Just(Drain),
+        1 => Just(Resume),
         2 => Just(Beat),
         4 => Just(WorkEnds),
         4 => Just(Acknowledge),
@@ -118,6 +120,7 @@ impl World {
                 self.ready = false;
                 self.step(Input::Drained);
             }
+            Happening::Resume if self.welcomed => self.step(Input::Resumed),
             Happening::Beat => self.step(Input::HeartbeatDue),
             Happening::WorkEnds => {
                 if let Some((lease, why)) = self.working.take() {
@@ -278,11 +281,14 @@ fn a_welcome_that_does_not_know_the_lease_stops_its_work() {
 }
 
 #[test]
-fn a_drained_agent_is_ready_again_only_after_a_welcome() {
+fn a_drained_agent_is_ready_again_when_it_is_resumed_or_welcomed() {
     let mut session = Session::new();
     assert!(up(&mut session, &[]).contains(&Effect::SendReady));
     session.step(Input::Drained);
     assert_eq!(session.step(Input::Settled(LeaseId::new())), []);
+    assert_eq!(session.step(Input::Resumed), [Effect::SendReady]);
+    assert_eq!(session.step(Input::Resumed), []);
+    session.step(Input::Drained);
     session.step(Input::LinkDown);
     assert!(up(&mut session, &[]).contains(&Effect::SendReady));
 }

@@ -153,6 +153,10 @@ impl Coordinator {
         self.say(Down::Drain(wire::Drain { reason })).await;
     }
 
+    pub async fn resume(&self) {
+        self.say(Down::Resume(wire::Resume {})).await;
+    }
+
     /// Ends both streams, as a restart does.
     pub async fn cut(&self) {
         let (session, uploads) =
@@ -237,6 +241,7 @@ impl AgentService for Service {
                             machine_name: "fake".into(),
                             heartbeat_ms: HEARTBEAT_MS,
                             live_leases: live,
+                            coordinator_version: "of the tests".into(),
                         });
                         seen.send(Seen::Hello(unfinished)).await.ok();
                         let message = Some(welcome);

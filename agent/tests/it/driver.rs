@@ -249,7 +249,7 @@ async fn a_cancelled_job_ends_within_two_seconds() {
 }
 
 #[tokio::test]
-async fn a_drained_agent_finishes_its_job_and_takes_no_other() {
+async fn a_drained_agent_finishes_its_job_and_takes_no_other_until_it_is_resumed() {
     let dir = tempfile::tempdir().unwrap();
     let mut coordinator = Coordinator::start().await;
     let agent = Agent::start(dir.path(), &coordinator);
@@ -270,6 +270,8 @@ async fn a_drained_agent_finishes_its_job_and_takes_no_other() {
             .await;
         assert!(!heard.contains(&Seen::Ready), "{heard:?}");
     }
+    coordinator.resume().await;
+    coordinator.ready().await;
     agent.kill().await;
 }
 

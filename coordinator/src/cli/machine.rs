@@ -1,4 +1,4 @@
-//! `machine list`, `machine show` and `machine revoke`.
+//! The machines of the fleet: which there are, and what an operator does with one.
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -16,8 +16,16 @@ pub enum Command {
     List(ListArgs),
     /// Show one machine in full
     Show(ShowArgs),
+    /// Let a machine rest: it finishes the job that it has and gets no other until it is resumed
+    Drain(DrainArgs),
+    /// Give a drained machine jobs again
+    Resume(NameArgs),
+    /// Set labels that plans select by (KEY=VALUE), or take away what was set here (KEY-)
+    Label(LabelArgs),
+    /// Let a machine in that waits for it (`serve --approve-machines`)
+    Approve(NameArgs),
     /// Take a machine out of the fleet: its certificate is revoked, its jobs are skipped
-    Revoke(RevokeArgs),
+    Revoke(NameArgs),
 }
 
 #[derive(clap::Args)]
@@ -41,7 +49,45 @@ pub struct ShowArgs {
 }
 
 #[derive(clap::Args)]
-pub struct RevokeArgs {
+pub struct DrainArgs {
+    /// The machine's name or id
+    machine: String,
+    /// Why, for those who see it in lists and for the log of its agent
+    #[arg(long, default_value = "")]
+    reason: String,
+    #[command(flatten)]
+    coordinator: Where,
+}
+
+#[derive(clap::Args)]
+pub struct LabelArgs {
+    /// The machine's name or id
+    machine: String,
+    /// KEY=VALUE, which goes before a label of the same name that the agent declares, or KEY-
+    #[arg(required = true, value_name = "LABEL", value_parser = change)]
+    changes: Vec<Change>,
+    #[command(flatten)]
+    coordinator: Where,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Change {
+    Set(String, String),
+    Remove(String),
+}
+
+fn change(text: &str) -> Result<Change, String> {
+    match (text.split_once('='), text.strip_suffix('-')) {
+        (Some((key, value)), _) if !key.is_empty() => {
+            Ok(Change::Set(key.to_owned(), value.to_owned()))
+        }
+        (None, Some(key)) if !key.is_empty() => Ok(Change::Remove(key.to_owned())),
+        _ => Err("write KEY=VALUE to set a label, KEY- to take it away".to_owned()),
+    }
+}
+
+#[derive(clap::Args)]
+pub struct NameArgs {
     /// The machine's name or id
     machine: String,
     #[command(flatten)]
@@ -53,6 +99,7 @@ struct Machine {
     machine_id: String,
     name: String,
     state: String,
+    state_since: Option<String>,
     chip: String,
     gpu_cores: Option<u32>,
     cpu_cores: u32,
@@ -63,8 +110,9 @@ struct Machine {
     last_seen_at: Option<String>,
     current_job: Option<String>,
     certificate_fingerprint: String,
-    certificate_expires_at: String,
+    certificate_expires_at: Option<String>,
     labels: BTreeMap<String, String>,
+    doubts: Vec<String>,
 }
 
 impl From<wire::MachineRow> for Machine {
@@ -85,11 +133,14 @@ impl From<wire::MachineRow> for Machine {
             certificate_fingerprint,
             certificate_expires_unix_us,
             labels,
+            state_since_unix_us,
+            doubts,
         } = row;
         Self {
             machine_id,
             name,
             state,
+            state_since: state_since_unix_us.map(show::instant),
             chip,
             gpu_cores,
             cpu_cores,
@@ -100,8 +151,10 @@ impl From<wire::MachineRow> for Machine {
             last_seen_at: last_seen_unix_us.map(show::instant),
             current_job: (!current_job.is_empty()).then_some(current_job),
             certificate_fingerprint,
-            certificate_expires_at: show::instant(certificate_expires_unix_us),
+            certificate_expires_at: (certificate_expires_unix_us != 0)
+                .then(|| show::instant(certificate_expires_unix_us)),
             labels: labels.into_iter().collect(),
+            doubts,
         }
     }
 }
@@ -110,12 +163,95 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
         Command::List(args) => list(args).await,
         Command::Show(args) => show_one(args).await,
+        Command::Drain(args) => drain(args).await,
+        Command::Resume(args) => resume(args).await,
+        Command::Label(args) => label(args).await,
+        Command::Approve(args) => approve(args).await,
         Command::Revoke(args) => revoke(args).await,
     }
 }
 
-async fn revoke(args: RevokeArgs) -> Result<ExitCode, Failure> {
-    let RevokeArgs {
+async fn drain(args: DrainArgs) -> Result<ExitCode, Failure> {
+    let DrainArgs {
+        machine,
+        reason,
+        coordinator,
+    } = args;
+    let mut client = coordinator.connect().await?;
+    let request = wire::DrainMachineRequest { machine, reason };
+    let wire::DrainMachineResponse { machine } = client.drain_machine(request).await?.into_inner();
+    show::line(format_args!(
+        "drained {machine}: it gets no new job until `mlx-fleet machine resume {machine}`"
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn resume(args: NameArgs) -> Result<ExitCode, Failure> {
+    let NameArgs {
+        machine,
+        coordinator,
+    } = args;
+    let mut client = coordinator.connect().await?;
+    let request = wire::ResumeMachineRequest { machine };
+    let wire::ResumeMachineResponse {
+        machine,
+        was_drained,
+    } = client.resume_machine(request).await?.into_inner();
+    let done = if was_drained {
+        "resumed"
+    } else {
+        "was not drained:"
+    };
+    show::line(format_args!("{done} {machine}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn label(args: LabelArgs) -> Result<ExitCode, Failure> {
+    let LabelArgs {
+        machine,
+        changes,
+        coordinator,
+    } = args;
+    let mut request = wire::LabelMachineRequest {
+        machine,
+        ..Default::default()
+    };
+    for change in changes {
+        match change {
+            Change::Set(key, value) => drop(request.set.insert(key, value)),
+            Change::Remove(key) => request.remove.push(key),
+        }
+    }
+    let mut client = coordinator.connect().await?;
+    let wire::LabelMachineResponse { machine, labels } =
+        client.label_machine(request).await?.into_inner();
+    let labels = labels.into_iter().collect();
+    show::line(format_args!("{machine}: {}", pairs(&labels)))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn approve(args: NameArgs) -> Result<ExitCode, Failure> {
+    let NameArgs {
+        machine,
+        coordinator,
+    } = args;
+    let mut client = coordinator.connect().await?;
+    let request = wire::ApproveMachineRequest { machine };
+    let wire::ApproveMachineResponse {
+        machine,
+        was_pending,
+    } = client.approve_machine(request).await?.into_inner();
+    let done = if was_pending {
+        "approved"
+    } else {
+        "was approved before:"
+    };
+    show::line(format_args!("{done} {machine}"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn revoke(args: NameArgs) -> Result<ExitCode, Failure> {
+    let NameArgs {
         machine,
         coordinator,
     } = args;
@@ -159,26 +295,38 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
     let mut table = show::table(&[
         "machine",
         "state",
+        "since",
         "chip",
         "memory",
         "system",
         "agent",
         "last seen",
+        "certificate until",
+        "labels",
         "job",
     ]);
+    let mut doubts = Vec::new();
     for machine in machines {
+        let told = machine.doubts.iter();
+        doubts.extend(told.map(|doubt| format!("{}: {doubt}", machine.name)));
         table.add_row([
             machine.name,
             machine.state,
+            machine.state_since.unwrap_or_default(),
             machine.chip,
             show::gigabytes(machine.memory_bytes),
             format!("{} {}", machine.os, machine.os_version),
             machine.agent_version,
             machine.last_seen_at.unwrap_or_else(|| "never".to_owned()),
+            machine.certificate_expires_at.unwrap_or_default(),
+            pairs(&machine.labels),
             machine.current_job.unwrap_or_default(),
         ]);
     }
     show::line(table)?;
+    for doubt in doubts {
+        show::line(doubt)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -197,15 +345,11 @@ async fn show_one(args: ShowArgs) -> Result<ExitCode, Failure> {
     let cores = machine
         .gpu_cores
         .map_or_else(|| "unknown".to_owned(), |cores| cores.to_string());
-    let labels: Vec<String> = machine
-        .labels
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
+    let since = machine.state_since.map(|since| format!(" since {since}"));
     for (key, value) in [
         ("machine", machine.name),
         ("id", machine.machine_id),
-        ("state", machine.state),
+        ("state", machine.state + &since.unwrap_or_default()),
         ("chip", machine.chip),
         ("GPU cores", cores),
         ("CPU cores", machine.cpu_cores.to_string()),
@@ -221,10 +365,39 @@ async fn show_one(args: ShowArgs) -> Result<ExitCode, Failure> {
             machine.current_job.unwrap_or_else(|| "none".to_owned()),
         ),
         ("certificate", machine.certificate_fingerprint),
-        ("  valid until", machine.certificate_expires_at),
-        ("labels", labels.join(", ")),
+        (
+            "  valid until",
+            machine.certificate_expires_at.unwrap_or_default(),
+        ),
+        ("labels", pairs(&machine.labels)),
     ] {
         show::line(format_args!("{key:14} {value}"))?;
     }
+    for doubt in machine.doubts {
+        show::line(format_args!("{:14} {doubt}", "note"))?;
+    }
     Ok(ExitCode::SUCCESS)
+}
+
+/// `lab=one, room=7`
+fn pairs(labels: &BTreeMap<String, String>) -> String {
+    let pairs: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
+    pairs.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_label_is_set_or_taken_away() {
+        let set = |key: &str, value: &str| Ok(Change::Set(key.to_owned(), value.to_owned()));
+        assert_eq!(change("room=7"), set("room", "7"));
+        assert_eq!(change("room="), set("room", ""));
+        assert_eq!(change("sign=-"), set("sign", "-"));
+        assert_eq!(change("room-"), Ok(Change::Remove("room".to_owned())));
+        for wrong in ["room", "=7", "-", ""] {
+            assert!(change(wrong).is_err(), "{wrong}");
+        }
+    }
 }

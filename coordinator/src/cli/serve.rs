@@ -25,6 +25,9 @@ pub struct Args {
     /// Further host names that the certificate is good for
     #[arg(long, value_name = "NAME")]
     host_name: Vec<String>,
+    /// A machine that enrols gets no job until `mlx-fleet machine approve NAME`
+    #[arg(long)]
+    approve_machines: bool,
     /// Log as JSON lines
     #[arg(long)]
     log_json: bool,
@@ -47,6 +50,7 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
         database_url: args.database_url,
         listen: args.listen,
         host_names: args.host_name,
+        approve_machines: args.approve_machines,
     };
     let running = tokio::select! {
         running = Coordinator::start(config, &lifecycle) => running,

@@ -65,6 +65,7 @@ pub async fn up(args: Args) -> Result<ExitCode, Failure> {
         database_url: args.database_url.clone(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         host_names: Vec::new(),
+        approve_machines: false,
     };
     let running = tokio::select! {
         running = Coordinator::start(config, &lifecycle) => running,

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{Dispatch, Error, Result};
 use crate::store::event::{Event, Kind};
-use crate::store::{self, certificate, event, machine, token, wake};
+use crate::store::{self, certificate, event, machine, roster, token, wake};
 
 /// What an enrolled machine takes home.
 #[derive(Debug)]
@@ -49,6 +49,8 @@ impl Dispatch {
             (MachineId::new(), free_name(wanted, &taken))
         };
         machine::put(&mut *tx, machine_id, &name, inventory).await?;
+        // Asked each time: whoever holds a join token could come as a machine that was let in.
+        roster::approve(&mut *tx, machine_id, !self.approve_machines).await?;
 
         let certificate_pem = self
             .authority
@@ -63,11 +65,19 @@ impl Dispatch {
             events.push(Event::new(Kind::MachineRevoked, detail).machine(machine_id));
         }
         certificate::insert(&mut *tx, &fingerprint, machine_id, signed.not_after).await?;
-        let detail = format!("{name}, token {}, certificate {fingerprint}", token.id());
+        let waits = if self.approve_machines {
+            ", waits for approval"
+        } else {
+            ""
+        };
+        let detail = format!(
+            "{name}, token {}, certificate {fingerprint}{waits}",
+            token.id()
+        );
         events.push(Event::new(Kind::MachineEnrolled, detail).machine(machine_id));
         event::insert(&mut *tx, "", &events).await?;
         store::commit(tx).await?;
-        tracing::info!(machine = name, %machine_id, "a machine has joined");
+        tracing::info!(machine = name, %machine_id, "a machine has joined{waits}");
         Ok(Enrolled {
             machine_id,
             certificate_pem,

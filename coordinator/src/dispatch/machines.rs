@@ -1,28 +1,50 @@
-//! The list of machines, and how one is taken off it.
+//! The list of machines, and what operators do with one: drain, resume, approve, label, revoke.
+//!
+//! ```text
+//!              approve                drain
+//!   pending ───────────▶ idle ◀────────────────▶ drained       offline: no heartbeat; it may be all
+//!      ▲                  ▲ │ grant     resume      ▲          of these when it comes back
+//!      │ enrolment,       │ ▼                       │
+//!      │ where asked     busy ───drain──▶ draining ─┘ its job has ended
+//!   revoked ◀──revoke── any of them
+//! ```
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use domain::expand;
 use domain::ids::MachineId;
 use domain::lease::HEARTBEAT;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::changes::Changes;
-use super::{Dispatch, Error, Result};
+use super::{Dispatch, Error, Result, VERSION};
 use crate::store::event::{Event, Kind};
 use crate::store::lease::State;
-use crate::store::machine::{self, Summary};
-use crate::store::{self, certificate, job, lease, wake};
+use crate::store::roster::{self, Rest, Summary};
+use crate::store::{self, certificate, job, lease, machine, wake};
 
 /// A machine without a heartbeat for several of their intervals is offline.
 const ONLINE_WITHIN: Duration = HEARTBEAT.saturating_mul(3);
+/// Time enough to bring a join token to a machine whose certificate ends.
+const EXPIRES_SOON: Duration = Duration::from_hours(30 * 24);
+const MAX_REASON_CHARS: usize = 200;
+const MAX_LABELS: usize = 64;
+const MAX_LABEL_CHARS: usize = 63;
 
 /// What a machine is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MachineState {
     Idle,
     Busy,
+    /// Drained, and still at its last job.
+    Draining,
+    Drained,
     Offline,
+    /// It waits for its approval.
+    Pending,
+    Revoked,
     /// Somebody else's, in imported results: it is never here.
     Imported,
 }
@@ -32,28 +54,101 @@ impl MachineState {
         match self {
             Self::Idle => "idle",
             Self::Busy => "busy",
+            Self::Draining => "draining",
+            Self::Drained => "drained",
             Self::Offline => "offline",
+            Self::Pending => "pending",
+            Self::Revoked => "revoked",
             Self::Imported => "imported",
         }
     }
 
     pub fn of(machine: &Summary) -> Self {
-        if machine.imported {
-            return Self::Imported;
-        }
-        match (machine.online, &machine.current_job) {
-            (false, _) => Self::Offline,
-            (true, Some(_)) => Self::Busy,
-            (true, None) => Self::Idle,
+        let is_revoked = |machine: &Summary| {
+            let certificate = machine.certificate.as_ref();
+            certificate.is_some_and(|certificate| certificate.revoked_at.is_some())
+        };
+        match machine {
+            Summary { imported: true, .. } => Self::Imported,
+            machine if is_revoked(machine) => Self::Revoked,
+            Summary {
+                approved: false, ..
+            } => Self::Pending,
+            Summary { online: false, .. } => Self::Offline,
+            machine => match (&machine.drained, &machine.current_job) {
+                (Some(_), Some(_)) => Self::Draining,
+                (Some(_), None) => Self::Drained,
+                (None, Some(_)) => Self::Busy,
+                (None, None) => Self::Idle,
+            },
         }
     }
+
+    /// Since when, where that is known.
+    pub fn since(self, machine: &Summary) -> Option<OffsetDateTime> {
+        match self {
+            Self::Idle | Self::Imported => None,
+            Self::Busy => machine.current_job.as_ref()?.granted_at,
+            Self::Draining | Self::Drained => Some(machine.drained.as_ref()?.at),
+            Self::Offline => machine.last_seen_at,
+            Self::Pending => Some(machine.enrolled_at),
+            Self::Revoked => machine.certificate.as_ref()?.revoked_at,
+        }
+    }
+}
+
+/// What an operator should know of a machine beside its state, and how to mend it.
+pub fn doubts(machine: &Summary) -> Vec<String> {
+    let mut doubts = Vec::new();
+    let Summary { name, .. } = machine;
+    let state = MachineState::of(machine);
+    if matches!(state, MachineState::Imported | MachineState::Revoked) {
+        return doubts;
+    }
+    if !machine.approved {
+        doubts.push(expand::unapproved(name));
+    }
+    if let Some(drained) = &machine.drained {
+        doubts.push(resting(&drained.reason, &drained.by));
+    }
+    match (machine.refused_protocol, machine.agent_version.as_str()) {
+        (Some(protocol), version) => doubts.push(format!(
+            "its agent {version} speaks version {protocol} of the protocol, which this coordinator \
+             {VERSION} does not, and is refused: install agents and coordinator of the same release"
+        )),
+        (None, version) if version != VERSION => doubts.push(format!(
+            "agent {version} with coordinator {VERSION}: they understand each other; install the same \
+             release when you can"
+        )),
+        (None, _) => {}
+    }
+    if let Some(certificate) = &machine.certificate {
+        let when = certificate.expires_at.date();
+        let mend = "start its agent with a new join token";
+        if certificate.expired {
+            doubts.push(format!("its certificate ended on {when}: {mend}"));
+        } else if certificate.expires_soon {
+            doubts.push(format!("its certificate ends on {when}: {mend} before"));
+        }
+    }
+    doubts
+}
+
+/// `drained by ana (token 1f…): new disk`
+fn resting(reason: &str, by: &str) -> String {
+    let reason = if reason.is_empty() {
+        ""
+    } else {
+        &format!(": {reason}")
+    };
+    format!("drained by {by}{reason}")
 }
 
 impl Dispatch {
     /// All machines, or the one of this name or id.
     pub async fn list_machines(&self, machine: &str) -> Result<Vec<Summary>> {
         let wanted = (!machine.is_empty()).then_some(machine);
-        let found = machine::summaries(&self.pool, wanted, ONLINE_WITHIN.as_secs_f64()).await?;
+        let found = summaries(&self.pool, wanted).await?;
         if found.is_empty() && wanted.is_some() {
             return Err(unknown(machine));
         }
@@ -64,6 +159,112 @@ impl Dispatch {
     pub(super) async fn find_machine(&self, machine: &str) -> Result<(MachineId, String)> {
         let found = machine::named(&self.pool, machine).await?;
         found.ok_or_else(|| unknown(machine))
+    }
+
+    /// It finishes the job that it has and gets no other until it is resumed. Says its name.
+    pub async fn drain_machine(&self, machine: &str, reason: &str, actor: &str) -> Result<String> {
+        printable("a reason", reason, MAX_REASON_CHARS)?;
+        let (machine_id, name) = self.find_machine(machine).await?;
+        let mut tx = store::begin(&self.pool).await?;
+        roster::drain(&mut *tx, machine_id, actor, reason).await?;
+        let drained = Event::new(Kind::MachineDrained, reason);
+        changed(actor, machine_id, drained).commit(tx).await?;
+        tracing::info!(machine = name, %machine_id, reason, "drained");
+        Ok(name)
+    }
+
+    /// Says its name, and whether it was drained.
+    pub async fn resume_machine(&self, machine: &str, actor: &str) -> Result<(String, bool)> {
+        let (machine_id, name) = self.find_machine(machine).await?;
+        let mut tx = store::begin(&self.pool).await?;
+        if !roster::resume(&mut *tx, machine_id).await? {
+            return Ok((name, false));
+        }
+        let resumed = Event::new(Kind::MachineResumed, "");
+        changed(actor, machine_id, resumed).commit(tx).await?;
+        tracing::info!(machine = name, %machine_id, "resumed");
+        Ok((name, true))
+    }
+
+    /// Lets a machine in that waits for it. Says its name, and whether it waited.
+    pub async fn approve_machine(&self, machine: &str, actor: &str) -> Result<(String, bool)> {
+        let (machine_id, name) = self.find_machine(machine).await?;
+        let mut tx = store::begin(&self.pool).await?;
+        if !roster::approve(&mut *tx, machine_id, true).await? {
+            return Ok((name, false));
+        }
+        let approved = Event::new(Kind::MachineApproved, "");
+        changed(actor, machine_id, approved).commit(tx).await?;
+        tracing::info!(machine = name, %machine_id, "approved");
+        Ok((name, true))
+    }
+
+    /// Sets labels of a machine and takes others away that operators set. Says its name, and all its
+    /// labels with its agent's.
+    pub async fn label_machine(
+        &self,
+        machine: &str,
+        set: BTreeMap<String, String>,
+        remove: &[String],
+        actor: &str,
+    ) -> Result<(String, BTreeMap<String, String>)> {
+        for (key, value) in &set {
+            check_label(key, value)?;
+        }
+        let (machine_id, name) = self.find_machine(machine).await?;
+        let mut tx = store::begin(&self.pool).await?;
+        let roster::Labels {
+            agent,
+            mut operator,
+        } = roster::lock_labels(&mut *tx, machine_id).await?;
+        for key in remove {
+            if operator.remove(key).is_some() {
+                continue;
+            }
+            return Err(Error::Invalid(if agent.contains_key(key) {
+                format!(
+                    "the agent of {name} declares the label `{key}`: start it without, or set another \
+                     value here"
+                )
+            } else {
+                format!("{name} has no label `{key}`")
+            }));
+        }
+        operator.extend(set);
+        if operator.len() > MAX_LABELS {
+            return Err(Error::Invalid(format!(
+                "a machine has at most {MAX_LABELS} labels of its operators"
+            )));
+        }
+        roster::set_labels(&mut *tx, machine_id, &operator).await?;
+        let labels: Vec<String> = operator.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        let labelled = Event::new(Kind::MachineLabelled, labels.join(" "));
+        changed(actor, machine_id, labelled).commit(tx).await?;
+        let mut all = agent;
+        all.extend(operator);
+        Ok((name, all))
+    }
+
+    /// Why the machine's agent waits for a job in vain, in words for its log.
+    pub async fn rest_of(&self, machine_id: MachineId) -> Result<Option<String>> {
+        let rest = roster::rest(&self.pool, machine_id).await?;
+        Ok(rest.map(|rest| match rest {
+            Rest::Unapproved { name } => format!("{name} {}", expand::unapproved(&name)),
+            Rest::Drained { reason } if reason.is_empty() => "drained by an operator".to_owned(),
+            Rest::Drained { reason } => format!("drained by an operator: {reason}"),
+        }))
+    }
+
+    /// An agent came whose protocol is another one: `machine list` says so.
+    pub async fn refuse_protocol(
+        &self,
+        machine_id: MachineId,
+        protocol: u32,
+        agent_version: &str,
+    ) -> Result<()> {
+        let version: String = agent_version.chars().take(MAX_LABEL_CHARS).collect();
+        tracing::warn!(%machine_id, protocol, version, "an agent of another protocol is refused");
+        Ok(roster::refuse_protocol(&self.pool, machine_id, protocol, &version).await?)
     }
 
     /// Takes a machine out of the fleet: its certificates are revoked, its session ends, and its jobs
@@ -99,23 +300,71 @@ impl Dispatch {
     }
 }
 
-/// A line for each of these machines that is offline: its jobs wait for it.
+/// One event of a machine, which its session and its operators hear of.
+fn changed(actor: &str, machine_id: MachineId, event: Event) -> Changes {
+    let mut changes = Changes::by(actor);
+    changes.events.push(event.machine(machine_id));
+    changes.machines.insert(machine_id);
+    changes
+}
+
+async fn summaries(
+    executor: impl store::PgExecutor<'_>,
+    machine: Option<&str>,
+) -> store::Result<Vec<Summary>> {
+    let (online, soon) = (ONLINE_WITHIN.as_secs_f64(), EXPIRES_SOON.as_secs_f64());
+    roster::summaries(executor, machine, online, soon).await
+}
+
+/// A line for each of these machines whose jobs wait for it: it is offline, or drained.
 pub(super) async fn notes_on(
     executor: impl store::PgExecutor<'_>,
     machines: &BTreeSet<MachineId>,
 ) -> Result<Vec<String>> {
-    let found = machine::summaries(executor, None, ONLINE_WITHIN.as_secs_f64()).await?;
-    let away = found
+    let found = summaries(executor, None).await?;
+    let meant = found
         .into_iter()
-        .filter(|machine| !machine.online && machines.contains(&machine.machine_id));
-    Ok(away
-        .map(|Summary { name, .. }| {
-            format!(
-                "{name} is offline and its jobs wait for it; if it will not come back: \
-                 `mlx-fleet machine revoke {name}`"
-            )
+        .filter(|machine| machines.contains(&machine.machine_id));
+    Ok(meant
+        .flat_map(|machine| {
+            let name = &machine.name;
+            let offline = (!machine.online).then(|| {
+                format!(
+                    "{name} is offline and its jobs wait for it; if it will not come back: \
+                     `mlx-fleet machine revoke {name}`"
+                )
+            });
+            let drained = machine.drained.as_ref().map(|drained| {
+                format!(
+                    "{name} is {} and its jobs wait until `mlx-fleet machine resume {name}`",
+                    resting(&drained.reason, &drained.by)
+                )
+            });
+            [offline, drained]
         })
+        .flatten()
         .collect())
+}
+
+fn printable(what: &str, text: &str, most: usize) -> Result<()> {
+    if text.chars().count() <= most && !text.chars().any(char::is_control) {
+        return Ok(());
+    }
+    Err(Error::Invalid(format!(
+        "{what} has at most {most} printable characters"
+    )))
+}
+
+fn check_label(key: &str, value: &str) -> Result<()> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/".contains(c);
+    if key.is_empty() || key.len() > MAX_LABEL_CHARS || !key.chars().all(allowed) {
+        return Err(Error::Invalid(format!(
+            "`{}` is no label's name: 1 to {MAX_LABEL_CHARS} of the characters a-z, A-Z, 0-9, `.`, `_`, \
+             `-` and `/`",
+            key.escape_debug()
+        )));
+    }
+    printable(&format!("the label `{key}`"), value, MAX_LABEL_CHARS)
 }
 
 fn unknown(machine: &str) -> Error {

@@ -10,9 +10,9 @@ use tonic::Status;
 use uuid::Uuid;
 
 use crate::dispatch::import::Imported;
-use crate::dispatch::machines::MachineState;
+use crate::dispatch::machines::{self, MachineState};
 use crate::dispatch::watch::Snapshot;
-use crate::store::{event, job, machine, run};
+use crate::store::{event, job, roster, run};
 
 /// A message that breaks a promise, by the name of its field.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
@@ -254,9 +254,10 @@ pub fn event_row(event: event::Stored) -> wire::EventRow {
     }
 }
 
-pub fn machine_row(machine: machine::Summary) -> wire::MachineRow {
-    let state = MachineState::of(&machine);
-    let machine::Summary {
+pub fn machine_row(machine: roster::Summary) -> wire::MachineRow {
+    let (state, doubts) = (MachineState::of(&machine), machines::doubts(&machine));
+    let since = state.since(&machine);
+    let roster::Summary {
         machine_id,
         name,
         chip,
@@ -268,16 +269,22 @@ pub fn machine_row(machine: machine::Summary) -> wire::MachineRow {
         agent_version,
         labels,
         last_seen_at,
+        enrolled_at: _,
         imported: _,
+        approved: _,
+        drained: _,
+        refused_protocol: _,
         online: _,
         current_job,
         certificate,
     } = machine;
-    let (fingerprint, expires) = certificate.unzip();
+    let certificate = certificate.map(|it| (it.fingerprint, unix_us(it.expires_at)));
+    let (certificate_fingerprint, certificate_expires_unix_us) = certificate.unwrap_or_default();
     wire::MachineRow {
         machine_id: machine_id.to_string(),
         name,
         state: state.as_str().to_owned(),
+        state_since_unix_us: since.map(unix_us),
         chip,
         gpu_cores,
         cpu_cores,
@@ -289,8 +296,9 @@ pub fn machine_row(machine: machine::Summary) -> wire::MachineRow {
         current_job: current_job
             .map(|job| format!("{} {} ({})", job.suite, job.model, job.job_id))
             .unwrap_or_default(),
-        certificate_fingerprint: fingerprint.unwrap_or_default(),
-        certificate_expires_unix_us: expires.map(unix_us).unwrap_or_default(),
+        certificate_fingerprint,
+        certificate_expires_unix_us,
         labels: labels.into_iter().collect(),
+        doubts,
     }
 }

@@ -192,6 +192,66 @@ impl FleetService for Operators {
         }))
     }
 
+    async fn drain_machine(
+        &self,
+        request: Request<wire::DrainMachineRequest>,
+    ) -> Result<Response<wire::DrainMachineResponse>, Status> {
+        let actor = actor(&request)?;
+        let wire::DrainMachineRequest { machine, reason } = request.into_inner();
+        let dispatch = &self.context.dispatch;
+        let machine = dispatch.drain_machine(&machine, &reason, &actor).await?;
+        Ok(Response::new(wire::DrainMachineResponse { machine }))
+    }
+
+    async fn resume_machine(
+        &self,
+        request: Request<wire::ResumeMachineRequest>,
+    ) -> Result<Response<wire::ResumeMachineResponse>, Status> {
+        let actor = actor(&request)?;
+        let wire::ResumeMachineRequest { machine } = request.into_inner();
+        let dispatch = &self.context.dispatch;
+        let (machine, was_drained) = dispatch.resume_machine(&machine, &actor).await?;
+        Ok(Response::new(wire::ResumeMachineResponse {
+            machine,
+            was_drained,
+        }))
+    }
+
+    async fn label_machine(
+        &self,
+        request: Request<wire::LabelMachineRequest>,
+    ) -> Result<Response<wire::LabelMachineResponse>, Status> {
+        let actor = actor(&request)?;
+        let wire::LabelMachineRequest {
+            machine,
+            set,
+            remove,
+        } = request.into_inner();
+        let (machine, labels) = self
+            .context
+            .dispatch
+            .label_machine(&machine, set.into_iter().collect(), &remove, &actor)
+            .await?;
+        Ok(Response::new(wire::LabelMachineResponse {
+            machine,
+            labels: labels.into_iter().collect(),
+        }))
+    }
+
+    async fn approve_machine(
+        &self,
+        request: Request<wire::ApproveMachineRequest>,
+    ) -> Result<Response<wire::ApproveMachineResponse>, Status> {
+        let actor = actor(&request)?;
+        let wire::ApproveMachineRequest { machine } = request.into_inner();
+        let dispatch = &self.context.dispatch;
+        let (machine, was_pending) = dispatch.approve_machine(&machine, &actor).await?;
+        Ok(Response::new(wire::ApproveMachineResponse {
+            machine,
+            was_pending,
+        }))
+    }
+
     async fn revoke_machine(
         &self,
         request: Request<wire::RevokeMachineRequest>,

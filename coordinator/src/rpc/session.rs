@@ -26,6 +26,7 @@ use uuid::Uuid;
 
 use super::convert::refused;
 use super::{Context, draining};
+use crate::dispatch;
 use crate::dispatch::hub::Seated;
 use crate::dispatch::leases::Renewal;
 
@@ -42,6 +43,8 @@ pub struct Session {
     ready: bool,
     /// The lease it works on, as far as we told it.
     lease: Option<LeaseId>,
+    /// Why it gets no job, as we told it.
+    rest: Option<String>,
 }
 
 /// What happened; [`Session::handle`] decides.
@@ -74,6 +77,7 @@ impl Session {
             down,
             ready: false,
             lease: None,
+            rest: None,
         }
     }
 
@@ -119,13 +123,13 @@ impl Session {
             Event::Said(Up::Ready(wire::Ready {})) => {
                 self.ready = true;
                 self.lease = None;
-                self.grant().await
+                self.next_job().await
             }
             // Progress is in the batches; this is a courtesy to people who watch.
             Event::Said(Up::Progress(_)) => Ok(()),
             Event::Woken => {
                 self.look_after_lease().await?;
-                self.grant().await
+                self.next_job().await
             }
             Event::Gone => Err(None),
             Event::Broken(status) => Err(Some(status)),
@@ -152,6 +156,7 @@ impl Session {
                 )));
             }
         };
+        self.check_protocol(&hello).await?;
         let (inventory, unfinished) = understand(hello).map_err(Some)?;
         let session = Uuid::now_v7();
         // Seated before anything is read, so that no wake falls between.
@@ -172,9 +177,28 @@ impl Session {
                 .iter()
                 .map(ToString::to_string)
                 .collect(),
+            coordinator_version: dispatch::VERSION.to_owned(),
         }))
         .await?;
         Ok(seated)
+    }
+
+    async fn check_protocol(&self, hello: &wire::Hello) -> Result<(), Ended> {
+        let protocol = hello.protocol_version;
+        if protocol == proto::PROTOCOL_VERSION {
+            return Ok(());
+        }
+        let inventory = hello.inventory.as_ref();
+        let version = inventory.map_or("unknown", |inventory| inventory.agent_version.as_str());
+        let dispatch = &self.context.dispatch;
+        let noted = dispatch.refuse_protocol(self.machine_id, protocol, version);
+        noted.await.map_err(|why| Some(why.into()))?;
+        Err(Some(Status::failed_precondition(format!(
+            "the agent {version} speaks version {protocol} of the protocol and the coordinator {} \
+             version {}: install agents and coordinator of the same release",
+            dispatch::VERSION,
+            proto::PROTOCOL_VERSION
+        ))))
     }
 
     async fn heartbeat(&mut self, heartbeat: &wire::Heartbeat) -> Result<(), Ended> {
@@ -230,17 +254,45 @@ impl Session {
         self.say(message).await
     }
 
-    async fn grant(&mut self) -> Result<(), Ended> {
-        if !self.ready {
+    /// Hands over a job, or says why there will be none. An agent that rests is first told that it need
+    /// not any more.
+    async fn next_job(&mut self) -> Result<(), Ended> {
+        if self.rest.is_some() {
+            self.look_after_rest().await?;
+        }
+        if self.grant().await? {
             return Ok(());
+        }
+        self.look_after_rest().await
+    }
+
+    /// Whether there was a job.
+    async fn grant(&mut self) -> Result<bool, Ended> {
+        if !self.ready {
+            return Ok(false);
         }
         let granted = self.context.dispatch.grant(self.machine_id).await;
         let Some(grant) = granted.map_err(|why| Some(why.into()))? else {
-            return Ok(());
+            return Ok(false);
         };
         self.ready = false;
         self.lease = Some(grant.lease_id);
-        self.say(Down::Grant((&grant).into())).await
+        self.say(Down::Grant((&grant).into())).await?;
+        Ok(true)
+    }
+
+    async fn look_after_rest(&mut self) -> Result<(), Ended> {
+        let rest = self.context.dispatch.rest_of(self.machine_id).await;
+        let rest = rest.map_err(|why| Some(why.into()))?;
+        if rest == self.rest {
+            return Ok(());
+        }
+        self.rest.clone_from(&rest);
+        self.say(match rest {
+            Some(reason) => Down::Drain(wire::Drain { reason }),
+            None => Down::Resume(wire::Resume {}),
+        })
+        .await
     }
 
     async fn say(&self, message: Down) -> Result<(), Ended> {
@@ -266,17 +318,10 @@ fn heard(said: Result<Option<wire::SessionUp>, Status>) -> Event {
 
 fn understand(hello: wire::Hello) -> Result<(Inventory, Vec<LeaseId>), Status> {
     let wire::Hello {
-        protocol_version,
+        protocol_version: _,
         inventory,
         unfinished_leases,
     } = hello;
-    if protocol_version != proto::PROTOCOL_VERSION {
-        return Err(Status::failed_precondition(format!(
-            "the agent speaks version {protocol_version} of the protocol and the coordinator \
-             version {}: install agents and coordinator of the same release",
-            proto::PROTOCOL_VERSION
-        )));
-    }
     let inventory = inventory
         .ok_or_else(|| Status::invalid_argument("hello.inventory is missing"))?
         .try_into()

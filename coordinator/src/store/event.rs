@@ -12,6 +12,10 @@ use super::error::{Result, expect_rows};
 pub enum Kind {
     MachineEnrolled,
     MachineRevoked,
+    MachineApproved,
+    MachineDrained,
+    MachineResumed,
+    MachineLabelled,
     RunSubmitted,
     RunImported,
     RunEnded,
@@ -30,6 +34,10 @@ impl Kind {
         match self {
             Self::MachineEnrolled => "machine_enrolled",
             Self::MachineRevoked => "machine_revoked",
+            Self::MachineApproved => "machine_approved",
+            Self::MachineDrained => "machine_drained",
+            Self::MachineResumed => "machine_resumed",
+            Self::MachineLabelled => "machine_labelled",
             Self::RunSubmitted => "run_submitted",
             Self::RunImported => "run_imported",
             Self::RunEnded => "run_ended",

@@ -69,7 +69,7 @@ pub struct Queued {
     pub protocol: Protocol,
 }
 
-/// The next job of a machine that is not drained and holds no lease; jobs that another transaction
+/// The next job of a machine that is approved, not drained and holds no lease; jobs that another transaction
 /// looks at are passed over.
 pub async fn take_queued(
     executor: impl PgExecutor<'_>,

@@ -13,7 +13,8 @@ join fleet.machine on machine.machine_id = job.machine_id
 where job.machine_id = $1
     and job.state = 'queued'
     and run.state = 'active'
-    and not machine.drained
+    and machine.drained_at is null
+    and machine.approved_at is not null
     and not exists (
         select from fleet.lease where lease.machine_id = $1 and lease.state = 'live'
     )

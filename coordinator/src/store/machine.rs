@@ -1,13 +1,12 @@
-//! The machines of the fleet.
+//! The machines of the fleet, as their agents describe them.
 
 use std::collections::BTreeMap;
 
 use domain::expand::Candidate;
-use domain::ids::{JobId, MachineId};
+use domain::ids::MachineId;
 use domain::machine::{CpuTier, Inventory};
 use serde_json::{Value, json};
 use sqlx::PgExecutor;
-use time::OffsetDateTime;
 
 use super::error::{Error, Result, count, expect_rows};
 
@@ -152,11 +151,12 @@ pub async fn touch(executor: impl PgExecutor<'_>, machine_id: MachineId) -> Resu
 /// Machines that can still connect: those that a plan may mean.
 pub async fn candidates(executor: impl PgExecutor<'_>) -> Result<Vec<Candidate>> {
     let rows = sqlx::query!(
-        "select * from fleet.machine where not imported and exists (
+        r#"select machine.*, labels || operator_labels as "all_labels!"
+         from fleet.machine where not imported and exists (
              select from fleet.certificate
              where certificate.machine_id = machine.machine_id
                  and revoked_at is null and expires_at > now()
-         ) order by name"
+         ) order by name"#
     )
     .fetch_all(executor)
     .await?;
@@ -166,11 +166,13 @@ pub async fn candidates(executor: impl PgExecutor<'_>) -> Result<Vec<Candidate>>
                 column,
                 text: value.to_string(),
             };
-            let labels: BTreeMap<String, String> = serde_json::from_value(row.labels.clone())
-                .map_err(|_| corrupt("machine.labels", &row.labels))?;
+            let labels: BTreeMap<String, String> =
+                serde_json::from_value(row.all_labels.clone())
+                    .map_err(|_| corrupt("machine.labels", &row.all_labels))?;
             Ok(Candidate {
                 machine_id: MachineId(row.machine_id),
                 name: row.name,
+                approved: row.approved_at.is_some(),
                 inventory: Inventory {
                     identity: row.identity,
                     hostname: row.hostname,
@@ -193,75 +195,6 @@ pub async fn candidates(executor: impl PgExecutor<'_>) -> Result<Vec<Candidate>>
                     agent_version: row.agent_version,
                     labels,
                 },
-            })
-        })
-        .collect()
-}
-
-/// A machine as a list shows it.
-#[derive(Clone, Debug)]
-pub struct Summary {
-    pub machine_id: MachineId,
-    pub name: String,
-    pub chip: String,
-    pub gpu_cores: Option<u32>,
-    pub cpu_cores: u32,
-    pub memory_bytes: u64,
-    pub os: String,
-    pub os_version: String,
-    pub agent_version: String,
-    pub labels: BTreeMap<String, String>,
-    pub last_seen_at: Option<OffsetDateTime>,
-    /// It stands for somebody else's, in imported results.
-    pub imported: bool,
-    /// Whether its last heartbeat is younger than was asked.
-    pub online: bool,
-    pub current_job: Option<CurrentJob>,
-    pub certificate: Option<(String, OffsetDateTime)>,
-}
-
-#[derive(Clone, Debug)]
-pub struct CurrentJob {
-    pub job_id: JobId,
-    pub suite: String,
-    pub model: String,
-}
-
-/// All of them, or the one of this name or id.
-pub async fn summaries(
-    executor: impl PgExecutor<'_>,
-    machine: Option<&str>,
-    online_within_seconds: f64,
-) -> Result<Vec<Summary>> {
-    let rows = sqlx::query_file!(
-        "src/store/machine_summaries.sql",
-        machine,
-        online_within_seconds
-    )
-    .fetch_all(executor)
-    .await?;
-    rows.into_iter()
-        .map(|row| {
-            Ok(Summary {
-                machine_id: MachineId(row.machine_id),
-                name: row.name,
-                chip: row.chip,
-                gpu_cores: row.gpu_cores.map(count),
-                cpu_cores: count(row.cpu_cores),
-                memory_bytes: row.memory_bytes as u64,
-                os: row.os,
-                os_version: row.os_version,
-                agent_version: row.agent_version,
-                labels: serde_json::from_value(row.labels).unwrap_or_default(),
-                last_seen_at: row.last_seen_at,
-                imported: row.imported,
-                online: row.online,
-                current_job: row.job_id.map(|job_id| CurrentJob {
-                    job_id: JobId(job_id),
-                    suite: row.suite.unwrap_or_default(),
-                    model: row.model_label.unwrap_or_default(),
-                }),
-                certificate: row.fingerprint.zip(row.expires_at),
             })
         })
         .collect()

@@ -25,5 +25,6 @@ on conflict (machine_id) do update set
     simulated = excluded.simulated,
     agent_version = excluded.agent_version,
     labels = excluded.labels,
-    last_seen_at = excluded.last_seen_at
+    last_seen_at = excluded.last_seen_at,
+    refused_protocol = null
 where machine.identity = excluded.identity

@@ -8,23 +8,33 @@ select
     machine.os,
     machine.os_version,
     machine.agent_version,
-    machine.labels,
+    machine.labels || machine.operator_labels as "labels!",
     machine.last_seen_at,
     machine.imported,
+    machine.enrolled_at,
+    machine.approved_at,
+    machine.drained_at,
+    machine.drained_by,
+    machine.drain_reason,
+    machine.refused_protocol,
     coalesce(machine.last_seen_at > now() - make_interval(secs => $2), false) as "online!",
+    lease.granted_at as "granted_at?",
     job.job_id as "job_id?",
     job.suite as "suite?",
     job.model_label as "model_label?",
     certificate.fingerprint as "fingerprint?",
-    certificate.expires_at as "expires_at?"
+    certificate.expires_at as "expires_at?",
+    certificate.revoked_at as "revoked_at?",
+    coalesce(certificate.expires_at <= now(), false) as "expired!",
+    coalesce(certificate.expires_at <= now() + make_interval(secs => $3), false) as "expires_soon!"
 from fleet.machine
 left join fleet.lease on lease.machine_id = machine.machine_id and lease.state = 'live'
 left join fleet.job on job.job_id = lease.job_id
 left join lateral (
-    select fingerprint, expires_at
+    select fingerprint, expires_at, revoked_at
     from fleet.certificate
-    where certificate.machine_id = machine.machine_id and revoked_at is null
-    order by issued_at desc, expires_at desc
+    where certificate.machine_id = machine.machine_id
+    order by revoked_at is not null, issued_at desc, expires_at desc
     limit 1
 ) as certificate on true
 where $1::text is null or machine.name = $1 or machine.machine_id::text = $1

@@ -8,6 +8,7 @@ mod access;
 mod import;
 mod ingest;
 mod leases;
+mod machines;
 mod runs;
 mod schema;
 mod sql;

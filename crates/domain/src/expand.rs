@@ -14,6 +14,8 @@ use crate::suite::{Case, Suite};
 pub struct Candidate {
     pub machine_id: MachineId,
     pub name: String,
+    /// Otherwise it waits until an operator lets it in.
+    pub approved: bool,
     pub inventory: Inventory,
 }
 
@@ -54,9 +56,11 @@ pub fn expand(plan: &Plan, candidates: &[Candidate]) -> Expansion {
         let Candidate {
             machine_id,
             name,
+            approved,
             inventory,
         } = candidate;
-        if let Some(reason) = plan.machines.refusal(name, inventory) {
+        let unapproved = || (!approved).then(|| unapproved(name));
+        if let Some(reason) = plan.machines.refusal(name, inventory).or_else(unapproved) {
             expansion.left_out.push(LeftOut {
                 machine_id: *machine_id,
                 machine_name: name.clone(),
@@ -91,6 +95,11 @@ pub fn expand(plan: &Plan, candidates: &[Candidate]) -> Expansion {
         }
     }
     expansion
+}
+
+/// The words for a machine that waits to be let in, wherever it is told.
+pub fn unapproved(name: &str) -> String {
+    format!("waits for approval: `mlx-fleet machine approve {name}`")
 }
 
 /// Predicts what is known of models of the catalogue: weights and caches, the draft's too, and whether
@@ -142,6 +151,7 @@ mod tests {
         Candidate {
             machine_id: MachineId::new(),
             name: name.into(),
+            approved: true,
             inventory,
         }
     }
@@ -225,5 +235,14 @@ mod tests {
         );
         assert_eq!(expansion.left_out[0].reason, "name desk is not among lab-*");
         assert!(expansion.jobs.iter().all(|job| job.machine_name == "lab-1"));
+    }
+
+    #[test]
+    fn a_machine_that_nobody_let_in_gets_no_job() {
+        let mut stranger = candidate("stranger", 64);
+        stranger.approved = false;
+        let expansion = expand(&plan(""), &[candidate("known", 64), stranger]);
+        assert!(expansion.jobs.iter().all(|job| job.machine_name == "known"));
+        assert_eq!(expansion.left_out[0].reason, unapproved("stranger"));
     }
 }

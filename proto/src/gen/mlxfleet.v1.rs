@@ -343,7 +343,7 @@ pub struct LaunchProgress {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SessionDown {
-    #[prost(oneof = "session_down::Message", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "session_down::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
     pub message: ::core::option::Option<session_down::Message>,
 }
 /// Nested message and enum types in `SessionDown`.
@@ -362,6 +362,8 @@ pub mod session_down {
         Cancel(super::Cancel),
         #[prost(message, tag = "6")]
         Drain(super::Drain),
+        #[prost(message, tag = "7")]
+        Resume(super::Resume),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -375,6 +377,8 @@ pub struct Welcome {
     /// of those in Hello; the others are lost
     #[prost(string, repeated, tag = "4")]
     pub live_leases: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    #[prost(string, tag = "5")]
+    pub coordinator_version: ::prost::alloc::string::String,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Grant {
@@ -432,12 +436,14 @@ pub struct Cancel {
     #[prost(string, tag = "1")]
     pub lease_id: ::prost::alloc::string::String,
 }
-/// Take no new job until told otherwise by a later Welcome.
+/// Take no new job until a Resume, or a later Welcome.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Drain {
     #[prost(string, tag = "1")]
     pub reason: ::prost::alloc::string::String,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Resume {}
 /// Numbered records of one lease. (lease_id, seq) is the key: a repeat is acknowledged and ignored.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Batch {
@@ -1339,7 +1345,7 @@ pub struct MachineRow {
     pub machine_id: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub name: ::prost::alloc::string::String,
-    /// idle, busy, offline, imported
+    /// idle, busy, draining, drained, offline, pending, revoked, imported
     #[prost(string, tag = "3")]
     pub state: ::prost::alloc::string::String,
     #[prost(string, tag = "4")]
@@ -1364,11 +1370,81 @@ pub struct MachineRow {
     pub certificate_fingerprint: ::prost::alloc::string::String,
     #[prost(int64, tag = "14")]
     pub certificate_expires_unix_us: i64,
+    /// the agent's with the operators'
     #[prost(map = "string, string", tag = "15")]
     pub labels: ::std::collections::HashMap<
         ::prost::alloc::string::String,
         ::prost::alloc::string::String,
     >,
+    #[prost(int64, optional, tag = "16")]
+    pub state_since_unix_us: ::core::option::Option<i64>,
+    /// what an operator should know, and how to mend it
+    #[prost(string, repeated, tag = "17")]
+    pub doubts: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// It finishes the job that it has and gets no other until it is resumed.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainMachineRequest {
+    /// name or id
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub reason: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DrainMachineResponse {
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeMachineRequest {
+    /// name or id
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ResumeMachineResponse {
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub was_drained: bool,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LabelMachineRequest {
+    /// name or id
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+    #[prost(map = "string, string", tag = "2")]
+    pub set: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+    /// of those that operators set
+    #[prost(string, repeated, tag = "3")]
+    pub remove: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LabelMachineResponse {
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+    #[prost(map = "string, string", tag = "2")]
+    pub labels: ::std::collections::HashMap<
+        ::prost::alloc::string::String,
+        ::prost::alloc::string::String,
+    >,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApproveMachineRequest {
+    /// name or id
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ApproveMachineResponse {
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+    #[prost(bool, tag = "2")]
+    pub was_pending: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct RevokeMachineRequest {
@@ -1721,6 +1797,102 @@ pub mod fleet_service_client {
                 .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "ListMachines"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn drain_machine(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DrainMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DrainMachineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/DrainMachine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "DrainMachine"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn resume_machine(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ResumeMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeMachineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/ResumeMachine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "ResumeMachine"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn label_machine(
+            &mut self,
+            request: impl tonic::IntoRequest<super::LabelMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LabelMachineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/LabelMachine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "LabelMachine"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn approve_machine(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ApproveMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApproveMachineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/ApproveMachine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "ApproveMachine"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn revoke_machine(
             &mut self,
             request: impl tonic::IntoRequest<super::RevokeMachineRequest>,
@@ -1917,6 +2089,34 @@ pub mod fleet_service_server {
             request: tonic::Request<super::ListMachinesRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ListMachinesResponse>,
+            tonic::Status,
+        >;
+        async fn drain_machine(
+            &self,
+            request: tonic::Request<super::DrainMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::DrainMachineResponse>,
+            tonic::Status,
+        >;
+        async fn resume_machine(
+            &self,
+            request: tonic::Request<super::ResumeMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ResumeMachineResponse>,
+            tonic::Status,
+        >;
+        async fn label_machine(
+            &self,
+            request: tonic::Request<super::LabelMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::LabelMachineResponse>,
+            tonic::Status,
+        >;
+        async fn approve_machine(
+            &self,
+            request: tonic::Request<super::ApproveMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ApproveMachineResponse>,
             tonic::Status,
         >;
         async fn revoke_machine(
@@ -2393,6 +2593,186 @@ pub mod fleet_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ListMachinesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/DrainMachine" => {
+                    #[allow(non_camel_case_types)]
+                    struct DrainMachineSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::DrainMachineRequest>
+                    for DrainMachineSvc<T> {
+                        type Response = super::DrainMachineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DrainMachineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::drain_machine(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DrainMachineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/ResumeMachine" => {
+                    #[allow(non_camel_case_types)]
+                    struct ResumeMachineSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ResumeMachineRequest>
+                    for ResumeMachineSvc<T> {
+                        type Response = super::ResumeMachineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ResumeMachineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::resume_machine(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ResumeMachineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/LabelMachine" => {
+                    #[allow(non_camel_case_types)]
+                    struct LabelMachineSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::LabelMachineRequest>
+                    for LabelMachineSvc<T> {
+                        type Response = super::LabelMachineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::LabelMachineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::label_machine(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = LabelMachineSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/ApproveMachine" => {
+                    #[allow(non_camel_case_types)]
+                    struct ApproveMachineSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ApproveMachineRequest>
+                    for ApproveMachineSvc<T> {
+                        type Response = super::ApproveMachineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ApproveMachineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::approve_machine(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ApproveMachineSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -47,6 +47,7 @@ fn machine(os: &str, chip: &str, memory_gb: u64) -> Candidate {
         ..Inventory::default()
     };
     Candidate {
+        approved: true,
         machine_id: MachineId::new(),
         name: chip.to_lowercase(),
         inventory,

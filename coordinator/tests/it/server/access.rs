@@ -169,6 +169,18 @@ async fn an_agent_of_another_version_is_told_so() {
     };
     assert_eq!(refused.code(), Code::FailedPrecondition);
     assert!(refused.message().contains("same release"), "{refused}");
+    // And so is its operator, until it is understood.
+    let doubts = operator.machines().await.remove(0).doubts;
+    assert!(
+        doubts.len() == 1 && doubts[0].contains("speaks version 2 of the protocol"),
+        "{doubts:?}"
+    );
+    machine.connect().await;
+    let doubts = operator.machines().await.remove(0).doubts;
+    assert!(
+        doubts.len() == 1 && doubts[0].starts_with("agent fake with coordinator"),
+        "{doubts:?}"
+    );
 }
 
 /// Calls a method by its name, with a message that is well-formed and empty.
@@ -206,6 +218,22 @@ async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
             .map(drop),
         "ListMachines" => client
             .list_machines(operator.request(wire::ListMachinesRequest::default()))
+            .await
+            .map(drop),
+        "DrainMachine" => client
+            .drain_machine(operator.request(wire::DrainMachineRequest::default()))
+            .await
+            .map(drop),
+        "ResumeMachine" => client
+            .resume_machine(operator.request(wire::ResumeMachineRequest::default()))
+            .await
+            .map(drop),
+        "LabelMachine" => client
+            .label_machine(operator.request(wire::LabelMachineRequest::default()))
+            .await
+            .map(drop),
+        "ApproveMachine" => client
+            .approve_machine(operator.request(wire::ApproveMachineRequest::default()))
             .await
             .map(drop),
         "RevokeMachine" => client

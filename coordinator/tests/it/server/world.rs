@@ -42,6 +42,8 @@ pub struct World {
     pub folder: DataFolder,
     database_url: String,
     listen: SocketAddr,
+    /// As the next start of the coordinator has it.
+    pub approve_machines: bool,
     coordinator: Option<Up>,
     _postgres: Server,
     _dir: TempDir,
@@ -68,6 +70,7 @@ impl World {
             folder: DataFolder::at(dir.path().join("coordinator")),
             database_url,
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            approve_machines: false,
             coordinator: None,
             _postgres: postgres,
             _dir: dir,
@@ -88,6 +91,7 @@ impl World {
             database_url: Some(self.database_url.clone()),
             listen: self.listen,
             host_names: Vec::new(),
+            approve_machines: self.approve_machines,
         };
         let running = Coordinator::start(config, &lifecycle).await?;
         let address = running.url().strip_prefix("https://").unwrap();
