@@ -69,6 +69,9 @@ enum Command {
     Runs(run::RunsArgs),
     /// Stop a run: queued jobs are dropped, jobs at work are stopped, samples are kept
     Cancel(run::CancelArgs),
+    /// Take a run up again: jobs that failed, were parked or cancelled are queued anew, and finished
+    /// launches are kept
+    Resume(run::ResumeArgs),
     /// List what happened, to a run or to the fleet, and who asked for it
     Events(events::Args),
     /// Check a plan, and see what it would run where
@@ -121,6 +124,7 @@ impl Command {
             Self::Watch(args) => run::watch(args).await,
             Self::Runs(args) => run::runs(args).await,
             Self::Cancel(args) => run::cancel(args).await,
+            Self::Resume(args) => run::resume(args).await,
             Self::Events(args) => events::events(args).await,
             Self::Plan(command) => plan::run(command).await,
             Self::Machine(command) => machine::run(command).await,

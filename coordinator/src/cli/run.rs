@@ -1,4 +1,4 @@
-//! `run`, `watch`, `runs`, `cancel`: the life of a run as its operator sees it.
+//! `run`, `watch`, `runs`, `cancel`, `resume`: the life of a run as its operator sees it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -52,6 +52,17 @@ pub struct RunsArgs {
     /// Print a JSON array
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    coordinator: Where,
+}
+
+#[derive(clap::Args)]
+pub struct ResumeArgs {
+    /// The run: its id, an unambiguous beginning of it, or `latest`
+    run: String,
+    /// Watch until the run ends
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     coordinator: Where,
 }
@@ -264,4 +275,23 @@ pub async fn cancel(args: CancelArgs) -> Result<ExitCode, Failure> {
         answer.run_id
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+pub async fn resume(args: ResumeArgs) -> Result<ExitCode, Failure> {
+    let mut client = args.coordinator.connect().await?;
+    let request = wire::ResumeRunRequest { run: args.run };
+    let wire::ResumeRunResponse {
+        run_id,
+        jobs_resumed,
+        notes,
+    } = client.resume_run(request).await?.into_inner();
+    for note in notes {
+        show::note(format_args!("note: {note}"));
+    }
+    let jobs = show::counted(jobs_resumed, ["job", "jobs"]);
+    show::line(format_args!("resumed {jobs} of run {run_id}"))?;
+    if !args.watch {
+        return Ok(ExitCode::SUCCESS);
+    }
+    follow_or_leave(&mut client, &run_id, false).await
 }

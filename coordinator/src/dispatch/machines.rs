@@ -316,7 +316,7 @@ async fn summaries(
     roster::summaries(executor, machine, online, soon).await
 }
 
-/// A line for each of these machines whose jobs wait for it: it is offline, or drained.
+/// A line for each of these machines whose jobs wait for it: it is offline, drained, or was thrown out.
 pub(super) async fn notes_on(
     executor: impl store::PgExecutor<'_>,
     machines: &BTreeSet<MachineId>,
@@ -328,7 +328,11 @@ pub(super) async fn notes_on(
     Ok(meant
         .flat_map(|machine| {
             let name = &machine.name;
-            let offline = (!machine.online).then(|| {
+            let state = MachineState::of(&machine);
+            let revoked = (state == MachineState::Revoked).then(|| {
+                format!("{name} was revoked and its jobs wait until it joins with a new token")
+            });
+            let offline = (state == MachineState::Offline).then(|| {
                 format!(
                     "{name} is offline and its jobs wait for it; if it will not come back: \
                      `mlx-fleet machine revoke {name}`"
@@ -340,7 +344,7 @@ pub(super) async fn notes_on(
                     resting(&drained.reason, &drained.by)
                 )
             });
-            [offline, drained]
+            [revoked, offline, drained]
         })
         .flatten()
         .collect())

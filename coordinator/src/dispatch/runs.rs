@@ -1,4 +1,4 @@
-//! Plans and runs: checking, submitting, cancelling, listing.
+//! Plans and runs: checking, submitting, cancelling, resuming, listing.
 
 use std::collections::BTreeSet;
 
@@ -155,6 +155,35 @@ impl Dispatch {
         changes.commit(tx).await?;
         tracing::info!(%run_id, jobs = jobs.len(), "cancelled");
         Ok((run_id, jobs.len() as u32))
+    }
+
+    /// Jobs of the run that failed, were parked or cancelled are queued again; what they finished is kept.
+    /// Says how many jobs that were, and what they may wait for.
+    pub async fn resume(&self, run: &str, actor: &str) -> Result<(RunId, u32, Vec<String>)> {
+        let run_id = self.find_run(run).await?;
+        let mut tx = store::begin(&self.pool).await?;
+        let machines = job::requeue_of_run(&mut *tx, run_id, "the run was resumed").await?;
+        if machines.is_empty() {
+            return Err(Error::Precondition(format!(
+                "run {run_id} has nothing to resume: no job of it failed, was parked or cancelled"
+            )));
+        }
+        // Its last job may have ended it just now, without these.
+        if run::lock(&mut *tx, run_id).await? != RunState::Active {
+            run::reopen(&mut *tx, run_id).await?;
+        }
+        let mut changes = Changes::by(actor);
+        let detail = format!("{} jobs queued again", machines.len());
+        changes
+            .events
+            .push(Event::new(Kind::RunResumed, detail).run(run_id));
+        let jobs = machines.len() as u32;
+        changes.machines = machines.into_iter().collect();
+        changes.runs.insert(run_id);
+        let notes = machines::notes_on(&mut *tx, &changes.machines).await?;
+        changes.commit(tx).await?;
+        tracing::info!(%run_id, jobs, "resumed");
+        Ok((run_id, jobs, notes))
     }
 
     /// The newest first.

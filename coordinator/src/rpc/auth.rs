@@ -20,6 +20,7 @@ pub const ROLES: &[(&str, Role)] = &[
     ("ImportRun", Role::Operator),
     ("WatchRun", Role::Viewer),
     ("CancelRun", Role::Operator),
+    ("ResumeRun", Role::Operator),
     ("ListRuns", Role::Viewer),
     ("ListEvents", Role::Viewer),
     ("ListMachines", Role::Viewer),

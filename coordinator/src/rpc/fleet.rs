@@ -152,6 +152,20 @@ impl FleetService for Operators {
         }))
     }
 
+    async fn resume_run(
+        &self,
+        request: Request<wire::ResumeRunRequest>,
+    ) -> Result<Response<wire::ResumeRunResponse>, Status> {
+        let actor = actor(&request)?;
+        let wire::ResumeRunRequest { run } = request.into_inner();
+        let (run_id, jobs_resumed, notes) = self.context.dispatch.resume(&run, &actor).await?;
+        Ok(Response::new(wire::ResumeRunResponse {
+            run_id: run_id.to_string(),
+            jobs_resumed,
+            notes,
+        }))
+    }
+
     async fn list_runs(
         &self,
         request: Request<wire::ListRunsRequest>,

@@ -215,6 +215,25 @@ pub async fn cancel_of_run(
         .collect())
 }
 
+/// Every job of the run that failed, was parked or cancelled is queued anew, as if it had never failed;
+/// says whose machines they are.
+pub async fn requeue_of_run(
+    executor: impl PgExecutor<'_>,
+    run_id: RunId,
+    reason: &str,
+) -> Result<Vec<MachineId>> {
+    let machines = sqlx::query_scalar!(
+        "update fleet.job set state = 'queued', reason = $2, failures = 0, ended_at = null
+         where run_id = $1 and state in ('failed', 'parked', 'cancelled')
+         returning machine_id",
+        run_id.0,
+        reason
+    )
+    .fetch_all(executor)
+    .await?;
+    Ok(machines.into_iter().map(MachineId).collect())
+}
+
 /// Every job of the machine that has not ended; says of which run each is.
 pub async fn skip_of_machine(
     executor: impl PgExecutor<'_>,

@@ -200,6 +200,18 @@ pub async fn end(executor: impl PgExecutor<'_>, run_id: RunId, state: RunState) 
     expect_rows("end run", 1, done.rows_affected())
 }
 
+/// Touches one row.
+pub async fn reopen(executor: impl PgExecutor<'_>, run_id: RunId) -> Result<()> {
+    let done = sqlx::query!(
+        "update fleet.run set state = 'active', ended_at = null
+         where run_id = $1 and state in ('incomplete', 'cancelled')",
+        run_id.0
+    )
+    .execute(executor)
+    .await?;
+    expect_rows("reopen run", 1, done.rows_affected())
+}
+
 /// A run with how far it is.
 #[derive(Clone, Debug)]
 pub struct Summary {

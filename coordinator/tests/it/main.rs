@@ -5,4 +5,5 @@ mod server;
 mod e2e;
 mod fleet;
 mod import;
+mod life;
 mod up;

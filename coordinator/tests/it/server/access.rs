@@ -212,6 +212,10 @@ async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
             .list_runs(operator.request(wire::ListRunsRequest::default()))
             .await
             .map(drop),
+        "ResumeRun" => client
+            .resume_run(operator.request(wire::ResumeRunRequest { run: latest() }))
+            .await
+            .map(drop),
         "ListEvents" => client
             .list_events(operator.request(wire::ListEventsRequest::default()))
             .await

@@ -1,11 +1,14 @@
 //! Runs from submission to their end, as operators see them.
 
+use std::time::Duration;
+
 use domain::job::JobOutcome;
 use proto::wire;
 use proto::wire::session_down::Message as Down;
+use tokio::time::timeout;
 use tonic::Code;
 
-use super::fake_agent::{batch, finished, join};
+use super::fake_agent::{batch, finished, join, launch, to_do};
 use super::world::{Operator, PLAN, World, soon};
 
 #[tokio::test]
@@ -110,7 +113,9 @@ async fn a_cancelled_run_stops_its_agents_and_counts_nothing_more() {
     let grant = agent.granted().await;
 
     assert_eq!(operator.cancel("latest").await, 2);
-    match agent.hear().await.unwrap() {
+    // Told at once: it sends no heartbeat, and the session looks by itself only every half a minute.
+    let told = timeout(Duration::from_secs(10), agent.hear()).await;
+    match told.expect("pushed").unwrap() {
         Some(Down::Cancel(cancel)) => assert_eq!(cancel.lease_id, grant.lease_id.to_string()),
         other => panic!("not told to stop but {other:?}"),
     }
@@ -445,4 +450,54 @@ async fn the_story_of_a_run_is_told_with_who_asked_for_what() {
     for kind in ["token_created", "machine_enrolled", "lease_released"] {
         assert!(kinds.contains(&kind), "{kinds:?}");
     }
+}
+
+#[tokio::test]
+async fn a_resumed_run_keeps_its_finished_launches_and_does_the_rest() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let first = agent.granted().await;
+    let (case_key, ordinal) = to_do(&first).remove(0);
+    let done = batch(&first, 0, launch(&case_key, ordinal).records());
+    agent.upload(vec![done]).await.unwrap();
+    operator.cancel(&run).await;
+    assert_eq!(operator.watch(&run).await.run.unwrap().state, "cancelled");
+    assert!(matches!(agent.hear().await, Ok(Some(Down::Cancel(_)))));
+
+    assert_eq!(operator.resume_run(&run).await.unwrap(), 1);
+    agent.ready().await;
+    let second = agent.granted().await;
+    assert_eq!((second.job_id, second.failures), (first.job_id, 0));
+    assert!(second.epoch > first.epoch);
+    assert_eq!(second.finished.len(), 1, "it is not measured again");
+    // A job that fails for good may do better once its operator has mended the cause.
+    let failed = batch(&second, 0, vec![finished(JobOutcome::Failed)]);
+    agent.upload(vec![failed]).await.unwrap();
+    assert_eq!(operator.watch(&run).await.run.unwrap().state, "incomplete");
+    assert_eq!(operator.resume_run(&run).await.unwrap(), 1);
+    agent.ready().await;
+    let third = agent.granted().await;
+    agent.do_job(&third).await;
+    let ended = operator.watch(&run).await.run.unwrap();
+    assert_eq!(
+        (ended.state.as_str(), ended.launches_done),
+        ("succeeded", 4)
+    );
+
+    let refused = operator.resume_run(&run).await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+    let story: Vec<String> = operator
+        .events(&run)
+        .await
+        .into_iter()
+        .map(|e| e.kind)
+        .collect();
+    assert_eq!(
+        story.iter().filter(|kind| *kind == "run_resumed").count(),
+        2
+    );
 }

@@ -270,6 +270,14 @@ impl Operator {
         all
     }
 
+    pub async fn resume_run(&mut self, run: &str) -> Result<u32, tonic::Status> {
+        let request = self.request(wire::ResumeRunRequest {
+            run: run.to_owned(),
+        });
+        let resumed = self.client.resume_run(request).await?;
+        Ok(resumed.into_inner().jobs_resumed)
+    }
+
     /// Of a run or, unnamed, of the fleet.
     pub async fn events(&mut self, run: &str) -> Vec<wire::EventRow> {
         let request = self.request(wire::ListEventsRequest {
