@@ -10,6 +10,7 @@ mod plan;
 mod progress;
 mod report;
 mod run;
+mod schedule;
 mod serve;
 mod show;
 mod sql;
@@ -74,6 +75,9 @@ enum Command {
     Resume(run::ResumeArgs),
     /// List what happened, to a run or to the fleet, and who asked for it
     Events(events::Args),
+    /// List and end schedules: plans that are submitted again and again
+    #[command(subcommand)]
+    Schedule(schedule::Command),
     /// Check a plan, and see what it would run where
     #[command(subcommand)]
     Plan(plan::Command),
@@ -126,6 +130,7 @@ impl Command {
             Self::Cancel(args) => run::cancel(args).await,
             Self::Resume(args) => run::resume(args).await,
             Self::Events(args) => events::events(args).await,
+            Self::Schedule(command) => schedule::run(command).await,
             Self::Plan(command) => plan::run(command).await,
             Self::Machine(command) => machine::run(command).await,
             Self::Report(args) => report::report(args).await,

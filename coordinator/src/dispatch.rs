@@ -3,7 +3,7 @@
 //!
 //! ```text
 //!   rpc ──▶ enrol  runs  import  grant  leases  ingest  watch  machines  events  tokens  query  report
-//!                     ▲      ▲                    ▲                        every one of them ──▶ store
+//!       schedules ────┘      ▲                    ▲                        every one of them ──▶ store
 //!                     └──────┴──── hub ───────────┘   wakes sessions and watchers of this process
 //!                                   ▲
 //!                                   └── Postgres' notifications, from any coordinator
@@ -19,6 +19,7 @@ pub mod machines;
 pub mod query;
 pub mod report;
 pub mod runs;
+pub mod schedules;
 pub mod tokens;
 pub mod watch;
 

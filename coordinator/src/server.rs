@@ -240,6 +240,10 @@ fn housekeep(
         "reaper",
         housekeeping::reap(dispatch.clone(), database.mend(), stop()),
     );
+    lifecycle.spawn(
+        "scheduler",
+        housekeeping::schedule(dispatch.clone(), stop()),
+    );
     let listen = housekeeping::listen(dispatch.clone(), pool.clone(), stop());
     lifecycle.spawn("listener", listen);
     let (work, stop) = (ingest::work(pool.clone(), queue), stop());

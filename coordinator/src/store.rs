@@ -12,6 +12,7 @@ pub mod lease;
 pub mod machine;
 pub mod roster;
 pub mod run;
+pub mod schedule;
 pub mod setting;
 pub mod token;
 pub mod work;

@@ -26,6 +26,9 @@ pub struct RunArgs {
     /// Print the run's id alone and return at once
     #[arg(long)]
     detach: bool,
+    /// Submit it this once, although the plan says `every`
+    #[arg(long)]
+    once: bool,
     /// Print the run's state as JSON, one object a line, at each change
     #[arg(long, conflicts_with = "detach")]
     json: bool,
@@ -77,7 +80,7 @@ pub struct CancelArgs {
 
 pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
     let mut client = args.coordinator.connect().await?;
-    let submitted = submit(&mut client, &args.file).await?;
+    let submitted = submit(&mut client, &args.file, args.once).await?;
     if args.detach {
         show::line(&submitted.run_id)?;
         return Ok(ExitCode::SUCCESS);
@@ -96,6 +99,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
 pub async fn submit(
     client: &mut Client,
     file: &std::path::Path,
+    once: bool,
 ) -> Result<wire::SubmitRunResponse, Failure> {
     let text = plan::read(file)?;
     if let Err(problems) = Plan::parse(&text) {
@@ -110,6 +114,7 @@ pub async fn submit(
     let request = wire::SubmitRunRequest {
         plan_toml: text.clone(),
         file_name,
+        once,
     };
     let answer = client.submit_run(request).await?.into_inner();
     if !answer.problems.is_empty() {

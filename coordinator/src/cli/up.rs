@@ -155,7 +155,7 @@ impl Story<'_> {
         let agent = Agent::start(client, self.url, &self.data_dir.join("agent")).await?;
         let agent = begun.agent.insert(agent);
         agent.joined(client, &before).await?;
-        let submitted = run::submit(client, &self.args.plan).await?;
+        let submitted = run::submit(client, &self.args.plan, true).await?;
         let run_id = submitted.run_id;
         begun.run_id = Some(run_id.clone());
         let jobs = show::counted(submitted.jobs, ["job", "jobs"]);

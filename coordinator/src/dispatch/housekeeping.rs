@@ -1,5 +1,5 @@
-//! What happens without being asked: leases expire, notifications are passed on. Each is one task; the
-//! database going away and coming back is their normal weather.
+//! What happens without being asked: leases expire, plans come back, notifications are passed on. Each is
+//! one task; the database going away and coming back is their normal weather.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,8 @@ use crate::store::wake::{Listener, Wake};
 
 /// A lease lives this much longer than promised at most.
 const REAP_EVERY: Duration = Duration::from_secs(1);
+/// A plan is submitted so much later than it is due at most.
+const LOOK_AT_SCHEDULES_EVERY: Duration = Duration::from_secs(1);
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 
 /// Called when the database cannot be reached; a private server is started again by it.
@@ -44,6 +46,24 @@ pub async fn reap(dispatch: Dispatch, mend: Mend, stop: Stop) {
                 drop(tokio::task::spawn_blocking(move || mend()).await);
             }
             Err(error) => tracing::warn!(%error, "leases were not reaped"),
+        }
+    }
+}
+
+/// Submits plans whose time has come, until the stop.
+pub async fn schedule(dispatch: Dispatch, stop: Stop) {
+    let mut ticks = interval(LOOK_AT_SCHEDULES_EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = ticks.tick() => {}
+            () = stop.soft() => return,
+        }
+        match dispatch.submit_due().await {
+            Ok(()) => {}
+            // The reaper tells of it.
+            Err(Error::Store(error)) if error.lost_connection() => {}
+            Err(error) => tracing::warn!(%error, "schedules were not looked at"),
         }
     }
 }

@@ -88,6 +88,7 @@ impl Dispatch {
             plan_id,
             label: run::Label::Imported { source: &source },
             file_name: &file_name,
+            schedule_id: None,
             headline: headline(&jobs),
             protocol: None,
         };

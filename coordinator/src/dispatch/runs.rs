@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 
 use domain::expand::{self, Candidate, Expansion, PlannedJob};
-use domain::ids::{JobId, MachineId, RunId};
+use domain::ids::{JobId, MachineId, RunId, ScheduleId};
 use domain::job::RunState;
 use domain::plan::{Plan, Problem};
 use sha2::{Digest, Sha256};
 
 use super::changes::Changes;
-use super::{Dispatch, Error, Result, machines};
+use super::{Dispatch, Error, Result, machines, schedules};
 use crate::store::event::{Event, Kind};
 use crate::store::lease::State;
 use crate::store::{self, job, lease, machine, run};
@@ -56,72 +56,47 @@ impl Dispatch {
         };
         let candidates = machine::candidates(&self.pool).await?;
         let expansion = expand::expand(&plan, &candidates);
+        let mut notes = machines::notes_on(&self.pool, &meant(&expansion.jobs)).await?;
+        notes.extend(schedules::note(&plan));
         Ok(Checked {
             problems: no_work(&plan, &candidates, &expansion)
                 .into_iter()
                 .collect(),
-            notes: machines::notes_on(&self.pool, &meant(&expansion.jobs)).await?,
+            notes,
             expansion,
         })
     }
 
-    /// One transaction: the plan's text, the run, its jobs with those that are skipped, and the machines
-    /// left out with the reason.
-    pub async fn submit(&self, toml: &str, file_name: &str, actor: &str) -> Result<Submitted> {
-        let plan = match Plan::parse(toml) {
+    /// One transaction: the plan's text, the run, its jobs with those that are skipped, the machines
+    /// left out with the reason, and, unless it is for `once`, the schedule that the plan asks for.
+    pub async fn submit(
+        &self,
+        toml: &str,
+        file_name: &str,
+        once: bool,
+        actor: &str,
+    ) -> Result<Submitted> {
+        let mut plan = match Plan::parse(toml) {
             Ok(plan) => plan,
             Err(problems) => return Ok(Submitted::Refused(problems)),
         };
+        plan.every = plan.every.filter(|_| !once);
+        let file_name = &printable(file_name);
         let mut tx = store::begin(&self.pool).await?;
-        let candidates = machine::candidates(&mut *tx).await?;
-        let expansion = expand::expand(&plan, &candidates);
-        if let Some(problem) = no_work(&plan, &candidates, &expansion) {
-            return Ok(Submitted::Refused(vec![problem]));
-        }
-        let Expansion { jobs, left_out } = expansion;
-        let notes = machines::notes_on(&mut *tx, &meant(&jobs)).await?;
-        let jobs: Vec<_> = jobs.into_iter().map(|job| (JobId::new(), job)).collect();
-
-        let run_id = RunId::new();
-        let sha256 = hex::encode(Sha256::digest(toml));
-        let plan_id = run::put_plan(&mut *tx, &plan.name, &sha256, toml).await?;
-        let new = run::New {
-            run_id,
-            plan_id,
-            label: if plan.machines.simulated {
-                run::Label::Simulated
-            } else {
-                run::Label::Measured
-            },
-            file_name: &printable(file_name),
-            headline: plan.headline.iter().map(ToString::to_string).collect(),
-            protocol: Some(&plan.protocol),
-        };
-        run::insert(&mut *tx, &new).await?;
-        job::insert(&mut *tx, run_id, &jobs).await?;
-        let excluded: Vec<_> = left_out
-            .into_iter()
-            .map(|left| (left.machine_id, left.reason))
-            .collect();
-        run::insert_exclusions(&mut *tx, run_id, &excluded).await?;
-
         let mut changes = Changes::by(actor);
-        let skipped = jobs.iter().filter(|(_, job)| job.skipped.is_some()).count();
-        let detail = format!("{} jobs, {skipped} skipped", jobs.len());
-        changes
-            .events
-            .push(Event::new(Kind::RunSubmitted, detail).run(run_id));
-        changes.machines = jobs.iter().map(|(_, job)| job.machine_id).collect();
-        // All may be skipped: then the run has ended already.
-        changes.ended_jobs_of.insert(run_id);
-        changes.commit(tx).await?;
-        tracing::info!(%run_id, plan = plan.name, jobs = jobs.len(), skipped, "submitted");
-        Ok(Submitted::Run {
-            run_id,
-            jobs: jobs.len() as u32,
-            skipped: skipped as u32,
-            notes,
-        })
+        let schedule_id = schedules::replace(&mut tx, &plan, toml, file_name, &mut changes).await?;
+        let written = Written {
+            plan: &plan,
+            toml,
+            file_name,
+            schedule_id,
+        };
+        let submitted = insert(&mut tx, &written, &mut changes).await?;
+        match submitted {
+            Submitted::Run { .. } => changes.commit(tx).await?,
+            Submitted::Refused(_) => {}
+        }
+        Ok(submitted)
     }
 
     /// Every job that has not ended is cancelled, and its agent is told; a run that has ended stays as
@@ -226,6 +201,82 @@ impl Dispatch {
             ))),
         }
     }
+}
+
+/// A plan with where it comes from.
+pub(super) struct Written<'a> {
+    pub plan: &'a Plan,
+    pub toml: &'a str,
+    pub file_name: &'a str,
+    pub schedule_id: Option<ScheduleId>,
+}
+
+/// A run of the plan over the machines there are; a refusal has written nothing.
+pub(super) async fn insert(
+    tx: &mut store::Tx,
+    written: &Written<'_>,
+    changes: &mut Changes,
+) -> Result<Submitted> {
+    let Written {
+        plan,
+        toml,
+        file_name,
+        schedule_id,
+    } = *written;
+    let candidates = machine::candidates(&mut **tx).await?;
+    let expansion = expand::expand(plan, &candidates);
+    if let Some(problem) = no_work(plan, &candidates, &expansion) {
+        return Ok(Submitted::Refused(vec![problem]));
+    }
+    let Expansion { jobs, left_out } = expansion;
+    let mut notes = machines::notes_on(&mut **tx, &meant(&jobs)).await?;
+    notes.extend(schedules::note(plan));
+    let jobs: Vec<_> = jobs.into_iter().map(|job| (JobId::new(), job)).collect();
+
+    let run_id = RunId::new();
+    let plan_id = run::put_plan(&mut **tx, &plan.name, &sha256(toml), toml).await?;
+    let new = run::New {
+        run_id,
+        plan_id,
+        label: if plan.machines.simulated {
+            run::Label::Simulated
+        } else {
+            run::Label::Measured
+        },
+        file_name,
+        headline: plan.headline.iter().map(ToString::to_string).collect(),
+        protocol: Some(&plan.protocol),
+        schedule_id,
+    };
+    run::insert(&mut **tx, &new).await?;
+    job::insert(&mut **tx, run_id, plan.priority, &jobs).await?;
+    let excluded: Vec<_> = left_out
+        .into_iter()
+        .map(|left| (left.machine_id, left.reason))
+        .collect();
+    run::insert_exclusions(&mut **tx, run_id, &excluded).await?;
+
+    let skipped = jobs.iter().filter(|(_, job)| job.skipped.is_some()).count();
+    let detail = format!("{} jobs, {skipped} skipped", jobs.len());
+    changes
+        .events
+        .push(Event::new(Kind::RunSubmitted, detail).run(run_id));
+    changes
+        .machines
+        .extend(jobs.iter().map(|(_, job)| job.machine_id));
+    // All may be skipped: then the run has ended already.
+    changes.ended_jobs_of.insert(run_id);
+    tracing::info!(%run_id, plan = plan.name, jobs = jobs.len(), skipped, "submitted");
+    Ok(Submitted::Run {
+        run_id,
+        jobs: jobs.len() as u32,
+        skipped: skipped as u32,
+        notes,
+    })
+}
+
+pub(super) fn sha256(text: &str) -> String {
+    hex::encode(Sha256::digest(text))
 }
 
 /// A file's name as a row may keep it.

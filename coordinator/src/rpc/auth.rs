@@ -21,6 +21,8 @@ pub const ROLES: &[(&str, Role)] = &[
     ("WatchRun", Role::Viewer),
     ("CancelRun", Role::Operator),
     ("ResumeRun", Role::Operator),
+    ("ListSchedules", Role::Viewer),
+    ("RemoveSchedule", Role::Operator),
     ("ListRuns", Role::Viewer),
     ("ListEvents", Role::Viewer),
     ("ListMachines", Role::Viewer),

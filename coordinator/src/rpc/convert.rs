@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::dispatch::import::Imported;
 use crate::dispatch::machines::{self, MachineState};
 use crate::dispatch::watch::Snapshot;
-use crate::store::{event, job, roster, run};
+use crate::store::{event, job, roster, run, schedule};
 
 /// A message that breaks a promise, by the name of its field.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
@@ -225,6 +225,32 @@ pub fn snapshot(snapshot: Snapshot) -> wire::RunSnapshot {
     wire::RunSnapshot {
         run: Some(run_row(run)),
         jobs: jobs.into_iter().map(job_row).collect(),
+    }
+}
+
+pub fn schedule_row(schedule: schedule::Summary) -> wire::ScheduleRow {
+    let schedule::Summary {
+        name,
+        file_name,
+        every_seconds,
+        next_at,
+        created_at,
+        created_by,
+        problem,
+        last_run,
+    } = schedule;
+    let last_run = last_run.map(|(run_id, state)| (run_id.to_string(), state.to_string()));
+    let (last_run_id, last_run_state) = last_run.unwrap_or_default();
+    wire::ScheduleRow {
+        name,
+        file_name,
+        every_seconds,
+        next_unix_us: unix_us(next_at),
+        created_unix_us: unix_us(created_at),
+        created_by,
+        problem,
+        last_run_id,
+        last_run_state,
     }
 }
 

@@ -69,9 +69,11 @@ impl FleetService for Operators {
         let wire::SubmitRunRequest {
             plan_toml,
             file_name,
+            once,
         } = request.into_inner();
         let dispatch = &self.context.dispatch;
-        let response = match dispatch.submit(&plan_toml, &file_name, &actor).await? {
+        let submitted = dispatch.submit(&plan_toml, &file_name, once, &actor);
+        let response = match submitted.await? {
             Submitted::Run {
                 run_id,
                 jobs,
@@ -164,6 +166,26 @@ impl FleetService for Operators {
             jobs_resumed,
             notes,
         }))
+    }
+
+    async fn list_schedules(
+        &self,
+        _: Request<wire::ListSchedulesRequest>,
+    ) -> Result<Response<wire::ListSchedulesResponse>, Status> {
+        let schedules = self.context.dispatch.list_schedules().await?;
+        Ok(Response::new(wire::ListSchedulesResponse {
+            schedules: schedules.into_iter().map(convert::schedule_row).collect(),
+        }))
+    }
+
+    async fn remove_schedule(
+        &self,
+        request: Request<wire::RemoveScheduleRequest>,
+    ) -> Result<Response<wire::RemoveScheduleResponse>, Status> {
+        let actor = actor(&request)?;
+        let wire::RemoveScheduleRequest { name } = request.into_inner();
+        self.context.dispatch.remove_schedule(&name, &actor).await?;
+        Ok(Response::new(wire::RemoveScheduleResponse {}))
     }
 
     async fn list_runs(

@@ -19,6 +19,7 @@ use super::error::{Error, Result, count, expect_rows, read};
 pub async fn insert(
     executor: impl PgExecutor<'_>,
     run_id: RunId,
+    priority: i32,
     jobs: &[(JobId, PlannedJob)],
 ) -> Result<()> {
     let column = |value: fn(&PlannedJob) -> String| -> Vec<String> {
@@ -50,7 +51,8 @@ pub async fn insert(
         &dtypes as &[Option<String>],
         &column(|job| serde_json::to_string(&job.cases).expect("a case is plain data")),
         &launches,
-        &skipped as &[Option<String>]
+        &skipped as &[Option<String>],
+        priority
     )
     .execute(executor)
     .await?;

@@ -18,7 +18,7 @@ where job.machine_id = $1
     and not exists (
         select from fleet.lease where lease.machine_id = $1 and lease.state = 'live'
     )
--- Oldest run first: ids of runs are ordered by the time of their making.
-order by job.run_id, job.ordinal
+-- Of one priority the oldest run first: ids of runs are ordered by the time of their making.
+order by job.priority desc, job.run_id, job.ordinal
 limit 1
 for update of job skip locked

@@ -1,6 +1,6 @@
 //! Runs and the plans they came from.
 
-use domain::ids::{MachineId, RunId};
+use domain::ids::{MachineId, RunId, ScheduleId};
 use domain::job::RunState;
 use domain::plan::Protocol;
 use serde_json::{Value, json};
@@ -40,6 +40,8 @@ pub struct New<'a> {
     pub headline: Vec<String>,
     /// None of what others measured.
     pub protocol: Option<&'a Protocol>,
+    /// Whose turn it was.
+    pub schedule_id: Option<ScheduleId>,
 }
 
 /// What kind of data a run holds.
@@ -70,15 +72,17 @@ impl<'a> Label<'a> {
 /// Touches one row.
 pub async fn insert(executor: impl PgExecutor<'_>, new: &New<'_>) -> Result<()> {
     let done = sqlx::query!(
-        "insert into fleet.run (run_id, plan_id, label, source, file_name, headline, protocol)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into fleet.run (run_id, plan_id, label, source, file_name, headline, protocol,
+                                schedule_id)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
         new.run_id.0,
         new.plan_id,
         new.label.as_str(),
         new.label.source(),
         new.file_name,
         &new.headline,
-        new.protocol.map_or_else(|| json!({}), protocol_to_json)
+        new.protocol.map_or_else(|| json!({}), protocol_to_json),
+        new.schedule_id.map(|id| id.0)
     )
     .execute(executor)
     .await?;

@@ -10,5 +10,6 @@ mod ingest;
 mod leases;
 mod machines;
 mod runs;
+mod schedules;
 mod schema;
 mod sql;

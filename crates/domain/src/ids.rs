@@ -57,6 +57,10 @@ id!(
     RunId, "run"
 );
 id!(
+    /// A plan that is submitted again and again.
+    ScheduleId, "schedule"
+);
+id!(
     /// One suite with one model on one machine within a run.
     JobId, "job"
 );

@@ -24,11 +24,28 @@ pub fn unwritten<T>(value: T) -> Span<T> {
 /// Longest plan that is read, in bytes.
 pub const MAX_PLAN_BYTES: usize = 256 * 1024;
 
+/// As a plan writes it: `1d`, `90m`.
+pub fn period(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let units = [("d", 86_400), ("h", 3600), ("m", 60)];
+    let whole = units
+        .iter()
+        .find(|(_, unit)| seconds > 0 && seconds % unit == 0);
+    match whole {
+        Some((name, unit)) => format!("{}{name}", seconds / unit),
+        None => format!("{seconds}s"),
+    }
+}
+
 /// A checked plan.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub name: String,
     pub description: String,
+    /// On each machine, jobs of a higher one are granted before those of a lower one; 0 is usual.
+    pub priority: i32,
+    /// The plan is submitted again so long after its last time, and again.
+    pub every: Option<Duration>,
     pub machines: Selector,
     pub protocol: Protocol,
     pub models: Vec<PlannedModel>,
@@ -302,6 +319,28 @@ mod tests {
             "`prompt_tokens` has 19998 entries; at most 64"
         );
         assert_eq!(problems[0].line_column(&text), (5, 17));
+    }
+
+    #[test]
+    fn a_plan_may_go_before_others_and_come_back() {
+        let plan = |keys: &str| Plan::parse(&format!("{keys}\n{GOOD}"));
+        let usual = plan("").unwrap();
+        assert_eq!((usual.priority, usual.every), (0, None));
+        let nightly = plan("priority = -10\nevery = \"1d\"").unwrap();
+        assert_eq!(nightly.priority, -10);
+        assert_eq!(period(nightly.every.unwrap()), "1d");
+        for (keys, told) in [
+            ("priority = 101", "`priority` must be -100 to 100 @ 101"),
+            ("priority = \"high\"", "invalid type"),
+            ("every = \"daily\"", "`every` is no duration @ \"daily\""),
+            ("every = \"30s\"", "`every` must be 1m to 366d @ \"30s\""),
+            ("every = \"400d\"", "`every` must be 1m to 366d"),
+        ] {
+            let refusal = refusal(&format!("{keys}\n{GOOD}"));
+            assert!(refusal.contains(told), "{keys}: {refusal}");
+        }
+        assert_eq!(period(Duration::from_mins(90)), "90m");
+        assert_eq!(period(Duration::from_secs(61)), "61s");
     }
 
     #[test]

@@ -1126,6 +1126,9 @@ pub struct SubmitRunRequest {
     pub plan_toml: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
     pub file_name: ::prost::alloc::string::String,
+    /// although the plan says how often
+    #[prost(bool, tag = "3")]
+    pub once: bool,
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SubmitRunResponse {
@@ -1298,6 +1301,44 @@ pub struct ResumeRunResponse {
     #[prost(string, repeated, tag = "3")]
     pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListSchedulesRequest {}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListSchedulesResponse {
+    #[prost(message, repeated, tag = "1")]
+    pub schedules: ::prost::alloc::vec::Vec<ScheduleRow>,
+}
+/// A plan that is submitted again and again.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ScheduleRow {
+    /// of the plan
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub file_name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "3")]
+    pub every_seconds: u64,
+    #[prost(int64, tag = "4")]
+    pub next_unix_us: i64,
+    #[prost(int64, tag = "5")]
+    pub created_unix_us: i64,
+    #[prost(string, tag = "6")]
+    pub created_by: ::prost::alloc::string::String,
+    /// why there was no run the last time
+    #[prost(string, tag = "7")]
+    pub problem: ::prost::alloc::string::String,
+    #[prost(string, tag = "8")]
+    pub last_run_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "9")]
+    pub last_run_state: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveScheduleRequest {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+}
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct RemoveScheduleResponse {}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListRunsRequest {
     #[prost(uint32, tag = "1")]
@@ -1765,6 +1806,54 @@ pub mod fleet_service_client {
                 .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "ResumeRun"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn list_schedules(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListSchedulesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSchedulesResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/ListSchedules",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "ListSchedules"));
+            self.inner.unary(req, path, codec).await
+        }
+        pub async fn remove_schedule(
+            &mut self,
+            request: impl tonic::IntoRequest<super::RemoveScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveScheduleResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/RemoveSchedule",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "RemoveSchedule"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn list_runs(
             &mut self,
             request: impl tonic::IntoRequest<super::ListRunsRequest>,
@@ -2112,6 +2201,20 @@ pub mod fleet_service_server {
             request: tonic::Request<super::ResumeRunRequest>,
         ) -> std::result::Result<
             tonic::Response<super::ResumeRunResponse>,
+            tonic::Status,
+        >;
+        async fn list_schedules(
+            &self,
+            request: tonic::Request<super::ListSchedulesRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListSchedulesResponse>,
+            tonic::Status,
+        >;
+        async fn remove_schedule(
+            &self,
+            request: tonic::Request<super::RemoveScheduleRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::RemoveScheduleResponse>,
             tonic::Status,
         >;
         async fn list_runs(
@@ -2549,6 +2652,96 @@ pub mod fleet_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = ResumeRunSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/ListSchedules" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListSchedulesSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::ListSchedulesRequest>
+                    for ListSchedulesSvc<T> {
+                        type Response = super::ListSchedulesResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListSchedulesRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::list_schedules(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListSchedulesSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/RemoveSchedule" => {
+                    #[allow(non_camel_case_types)]
+                    struct RemoveScheduleSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::RemoveScheduleRequest>
+                    for RemoveScheduleSvc<T> {
+                        type Response = super::RemoveScheduleResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::RemoveScheduleRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::remove_schedule(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = RemoveScheduleSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

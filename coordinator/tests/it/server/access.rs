@@ -216,6 +216,14 @@ async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
             .resume_run(operator.request(wire::ResumeRunRequest { run: latest() }))
             .await
             .map(drop),
+        "ListSchedules" => client
+            .list_schedules(operator.request(wire::ListSchedulesRequest::default()))
+            .await
+            .map(drop),
+        "RemoveSchedule" => client
+            .remove_schedule(operator.request(wire::RemoveScheduleRequest::default()))
+            .await
+            .map(drop),
         "ListEvents" => client
             .list_events(operator.request(wire::ListEventsRequest::default()))
             .await

@@ -45,6 +45,7 @@ pub struct World {
     /// As the next start of the coordinator has it.
     pub approve_machines: bool,
     coordinator: Option<Up>,
+    beside: Option<Up>,
     _postgres: Server,
     _dir: TempDir,
 }
@@ -72,6 +73,7 @@ impl World {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             approve_machines: false,
             coordinator: None,
+            beside: None,
             _postgres: postgres,
             _dir: dir,
         };
@@ -85,26 +87,46 @@ impl World {
     }
 
     pub async fn try_up(&mut self) -> Result<(), coordinator::server::Error> {
+        let up = self.start_coordinator(&self.folder, self.listen).await?;
+        let address = up.running.url().strip_prefix("https://").unwrap();
+        self.listen = address.parse().unwrap();
+        self.coordinator = Some(up);
+        Ok(())
+    }
+
+    /// Starts a second coordinator of the same database.
+    pub async fn up_beside(&mut self) {
+        let folder = DataFolder::at(self.folder.root().with_file_name("beside"));
+        folder.create().unwrap();
+        std::fs::copy(self.folder.ca_certificate(), folder.ca_certificate()).unwrap();
+        std::fs::copy(self.folder.ca_key(), folder.ca_key()).unwrap();
+        let anywhere = SocketAddr::from(([127, 0, 0, 1], 0));
+        let up = self.start_coordinator(&folder, anywhere).await.unwrap();
+        self.beside = Some(up);
+    }
+
+    async fn start_coordinator(
+        &self,
+        folder: &DataFolder,
+        listen: SocketAddr,
+    ) -> Result<Up, coordinator::server::Error> {
         let lifecycle = Lifecycle::new();
         let config = Config {
-            data_dir: self.folder.root().to_owned(),
+            data_dir: folder.root().to_owned(),
             database_url: Some(self.database_url.clone()),
-            listen: self.listen,
+            listen,
             host_names: Vec::new(),
             approve_machines: self.approve_machines,
         };
         let running = Coordinator::start(config, &lifecycle).await?;
-        let address = running.url().strip_prefix("https://").unwrap();
-        self.listen = address.parse().unwrap();
         let stop = lifecycle.stop_handle();
         let mut ended = JoinSet::new();
         ended.spawn(lifecycle.run(Signals::catch().unwrap(), GRACE));
-        self.coordinator = Some(Up {
+        Ok(Up {
             running,
             stop,
             ended,
-        });
-        Ok(())
+        })
     }
 
     /// Stops the coordinator as a signal would.
@@ -235,6 +257,7 @@ impl Operator {
         let request = self.request(wire::SubmitRunRequest {
             plan_toml: plan.to_owned(),
             file_name: "test.toml".to_owned(),
+            once: false,
         });
         self.client.submit_run(request).await.unwrap().into_inner()
     }

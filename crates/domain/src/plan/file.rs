@@ -1,12 +1,12 @@
 //! A plan as it stands in its file, before it is checked.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Range, RangeInclusive};
 use std::time::Duration;
 
 use serde::Deserialize;
 
-use super::{LEAST_LAUNCHES, Places, Plan, PlannedModel, Problem, Protocol, Span};
+use super::{LEAST_LAUNCHES, Places, Plan, PlannedModel, Problem, Protocol, Span, period};
 use crate::machine::Selector;
 use crate::metric::Metric;
 use crate::model::{Dtype, ModelRef, ModelSource};
@@ -14,6 +14,11 @@ use crate::suite::{Case, Subject, Suite, Tables};
 
 const MAX_NAME_CHARS: usize = 80;
 const MAX_LAUNCHES: u64 = 1000;
+const PRIORITIES: RangeInclusive<i64> = -100..=100;
+const EVERY_LEAST: Duration = Duration::from_mins(1);
+const EVERY_MOST: Duration = Duration::from_hours(366 * 24);
+/// Nothing that a machine does for a plan takes longer.
+const LONGEST: Duration = Duration::from_hours(24);
 
 /// What `launches = "auto"` means where the plan says no more: half the margin of a verdict, and as
 /// many launches as that takes at a spread between launches of 2.5 %.
@@ -26,6 +31,8 @@ pub(super) struct PlanFile {
     name: Span<String>,
     #[serde(default)]
     description: String,
+    priority: Option<Span<i64>>,
+    every: Option<Span<String>>,
     headline: Option<Span<Vec<Span<String>>>>,
     machines: Option<Span<MachinesFile>>,
     #[serde(default)]
@@ -79,6 +86,8 @@ impl PlanFile {
         let Self {
             name,
             description,
+            priority,
+            every,
             headline,
             machines,
             protocol,
@@ -87,6 +96,8 @@ impl PlanFile {
         } = self;
         let mut problems = Vec::new();
         check_name(&name, &mut problems);
+        let priority = priority.map_or(0, |written| check_priority(&written, &mut problems));
+        let every = every.and_then(|written| check_every(&written, &mut problems));
         let protocol = protocol.check(&mut problems);
         let suites = suite.expand(&mut problems);
         let wants_model = |(suite, _): &(Suite, _)| suite.subject() == Subject::Model;
@@ -123,6 +134,8 @@ impl PlanFile {
         Ok(Plan {
             name: name.into_inner(),
             description,
+            priority,
+            every,
             machines,
             protocol,
             models,
@@ -178,6 +191,30 @@ fn check_name(name: &Span<String>, problems: &mut Vec<Problem>) {
             format!("a plan's name has 1 to {MAX_NAME_CHARS} printable characters"),
         ));
     }
+}
+
+fn check_priority(written: &Span<i64>, problems: &mut Vec<Problem>) -> i32 {
+    let priority = *written.get_ref();
+    if !PRIORITIES.contains(&priority) {
+        let (least, most) = PRIORITIES.into_inner();
+        let what = format!("`priority` must be {least} to {most}");
+        problems.push(Problem::at(written.span(), what).with_help("0 is usual, higher goes first"));
+    }
+    priority as i32
+}
+
+fn check_every(written: &Span<String>, problems: &mut Vec<Problem>) -> Option<Duration> {
+    let Some(every) = duration(written.get_ref()) else {
+        let problem = Problem::at(written.span(), "`every` is no duration");
+        problems.push(problem.with_help("write it as \"12h\", \"1d\" or \"7d\""));
+        return None;
+    };
+    if !(EVERY_LEAST..=EVERY_MOST).contains(&every) {
+        let (least, most) = (period(EVERY_LEAST), period(EVERY_MOST));
+        let what = format!("`every` must be {least} to {most}");
+        problems.push(Problem::at(written.span(), what));
+    }
+    Some(every)
 }
 
 fn check_models(
@@ -312,7 +349,8 @@ impl ProtocolFile {
         );
         let mut time = |value: Option<Span<String>>, key: &str, default: Duration| {
             value.map_or(default, |value| {
-                duration(value.get_ref()).unwrap_or_else(|| {
+                let written = duration(value.get_ref()).filter(|time| *time <= LONGEST);
+                written.unwrap_or_else(|| {
                     problems.push(
                         Problem::at(value.span(), format!("`{key}` is no duration"))
                             .with_help("write it as \"500ms\", \"30s\" or \"10m\""),
@@ -440,7 +478,7 @@ fn check_auto(
     (most as u32, Some(precision))
 }
 
-/// A whole number with the unit ms, s, m or h; at most a day.
+/// A whole number with the unit ms, s, m, h or d.
 fn duration(text: &str) -> Option<Duration> {
     let digits = text.find(|c: char| !c.is_ascii_digit())?;
     let number: u64 = text[..digits].parse().ok()?;
@@ -449,8 +487,8 @@ fn duration(text: &str) -> Option<Duration> {
         "s" => 1000,
         "m" => 60_000,
         "h" => 3_600_000,
+        "d" => 86_400_000,
         _ => return None,
     };
-    let duration = Duration::from_millis(number.checked_mul(unit_ms)?);
-    (duration <= Duration::from_hours(24)).then_some(duration)
+    Some(Duration::from_millis(number.checked_mul(unit_ms)?))
 }
