@@ -1,6 +1,6 @@
 //! Performs what [`Session`] decides. The `select!` only names what happened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Display;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -46,7 +46,8 @@ const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
 #[derive(Debug)]
 pub struct Driver {
     session: Session,
-    endpoint: Endpoint,
+    /// Coordinators of one fleet; the first is the one to dial.
+    endpoints: VecDeque<Endpoint>,
     spool: Arc<Spool>,
     bench: Arc<Bench>,
     stop: lifecycle::Stop,
@@ -94,14 +95,14 @@ enum Event {
 
 impl Driver {
     pub fn new(
-        endpoint: Endpoint,
+        endpoints: Vec<Endpoint>,
         spool: Arc<Spool>,
         bench: Arc<Bench>,
         stop: lifecycle::Stop,
     ) -> Self {
         Self {
             session: Session::new(),
-            endpoint,
+            endpoints: endpoints.into(),
             spool,
             bench,
             stop,
@@ -177,7 +178,10 @@ impl Driver {
 
     fn dial(&mut self) {
         self.redial = None;
-        let task = Task::start(link::run(self.endpoint.clone(), self.news.0.clone()));
+        let Some(endpoint) = self.endpoints.front() else {
+            return;
+        };
+        let task = Task::start(link::run(endpoint.clone(), self.news.0.clone()));
         self.link = Some(Link {
             _task: task,
             control: None,
@@ -206,7 +210,9 @@ impl Driver {
             self.pauses = pauses();
         }
         let pause = self.pauses.next().unwrap_or(RETRY_MAX);
-        tracing::warn!(why, again_in = ?pause, "no link to the coordinator");
+        self.endpoints.rotate_left(1);
+        let next = self.endpoints.front().map(Endpoint::uri);
+        tracing::warn!(why, again_in = ?pause, next = ?next, "no link to the coordinator");
         self.redial = Some(Instant::now() + pause);
         Some(Input::LinkDown)
     }

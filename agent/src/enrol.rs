@@ -2,7 +2,7 @@
 //!
 //! The token names the CA by fingerprint, so the first connection can be trusted; the key is made
 //! here and never leaves. What is kept, in the data folder: the key (0600), the certificate, the CA
-//! and where the coordinator is.
+//! and where the fleet's coordinators are.
 
 use std::path::PathBuf;
 
@@ -67,27 +67,27 @@ impl Error {
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Settings {
+    /// URLs, with a comma between them.
     coordinator: String,
 }
 
 /// Everything needed to dial as this machine.
 pub struct Membership {
-    coordinator: String,
+    coordinators: Vec<String>,
     ca: CaCertificate,
     client: ClientIdentity,
 }
 
 impl Membership {
-    pub fn coordinator(&self) -> &str {
-        &self.coordinator
+    /// Those of one fleet, in the order in which they are tried.
+    pub fn coordinators(&self) -> &[String] {
+        &self.coordinators
     }
 
-    pub fn endpoint(&self) -> Result<Endpoint, Error> {
-        Ok(tls::endpoint(
-            &self.coordinator,
-            Some(&self.ca),
-            Some(&self.client),
-        )?)
+    pub fn endpoints(&self) -> Result<Vec<Endpoint>, Error> {
+        let urls = self.coordinators.iter();
+        let endpoints = urls.map(|url| tls::endpoint(url, Some(&self.ca), Some(&self.client)));
+        Ok(endpoints.collect::<Result<_, _>>()?)
     }
 
     fn peer(&self) -> Result<PeerIdentity, Error> {
@@ -98,8 +98,8 @@ impl Membership {
 /// What the operator of this machine said.
 #[derive(Debug, Default)]
 pub struct Wishes {
-    /// None: where it was the last time.
-    pub coordinator: Option<String>,
+    /// Empty: where they were the last time.
+    pub coordinators: Vec<String>,
     /// Needed the first time, and when the certificate has ended.
     pub token: Option<SecretString>,
 }
@@ -127,11 +127,9 @@ pub async fn join(
                 });
             }
             // The CA says who a coordinator is; where it is may change.
-            if let Some(url) = &wishes.coordinator
-                && *url != member.coordinator
-            {
-                member.coordinator.clone_from(url);
-                save_settings(folder, url)?;
+            if !wishes.coordinators.is_empty() && wishes.coordinators != member.coordinators {
+                member.coordinators.clone_from(&wishes.coordinators);
+                save_settings(folder, &member.coordinators)?;
             }
             Some(member)
         }
@@ -145,9 +143,11 @@ pub async fn join(
         (Some(_), Some(end), None) => Err(Error::Expired(end.date())),
         (None, _, None) => Err(Error::NoToken),
         (held, _, Some(token)) => {
-            let url = wishes.coordinator.or(held.map(|member| member.coordinator));
-            let url = url.ok_or(Error::NoCoordinator)?;
-            enrol(folder, url, &token, inventory).await
+            let mut coordinators = wishes.coordinators;
+            if let (true, Some(member)) = (coordinators.is_empty(), held) {
+                coordinators = member.coordinators;
+            }
+            enrol_with_any(folder, coordinators, &token, inventory).await
         }
     }
 }
@@ -172,25 +172,53 @@ fn load(folder: &DataFolder) -> Result<Option<Membership>, Error> {
     let Settings { coordinator } =
         serde_json::from_str(&text).map_err(|source| Error::Settings { path, source })?;
     Ok(Some(Membership {
-        coordinator,
+        coordinators: coordinator.split(',').map(str::to_owned).collect(),
         ca,
         client: ClientIdentity::new(certificate, key),
     }))
 }
 
-fn save_settings(folder: &DataFolder, coordinator: &str) -> Result<(), Error> {
+fn save_settings(folder: &DataFolder, coordinators: &[String]) -> Result<(), Error> {
     let path = folder.root().join(SETTINGS);
-    let text = serde_json::json!({ "coordinator": coordinator });
+    let text = serde_json::json!({ "coordinator": coordinators.join(",") });
     Ok(folders::write_public(&path, &format!("{text}\n"))?)
+}
+
+/// The first that can be reached has the last word.
+async fn enrol_with_any(
+    folder: &DataFolder,
+    coordinators: Vec<String>,
+    token: &Token,
+    inventory: &Inventory,
+) -> Result<Membership, Error> {
+    let mut last = Error::NoCoordinator;
+    for url in &coordinators {
+        match enrol(folder, url, &coordinators, token, inventory).await {
+            Ok((ca, client)) => {
+                return Ok(Membership {
+                    coordinators,
+                    ca,
+                    client,
+                });
+            }
+            Err(error) if error.is_temporary() => {
+                tracing::warn!(url, %error, "a coordinator cannot be reached");
+                last = error;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Err(last)
 }
 
 async fn enrol(
     folder: &DataFolder,
-    url: String,
+    url: &str,
+    coordinators: &[String],
     token: &Token,
     inventory: &Inventory,
-) -> Result<Membership, Error> {
-    let ca = tls::fetch_ca(&tls::address(&url)?, token.ca()).await?;
+) -> Result<(CaCertificate, ClientIdentity), Error> {
+    let ca = tls::fetch_ca(&tls::address(url)?, token.ca()).await?;
     let key = match folders::read_secret(&folder.agent_key()) {
         Ok(pem) => AgentKey::from_pem(&pem)?,
         Err(error) if error.is_missing() => AgentKey::generate()?,
@@ -199,7 +227,7 @@ async fn enrol(
     let unreachable = |error: &(dyn std::error::Error + 'static)| {
         Error::Unreachable(format!("{url}: {}", tls::explain(error)))
     };
-    let endpoint = tls::endpoint(&url, Some(&ca), None)?;
+    let endpoint = tls::endpoint(url, Some(&ca), None)?;
     let channel = endpoint
         .connect()
         .await
@@ -225,12 +253,8 @@ async fn enrol(
     client.identity()?;
     folders::write_secret(&folder.agent_key(), &key.to_pem())?;
     folders::write_public(&folder.agent_authority(), &ca.pem())?;
-    save_settings(folder, &url)?;
+    save_settings(folder, coordinators)?;
     // Last: its presence says that the others are there.
     folders::write_public(&folder.agent_certificate(), &certificate_pem)?;
-    Ok(Membership {
-        coordinator: url,
-        ca,
-        client,
-    })
+    Ok((ca, client))
 }

@@ -63,9 +63,15 @@ enum Verb {
 
 #[derive(Debug, Args)]
 struct RunArgs {
-    /// The coordinator's URL; remembered after the first time
-    #[arg(long, value_name = "URL", env = "MLX_FLEET_COORDINATOR")]
-    coordinator: Option<String>,
+    /// The coordinator's URL; remembered after the first time. Several of one database, with commas
+    /// or as further options: when one is away, the next is tried
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MLX_FLEET_COORDINATOR",
+        value_delimiter = ','
+    )]
+    coordinator: Vec<String>,
     /// Join token, needed the first time. Other users may see it in the list of processes until
     /// this machine is enrolled: prefer --token-file or the environment
     #[arg(
@@ -190,7 +196,7 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
         .build()
         .context("starting the runtime")?;
     let wishes = Wishes {
-        coordinator: args.coordinator.clone(),
+        coordinators: args.coordinator.clone(),
         token: token(args)?,
     };
     // Before anything that others can see of this agent: who sees it may stop it.
@@ -296,7 +302,7 @@ async fn serve(
     member: &Membership,
     signals: Signals,
 ) -> Result<ExitCode> {
-    let endpoint = member.endpoint()?;
+    let endpoints = member.endpoints()?;
     let suite = suite(args)?;
     let spool = Spool::open(folder.root().join("spool"))?;
     spool.end_interrupted(OffsetDateTime::now_utc())?;
@@ -315,14 +321,14 @@ async fn serve(
     let life = Lifecycle::new();
     let stop = life.stop_handle();
     tracing::info!(
-        coordinator = member.coordinator(),
+        coordinator = member.coordinators().join(", "),
         version = VERSION,
         "agent started"
     );
     if args.stop_with_stdin {
         stop_with_stdin(stop.clone())?;
     }
-    let driver = Driver::new(endpoint, spool, bench, stop.clone());
+    let driver = Driver::new(endpoints, spool, bench, stop.clone());
     life.spawn("driver", async move {
         driver.run().await;
         stop.stop();

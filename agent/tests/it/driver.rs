@@ -63,7 +63,12 @@ impl Agent {
         let endpoint = tls::endpoint(&coordinator.url, None, None).unwrap();
         let life = Lifecycle::new();
         let stop = life.stop_handle();
-        let driver = Driver::new(endpoint, Arc::clone(&spool), Arc::new(bench), stop.clone());
+        let driver = Driver::new(
+            vec![endpoint],
+            Arc::clone(&spool),
+            Arc::new(bench),
+            stop.clone(),
+        );
         Self {
             stop,
             task: Task::start(driver.run()),

@@ -110,7 +110,7 @@ impl Coordinator {
 
     fn wishes(&self) -> Wishes {
         Wishes {
-            coordinator: Some(self.url.clone()),
+            coordinators: vec![self.url.clone()],
             token: Some(SecretString::from(self.token.expose().as_str())),
         }
     }
@@ -141,8 +141,9 @@ async fn a_token_is_needed_once_and_the_certificate_names_the_machine() {
     assert!(refusal(joins(dir.path(), Wishes::default()).await).contains("token create"));
     joins(dir.path(), coordinator.wishes()).await.unwrap();
     let member = joins(dir.path(), Wishes::default()).await.unwrap();
-    assert_eq!(member.coordinator(), coordinator.url);
-    let channel = member.endpoint().unwrap().connect().await.unwrap();
+    assert_eq!(member.coordinators(), [coordinator.url.clone()]);
+    let endpoint = member.endpoints().unwrap().remove(0);
+    let channel = endpoint.connect().await.unwrap();
     let mut client = wire::agent_service_client::AgentServiceClient::new(channel);
     let answer = client.session(tokio_stream::empty()).await.unwrap_err();
     assert_eq!(answer.message(), coordinator.machine.to_string());
@@ -202,10 +203,16 @@ async fn nobody_there_is_a_temporary_trouble() {
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = silent.local_addr().unwrap();
     drop(silent);
-    let wishes = Wishes {
-        coordinator: Some(format!("https://{address}")),
+    let away = format!("https://{address}");
+    let wishes = |coordinators: &[&String]| Wishes {
+        coordinators: coordinators.iter().copied().cloned().collect(),
         ..coordinator.wishes()
     };
-    let error = joins(dir.path(), wishes).await.err().unwrap();
+    let error = joins(dir.path(), wishes(&[&away])).await.err().unwrap();
     assert!(error.is_temporary(), "{error}");
+    // And none at all when another of the fleet is there.
+    let both = wishes(&[&away, &coordinator.url]);
+    joins(dir.path(), both).await.unwrap();
+    let member = joins(dir.path(), Wishes::default()).await.unwrap();
+    assert_eq!(member.coordinators(), [away, coordinator.url]);
 }

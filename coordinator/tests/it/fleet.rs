@@ -122,7 +122,7 @@ pub struct Fleet {
 impl Fleet {
     pub fn start() -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let (coordinator, url) = serve(&dir.path().join("coordinator"), "127.0.0.1:0");
+        let (coordinator, url) = serve(&dir.path().join("coordinator"), "127.0.0.1:0", &[]);
         Self {
             agents: Vec::new(),
             coordinator: Some(coordinator),
@@ -143,7 +143,7 @@ impl Fleet {
     pub fn crash_and_restart_coordinator(&mut self) {
         self.coordinator.take().expect("a coordinator").kill();
         let address = self.url.trim_start_matches("https://").to_owned();
-        let (coordinator, url) = serve(&self.data_dir(), &address);
+        let (coordinator, url) = serve(&self.data_dir(), &address, &[]);
         assert_eq!(url, self.url);
         self.coordinator = Some(coordinator);
     }
@@ -156,57 +156,18 @@ impl Fleet {
 
     /// An operator's command against this fleet.
     pub fn command(&self, args: &[&str]) -> Output {
-        let mut command = mlx_fleet();
-        command.args(args).arg("--data-dir").arg(self.data_dir());
-        command
-            .stdin(Stdio::null())
-            .output()
-            .expect("the command starts")
+        command_at(&self.data_dir(), args)
     }
 
     /// The same, which must succeed; its standard output.
     pub fn ok(&self, args: &[&str]) -> String {
-        let output = self.command(args);
-        assert!(
-            output.status.success(),
-            "{args:?}: {}{}",
-            stdout(&output),
-            stderr(&output)
-        );
-        stdout(&output)
+        ok_at(&self.data_dir(), args)
     }
 
     /// Starts this machine's agent; the first time it joins with a fresh token.
     pub fn start_agent(&mut self) {
-        let dir = self.agent_dir();
-        let mut command = Command::new(binary("mlx-fleet-agent"));
-        command
-            .args(["run", "--coordinator", &self.url, "--data-dir"])
-            .arg(&dir);
-        if !dir.exists() {
-            let token = self.ok(&["token", "create"]);
-            command.env("MLX_FLEET_JOIN_TOKEN", token.trim());
-        }
-        fs::create_dir_all(&dir).expect("the agent's folder");
-        let log = fs::File::create(dir.join("test.log")).expect("the agent's log");
-        let child = command
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .spawn()
-            .expect("the agent starts");
-        self.agents.push(Process::new(child));
-        eventually("the agent joins", || {
-            let machines = self.json(&["machine", "list", "--json"]);
-            let states = machines
-                .as_array()?
-                .iter()
-                .map(|machine| machine["state"].clone());
-            states
-                .into_iter()
-                .any(|state| state != "offline")
-                .then_some(())
-        });
+        let agent = start_agent(&self.agent_dir(), &self.url, &self.data_dir());
+        self.agents.push(agent);
     }
 
     pub fn json(&self, args: &[&str]) -> Value {
@@ -233,7 +194,60 @@ impl Drop for Fleet {
     }
 }
 
-fn serve(data_dir: &Path, listen: &str) -> (Process, String) {
+/// An operator's command against the coordinator of this folder.
+pub fn command_at(data_dir: &Path, args: &[&str]) -> Output {
+    let mut command = mlx_fleet();
+    command.args(args).arg("--data-dir").arg(data_dir);
+    command
+        .stdin(Stdio::null())
+        .output()
+        .expect("the command starts")
+}
+
+/// The same, which must succeed; its standard output.
+pub fn ok_at(data_dir: &Path, args: &[&str]) -> String {
+    let output = command_at(data_dir, args);
+    assert!(
+        output.status.success(),
+        "{args:?}: {}{}",
+        stdout(&output),
+        stderr(&output)
+    );
+    stdout(&output)
+}
+
+/// An agent for the coordinators at these URLs, one of which has its data here.
+pub fn start_agent(dir: &Path, coordinators: &str, data_dir: &Path) -> Process {
+    let mut command = Command::new(binary("mlx-fleet-agent"));
+    command
+        .args(["run", "--coordinator", coordinators, "--data-dir"])
+        .arg(dir);
+    if !dir.exists() {
+        let token = ok_at(data_dir, &["token", "create"]);
+        command.env("MLX_FLEET_JOIN_TOKEN", token.trim());
+    }
+    fs::create_dir_all(dir).expect("the agent's folder");
+    let log = fs::File::create(dir.join("test.log")).expect("the agent's log");
+    let child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .expect("the agent starts");
+    let agent = Process::new(child);
+    eventually("the agent joins", || {
+        let machines = ok_at(data_dir, &["machine", "list", "--json"]);
+        let machines: Value = serde_json::from_str(&machines).expect("JSON");
+        let mut machines = machines.as_array()?.iter();
+        machines
+            .any(|machine| machine["state"] != "offline")
+            .then_some(())
+    });
+    agent
+}
+
+/// A coordinator in this folder, with this environment; the second value is where it listens.
+pub fn serve(data_dir: &Path, listen: &str, env: &[(&str, &str)]) -> (Process, String) {
     fs::create_dir_all(data_dir).expect("the coordinator's folder");
     let log = fs::File::options()
         .create(true)
@@ -243,6 +257,7 @@ fn serve(data_dir: &Path, listen: &str) -> (Process, String) {
     let mut child = mlx_fleet()
         .args(["serve", "--listen", listen, "--data-dir"])
         .arg(data_dir)
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(log)

@@ -1,6 +1,13 @@
 //! What operators do with a fleet that lives: real processes, real Postgres, real MLX.
 
-use crate::fleet::{Fleet, eventually};
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt;
+
+use private_postgres::{Options, Server};
+use serde_json::Value;
+
+use crate::e2e::SMALL;
+use crate::fleet::{Fleet, command_at, eventually, ok_at, serve, start_agent, stderr};
 
 /// One launch that would go on for minutes.
 const LONG: &str = r#"
@@ -54,4 +61,60 @@ fn a_cancelled_run_ends_its_worker_and_a_resumed_one_starts_another() {
     count_is(&fleet, "cancelled", "2");
     let twice = fleet.command(&["resume", "0000"]);
     assert_eq!(twice.status.code(), Some(3), "no such run");
+}
+
+#[test]
+fn agents_move_to_the_other_coordinator_of_their_database_when_theirs_is_killed() {
+    let dir = tempfile::Builder::new()
+        // Postgres runs as another user when the tests run as root.
+        .permissions(Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap();
+    let mut options = Options::new(dir.path().join("database"));
+    options.fallback_dir = dir.path().join("cluster");
+    let postgres = Server::start(&options).unwrap();
+    let env = [("DATABASE_URL", &*postgres.url("postgres"))];
+    let (here, there) = (dir.path().join("here"), dir.path().join("there"));
+    let (killed, here_url) = serve(&here, "127.0.0.1:0", &env);
+    fs::create_dir(&there).unwrap();
+    for file in ["ca.pem", "ca.key"] {
+        fs::copy(here.join(file), there.join(file)).unwrap();
+    }
+    let (_other, there_url) = serve(&there, "127.0.0.1:0", &env);
+    let coordinators = format!("{here_url},{there_url}");
+    let agent = start_agent(&dir.path().join("agent"), &coordinators, &here);
+
+    let plan = dir.path().join("plan.toml");
+    fs::write(&plan, SMALL.replace("launches = 2", "launches = 6")).unwrap();
+    let run = ok_at(&here, &["run", plan.to_str().unwrap(), "--detach"]);
+    let run = run.trim();
+    let counted = |data_dir| {
+        let query =
+            format!("select count(*) from report.launch where run_id = '{run}' and counted");
+        let told = ok_at(data_dir, &["sql", &query, "--format", "csv"]);
+        told.lines().nth(1).unwrap().parse::<u32>().unwrap()
+    };
+    eventually("the first launches are in", || {
+        (counted(&here) >= 2).then_some(())
+    });
+    killed.kill();
+    assert!(counted(&there) < 18, "it was in the midst");
+
+    let watched = command_at(&there, &["watch", run]);
+    assert_eq!(watched.status.code(), Some(0), "{}", stderr(&watched));
+    assert_eq!(counted(&there), 18, "three suites of six launches");
+    // The lease went along: no job was granted twice, and no launch was made twice.
+    let story: Value = serde_json::from_str(&ok_at(&there, &["events", run, "--json"])).unwrap();
+    let told = |kind| {
+        let story = story.as_array().unwrap().iter();
+        story.filter(|event| event["event"] == kind).count()
+    };
+    assert_eq!(
+        (told("job_granted"), told("lease_expired")),
+        (3, 0),
+        "{story}"
+    );
+    let all = format!("select count(*) from report.launch where run_id = '{run}'");
+    assert!(ok_at(&there, &["sql", &all, "--format", "csv"]).ends_with("18\n"));
+    assert_eq!(agent.stop(), Some(0));
 }
