@@ -8,6 +8,7 @@ mod import;
 mod machine;
 mod plan;
 mod progress;
+mod prune;
 mod report;
 mod run;
 mod schedule;
@@ -75,6 +76,10 @@ enum Command {
     Resume(run::ResumeArgs),
     /// List what happened, to a run or to the fleet, and who asked for it
     Events(events::Args),
+    /// Delete runs that ended long ago, with all that they measured
+    Prune(prune::PruneArgs),
+    /// Delete one run or import, with all that belongs to it
+    Delete(prune::DeleteArgs),
     /// List and end schedules: plans that are submitted again and again
     #[command(subcommand)]
     Schedule(schedule::Command),
@@ -130,6 +135,8 @@ impl Command {
             Self::Cancel(args) => run::cancel(args).await,
             Self::Resume(args) => run::resume(args).await,
             Self::Events(args) => events::events(args).await,
+            Self::Prune(args) => prune::prune(args).await,
+            Self::Delete(args) => prune::delete(args).await,
             Self::Schedule(command) => schedule::run(command).await,
             Self::Plan(command) => plan::run(command).await,
             Self::Machine(command) => machine::run(command).await,

@@ -16,6 +16,7 @@ pub mod import;
 pub mod ingest;
 pub mod leases;
 pub mod machines;
+pub mod prune;
 pub mod query;
 pub mod report;
 pub mod runs;

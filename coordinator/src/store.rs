@@ -10,6 +10,7 @@ pub mod job;
 pub mod launch;
 pub mod lease;
 pub mod machine;
+pub mod prune;
 pub mod roster;
 pub mod run;
 pub mod schedule;

@@ -44,7 +44,8 @@ pub struct CreateArgs {
     coordinator: Where,
 }
 
-fn ttl_seconds(text: &str) -> Result<u64, String> {
+/// `30m`, `24h`, `90d`
+pub fn ttl_seconds(text: &str) -> Result<u64, String> {
     let wrong = || format!("`{text}` is no duration; write it as 30m, 24h or 90d");
     let unit = text.chars().last().ok_or_else(wrong)?;
     let number: u64 = text[..text.len() - unit.len_utf8()]

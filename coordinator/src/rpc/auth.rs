@@ -21,6 +21,7 @@ pub const ROLES: &[(&str, Role)] = &[
     ("WatchRun", Role::Viewer),
     ("CancelRun", Role::Operator),
     ("ResumeRun", Role::Operator),
+    ("DeleteRuns", Role::Admin),
     ("ListSchedules", Role::Viewer),
     ("RemoveSchedule", Role::Operator),
     ("ListRuns", Role::Viewer),

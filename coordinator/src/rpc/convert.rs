@@ -12,6 +12,7 @@ use uuid::Uuid;
 use crate::dispatch::import::Imported;
 use crate::dispatch::machines::{self, MachineState};
 use crate::dispatch::watch::Snapshot;
+use crate::store::prune::Holding;
 use crate::store::{event, job, roster, run, schedule};
 
 /// A message that breaks a promise, by the name of its field.
@@ -251,6 +252,26 @@ pub fn schedule_row(schedule: schedule::Summary) -> wire::ScheduleRow {
         problem,
         last_run_id,
         last_run_state,
+    }
+}
+
+pub fn deleted_run(holding: Holding) -> wire::DeletedRun {
+    let Holding {
+        run_id,
+        plan,
+        state: _,
+        jobs,
+        launches,
+        samples,
+        readings,
+    } = holding;
+    wire::DeletedRun {
+        run_id: run_id.to_string(),
+        plan_name: plan,
+        jobs,
+        launches,
+        samples,
+        readings,
     }
 }
 

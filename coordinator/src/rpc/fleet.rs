@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use futures_util::{Stream, stream};
+use futures_util::{Stream, StreamExt, stream};
 use proto::wire;
 use proto::wire::fleet_service_server::FleetService;
 use report_gen::RenderedFile;
@@ -166,6 +166,36 @@ impl FleetService for Operators {
             jobs_resumed,
             notes,
         }))
+    }
+
+    type DeleteRunsStream = Answers<wire::DeletedRun>;
+
+    async fn delete_runs(
+        &self,
+        request: Request<wire::DeleteRunsRequest>,
+    ) -> Result<Response<Self::DeleteRunsStream>, Status> {
+        let actor = actor(&request)?;
+        let wire::DeleteRunsRequest {
+            run,
+            older_than_seconds,
+            dry_run,
+        } = request.into_inner();
+        let dispatch = self.context.dispatch.clone();
+        let runs = if run.is_empty() {
+            let older_than = Duration::from_secs(older_than_seconds);
+            dispatch.ended_before(older_than).await?
+        } else {
+            vec![dispatch.find_run(&run).await?]
+        };
+        let deleted = stream::iter(runs).filter_map(move |run_id| {
+            let (dispatch, actor) = (dispatch.clone(), actor.clone());
+            async move {
+                let deleted = dispatch.delete_run(run_id, dry_run, &actor).await;
+                let deleted = deleted.map_err(Status::from).transpose()?;
+                Some(deleted.map(convert::deleted_run))
+            }
+        });
+        Ok(Response::new(Box::pin(deleted)))
     }
 
     async fn list_schedules(

@@ -9,6 +9,7 @@ mod import;
 mod ingest;
 mod leases;
 mod machines;
+mod prune;
 mod runs;
 mod schedules;
 mod schema;

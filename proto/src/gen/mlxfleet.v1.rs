@@ -1301,6 +1301,35 @@ pub struct ResumeRunResponse {
     #[prost(string, repeated, tag = "3")]
     pub notes: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
+/// Deletes runs that have ended, with every row that is theirs.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeleteRunsRequest {
+    /// id, unambiguous prefix, or "latest"; or, where it is empty,
+    #[prost(string, tag = "1")]
+    pub run: ::prost::alloc::string::String,
+    /// all but imports that ended so long ago
+    #[prost(uint64, tag = "2")]
+    pub older_than_seconds: u64,
+    /// only say what that would be
+    #[prost(bool, tag = "3")]
+    pub dry_run: bool,
+}
+/// Told as soon as it is gone.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct DeletedRun {
+    #[prost(string, tag = "1")]
+    pub run_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub plan_name: ::prost::alloc::string::String,
+    #[prost(uint32, tag = "3")]
+    pub jobs: u32,
+    #[prost(uint32, tag = "4")]
+    pub launches: u32,
+    #[prost(uint64, tag = "5")]
+    pub samples: u64,
+    #[prost(uint64, tag = "6")]
+    pub readings: u64,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct ListSchedulesRequest {}
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -1806,6 +1835,30 @@ pub mod fleet_service_client {
                 .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "ResumeRun"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn delete_runs(
+            &mut self,
+            request: impl tonic::IntoRequest<super::DeleteRunsRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::DeletedRun>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/DeleteRuns",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "DeleteRuns"));
+            self.inner.server_streaming(req, path, codec).await
+        }
         pub async fn list_schedules(
             &mut self,
             request: impl tonic::IntoRequest<super::ListSchedulesRequest>,
@@ -2203,6 +2256,16 @@ pub mod fleet_service_server {
             tonic::Response<super::ResumeRunResponse>,
             tonic::Status,
         >;
+        /// Server streaming response type for the DeleteRuns method.
+        type DeleteRunsStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::DeletedRun, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        async fn delete_runs(
+            &self,
+            request: tonic::Request<super::DeleteRunsRequest>,
+        ) -> std::result::Result<tonic::Response<Self::DeleteRunsStream>, tonic::Status>;
         async fn list_schedules(
             &self,
             request: tonic::Request<super::ListSchedulesRequest>,
@@ -2663,6 +2726,52 @@ pub mod fleet_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/DeleteRuns" => {
+                    #[allow(non_camel_case_types)]
+                    struct DeleteRunsSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::ServerStreamingService<super::DeleteRunsRequest>
+                    for DeleteRunsSvc<T> {
+                        type Response = super::DeletedRun;
+                        type ResponseStream = T::DeleteRunsStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::DeleteRunsRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::delete_runs(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = DeleteRunsSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

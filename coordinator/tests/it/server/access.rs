@@ -216,6 +216,13 @@ async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
             .resume_run(operator.request(wire::ResumeRunRequest { run: latest() }))
             .await
             .map(drop),
+        "DeleteRuns" => client
+            .delete_runs(operator.request(wire::DeleteRunsRequest {
+                run: latest(),
+                ..Default::default()
+            }))
+            .await
+            .map(drop),
         "ListSchedules" => client
             .list_schedules(operator.request(wire::ListSchedulesRequest::default()))
             .await

@@ -315,6 +315,16 @@ impl Operator {
         rows
     }
 
+    /// The run as it is now.
+    pub async fn watch_once(&mut self, run: &str) -> wire::RunRow {
+        let request = self.request(wire::WatchRunRequest {
+            run: run.to_owned(),
+        });
+        let mut snapshots = self.client.watch_run(request).await.unwrap().into_inner();
+        let first = soon("a snapshot", snapshots.message()).await.unwrap();
+        first.unwrap().run.unwrap()
+    }
+
     pub async fn machines(&mut self) -> Vec<wire::MachineRow> {
         let request = self.request(wire::ListMachinesRequest {
             machine: String::new(),
