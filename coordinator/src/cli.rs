@@ -1,5 +1,6 @@
 //! The operator's commands: what is asked, told apart here, done in one file each.
 
+mod backup;
 mod compare;
 mod connect;
 mod events;
@@ -80,6 +81,10 @@ enum Command {
     Prune(prune::PruneArgs),
     /// Delete one run or import, with all that belongs to it
     Delete(prune::DeleteArgs),
+    /// Write the whole database into one file
+    Backup(backup::BackupArgs),
+    /// Fill a new data folder from a backup; no coordinator runs in it meanwhile
+    Restore(backup::RestoreArgs),
     /// List and end schedules: plans that are submitted again and again
     #[command(subcommand)]
     Schedule(schedule::Command),
@@ -137,6 +142,8 @@ impl Command {
             Self::Events(args) => events::events(args).await,
             Self::Prune(args) => prune::prune(args).await,
             Self::Delete(args) => prune::delete(args).await,
+            Self::Backup(args) => backup::backup(args).await,
+            Self::Restore(args) => backup::restore(args).await,
             Self::Schedule(command) => schedule::run(command).await,
             Self::Plan(command) => plan::run(command).await,
             Self::Machine(command) => machine::run(command).await,

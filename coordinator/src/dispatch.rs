@@ -9,6 +9,7 @@
 //!                                   └── Postgres' notifications, from any coordinator
 //! ```
 
+pub mod backup;
 pub mod enrol;
 pub mod events;
 pub mod grant;
@@ -48,6 +49,7 @@ pub struct Dispatch {
     hub: Arc<Hub>,
     intake: Intake,
     desk: Arc<query::Desk>,
+    tools: store::dump::Tools,
     authority: Arc<Authority>,
     approve_machines: bool,
 }
@@ -88,6 +90,7 @@ pub struct Parts {
     pub pool: store::Pool,
     /// None where this database's user may not make logins.
     pub reader: Option<store::reader::Reader>,
+    pub tools: store::dump::Tools,
     pub authority: Arc<Authority>,
     /// Whether a machine that enrols waits until an operator lets it in.
     pub approve_machines: bool,
@@ -99,6 +102,7 @@ impl Dispatch {
         let Parts {
             pool,
             reader,
+            tools,
             authority,
             approve_machines,
         } = parts;
@@ -108,6 +112,7 @@ impl Dispatch {
             hub: Arc::new(Hub::default()),
             intake,
             desk: Arc::new(query::Desk::new(reader)),
+            tools,
             authority,
             approve_machines,
         };

@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +72,12 @@ pub enum Error {
     },
     #[error("cannot serve")]
     Serve(#[from] tonic::transport::Error),
+    #[error(
+        "the database holds a fleet already: restore into an empty data folder, or an empty database"
+    )]
+    NotEmpty,
+    #[error("the backup cannot be restored")]
+    Restore(#[from] store::dump::Error),
     #[error("the first operator's token cannot be made")]
     Token(#[from] dispatch::Error),
 }
@@ -120,6 +126,7 @@ impl Coordinator {
         let parts = Parts {
             pool: pool.clone(),
             reader,
+            tools: database.tools(),
             authority,
             approve_machines,
         };
@@ -138,6 +145,42 @@ impl Coordinator {
             _lock: lock,
         })
     }
+}
+
+/// What a backup brought.
+pub struct Restored {
+    pub machines: u64,
+    pub runs: u64,
+    pub samples: u64,
+}
+
+/// Fills an empty database from a backup and brings it up to date; nobody serves it meanwhile.
+pub async fn restore(
+    data_dir: PathBuf,
+    database_url: Option<String>,
+    file: &Path,
+) -> Result<Restored, Error> {
+    let folder = DataFolder::at(data_dir);
+    folder.create()?;
+    let _lock = lock(&folder)?;
+    let database = Database::open(&folder, database_url.map(SecretString::from)).await?;
+    let url = database.url();
+    if !store::dump::is_empty(url).await? {
+        return Err(Error::NotEmpty);
+    }
+    database.tools().restore(file).await?;
+    store::migrate::adopt(url).await?;
+    let store::dump::Held {
+        machines,
+        runs,
+        samples,
+    } = store::dump::held(url).await?;
+    database.close().await?;
+    Ok(Restored {
+        machines,
+        runs,
+        samples,
+    })
 }
 
 impl Running {

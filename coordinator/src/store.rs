@@ -18,6 +18,7 @@ pub mod setting;
 pub mod token;
 pub mod work;
 
+pub mod dump;
 pub mod migrate;
 pub mod reader;
 pub mod wake;

@@ -22,6 +22,7 @@ pub const ROLES: &[(&str, Role)] = &[
     ("CancelRun", Role::Operator),
     ("ResumeRun", Role::Operator),
     ("DeleteRuns", Role::Admin),
+    ("Backup", Role::Admin),
     ("ListSchedules", Role::Viewer),
     ("RemoveSchedule", Role::Operator),
     ("ListRuns", Role::Viewer),

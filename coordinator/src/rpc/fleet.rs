@@ -18,6 +18,8 @@ use crate::dispatch::watch::Watch;
 
 /// Rows that a reader has not taken yet; Postgres waits with the rest.
 const MAX_UNREAD_ROWS: usize = 64;
+/// Pieces of a backup that wait for its reader.
+const MAX_UNREAD_CHUNKS: usize = 4;
 /// Well below what either side takes as a message.
 const CHUNK_BYTES: usize = 256 * 1024;
 
@@ -196,6 +198,36 @@ impl FleetService for Operators {
             }
         });
         Ok(Response::new(Box::pin(deleted)))
+    }
+
+    type BackupStream = Answers<wire::BackupChunk>;
+
+    async fn backup(
+        &self,
+        _: Request<wire::BackupRequest>,
+    ) -> Result<Response<Self::BackupStream>, Status> {
+        let (chunks, answers) = mpsc::channel(MAX_UNREAD_CHUNKS);
+        let Context {
+            dispatch,
+            stop,
+            tasks,
+        } = self.context.clone();
+        tasks.spawn(async move {
+            let take = |data: Vec<u8>| {
+                let chunks = chunks.clone();
+                async move { chunks.send(Ok(wire::BackupChunk { data })).await.is_ok() }
+            };
+            let ended = tokio::select! {
+                ended = dispatch.backup(take) => ended.map_err(Status::from),
+                () = stop.soft() => Err(draining()),
+                () = chunks.closed() => return,
+            };
+            if let Err(status) = ended {
+                // An error means that the reader is gone.
+                drop(chunks.send(Err(status)).await);
+            }
+        });
+        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 
     async fn list_schedules(

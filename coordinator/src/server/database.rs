@@ -9,6 +9,7 @@ use service::folders::DataFolder;
 use super::Error;
 use crate::dispatch::housekeeping::Mend;
 use crate::store;
+use crate::store::dump::Tools;
 
 const NAME: &str = "mlx_fleet";
 
@@ -35,6 +36,17 @@ impl Database {
 
     pub fn url(&self) -> &SecretString {
         &self.url
+    }
+
+    pub fn tools(&self) -> Tools {
+        let private = self.private.lock().unwrap_or_else(PoisonError::into_inner);
+        let bin = private
+            .as_ref()
+            .map(|server| server.installation().bin().to_owned());
+        Tools {
+            url: self.url.clone(),
+            bin,
+        }
     }
 
     /// Starts a private server again that was killed; somebody else's is theirs to mend.

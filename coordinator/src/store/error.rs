@@ -20,6 +20,11 @@ pub enum Error {
          them, start again, then make them anew"
     )]
     ReadByOthers { views: String },
+    #[error(
+        "the backup was made by a newer version, with migration {0}: restore it with that version or a \
+         newer one"
+    )]
+    Newer(i64),
     #[error("the database's schema could not be brought up to date")]
     Migrate(#[from] sqlx::migrate::MigrateError),
     #[error("{statement} touched {touched} rows and meant {meant}")]
@@ -56,6 +61,7 @@ impl Error {
             Self::Url(_)
             | Self::Connect { .. }
             | Self::ReadByOthers { .. }
+            | Self::Newer(_)
             | Self::Migrate(_)
             | Self::RowCount { .. }
             | Self::Corrupt { .. }
@@ -88,6 +94,7 @@ impl Error {
             Self::Url(_)
             | Self::Connect { .. }
             | Self::ReadByOthers { .. }
+            | Self::Newer(_)
             | Self::Migrate(_)
             | Self::View { .. } => false,
         }

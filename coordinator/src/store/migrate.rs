@@ -6,10 +6,10 @@ use domain::metric::Metric;
 use domain::reason::Reason;
 use secrecy::SecretString;
 use sha2::{Digest, Sha256};
-use sqlx::migrate::Migrator;
+use sqlx::migrate::{Migrate, Migrator};
 use sqlx::{Connection, PgConnection};
 
-use super::error::{Error, Result};
+use super::error::{Error, Result, read};
 use super::setting;
 
 static MIGRATIONS: Migrator = sqlx::migrate!();
@@ -18,6 +18,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!();
 static VIEWS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/views.rs"));
 
 const SCHEMA_SHA256: &str = "schema_sha256";
+/// What the schema went through, with a comma between the versions: a backup has no other list of it.
+const MIGRATED: &str = "migrations";
+/// Where sqlx keeps its own list.
+const MIGRATIONS_TABLE: &str = "_sqlx_migrations";
 
 /// Several coordinators may start at once: one works, the others wait for it. A restart with nothing
 /// new leaves the views alone, so that no reader sees them vanish.
@@ -32,6 +36,28 @@ pub async fn migrate(url: &SecretString) -> Result<()> {
         rebuild(&mut connection, &wanted).await?;
     }
     Ok(connection.close().await?)
+}
+
+/// Takes a schema up that was restored from a backup, and brings it up to date.
+pub async fn adopt(url: &SecretString) -> Result<()> {
+    let mut connection = super::connect_first(url).await?;
+    let text = setting::find(&mut connection, MIGRATED).await?;
+    let text = text.unwrap_or_default();
+    let versions = text.split(',').map(|version| read(MIGRATED, version));
+    let versions = versions.collect::<Result<Vec<i64>>>()?;
+    if let Some(newer) = versions.iter().find(|&&v| !MIGRATIONS.version_exists(v)) {
+        return Err(Error::Newer(*newer));
+    }
+    connection.ensure_migrations_table(MIGRATIONS_TABLE).await?;
+    for migration in MIGRATIONS.iter() {
+        if versions.contains(&migration.version) {
+            connection.skip(MIGRATIONS_TABLE, migration).await?;
+        }
+    }
+    // Views are not in a backup.
+    setting::put(&mut connection, SCHEMA_SHA256, "restored").await?;
+    connection.close().await?;
+    migrate(url).await
 }
 
 async fn stored(connection: &mut PgConnection) -> Result<Option<String>> {
@@ -66,6 +92,8 @@ async fn rebuild(connection: &mut PgConnection, sha256: &str) -> Result<()> {
     }
     write_vocabulary(&mut tx).await?;
     setting::put(&mut *tx, SCHEMA_SHA256, sha256).await?;
+    let versions: Vec<String> = MIGRATIONS.iter().map(|m| m.version.to_string()).collect();
+    setting::put(&mut *tx, MIGRATED, &versions.join(",")).await?;
     tx.commit().await?;
     tracing::info!(
         migrations = MIGRATIONS.iter().count(),

@@ -2,6 +2,7 @@
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use private_postgres::{Options, Server};
 use serde_json::Value;
@@ -117,4 +118,90 @@ fn agents_move_to_the_other_coordinator_of_their_database_when_theirs_is_killed(
     let all = format!("select count(*) from report.launch where run_id = '{run}'");
     assert!(ok_at(&there, &["sql", &all, "--format", "csv"]).ends_with("18\n"));
     assert_eq!(agent.stop(), Some(0));
+}
+
+#[test]
+fn a_fleet_goes_on_from_its_backup_with_every_row_and_every_machine() {
+    let mut fleet = Fleet::start();
+    fleet.start_agent();
+    let ran = fleet.command(&["run", &fleet.write_plan(SMALL)]);
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    let seed = Path::new(env!("CARGO_MANIFEST_DIR")).with_file_name("data/seed.csv");
+    fleet.ok(&["import", seed.to_str().unwrap()]);
+    let file = fleet.dir.path().join("fleet.backup");
+    let file = file.to_str().unwrap();
+    fleet.ok(&["backup", file]);
+    let mode = fs::metadata(file).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let again = fleet.command(&["backup", file]);
+    assert_eq!(again.status.code(), Some(3), "{}", stderr(&again));
+    let before = told(&fleet.data_dir());
+    // Into a folder that serves a fleet nothing is restored.
+    let taken = fleet.command(&["restore", file]);
+    assert_eq!(taken.status.code(), Some(3), "{}", stderr(&taken));
+    assert_eq!(fleet.stop(), [Some(0), Some(0)]);
+    let taken = fleet.command(&["restore", file]);
+    assert_eq!(taken.status.code(), Some(3), "{}", stderr(&taken));
+
+    let anew = fleet.dir.path().join("anew");
+    let restored = command_at(&anew, &["restore", file]);
+    assert_eq!(restored.status.code(), Some(0), "{}", stderr(&restored));
+    assert!(
+        stderr(&restored).contains("ca.key"),
+        "{}",
+        stderr(&restored)
+    );
+    for secret in ["ca.pem", "ca.key", "operator.token"] {
+        fs::copy(fleet.data_dir().join(secret), anew.join(secret)).unwrap();
+    }
+    let address = fleet.url.trim_start_matches("https://");
+    let (_coordinator, url) = serve(&anew, address, &[]);
+    assert_eq!(url, fleet.url);
+    assert_eq!(told(&anew), before);
+    // Its machine comes back by itself, and measures on.
+    let agent = start_agent(&fleet.agent_dir(), &url, &anew);
+    let ran = command_at(&anew, &["run", &fleet.write_plan(SMALL)]);
+    assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
+    assert_eq!(agent.stop(), Some(0));
+}
+
+/// What a coordinator says of its past: every row that views show, the story and the figures of each run.
+fn told(data_dir: &Path) -> Vec<String> {
+    let views = [
+        "run",
+        "job",
+        "launch",
+        "launch_summary",
+        "iteration",
+        "sample",
+        "reading",
+        "environment",
+    ];
+    let rows = views.iter().map(|view| {
+        let query = format!(
+            "select count(*), md5(string_agg(md5(it::text), '' order by md5(it::text)))
+             from report.{view} as it"
+        );
+        ok_at(data_dir, &["sql", &query, "--format", "csv"])
+    });
+    let mut all: Vec<String> = rows.collect();
+    let runs = ok_at(data_dir, &["runs", "--json"]);
+    let runs: Value = serde_json::from_str(&runs).unwrap();
+    let out = data_dir.join("told");
+    for run in runs.as_array().unwrap() {
+        let run = run["run_id"].as_str().unwrap();
+        all.push(ok_at(data_dir, &["events", run, "--json"]));
+        let report = [
+            "report",
+            run,
+            "--format",
+            "txt",
+            "--out",
+            out.to_str().unwrap(),
+        ];
+        let path = ok_at(data_dir, &report);
+        all.push(fs::read_to_string(path.trim()).unwrap());
+    }
+    assert_eq!(all.len(), views.len() + 4, "two runs");
+    all
 }

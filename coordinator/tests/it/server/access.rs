@@ -223,6 +223,10 @@ async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
             }))
             .await
             .map(drop),
+        "Backup" => client
+            .backup(operator.request(wire::BackupRequest {}))
+            .await
+            .map(drop),
         "ListSchedules" => client
             .list_schedules(operator.request(wire::ListSchedulesRequest::default()))
             .await
