@@ -20,6 +20,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinError;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use tonic::transport::{Channel, Endpoint};
+use tracing::Instrument;
 
 use crate::VERSION;
 use crate::job::{self, Bench, Left};
@@ -181,7 +182,8 @@ impl Driver {
         let Some(endpoint) = self.endpoints.front() else {
             return;
         };
-        let task = Task::start(link::run(endpoint.clone(), self.news.0.clone()));
+        let link = link::run(endpoint.clone(), self.news.0.clone());
+        let task = Task::start(link.in_current_span());
         self.link = Some(Link {
             _task: task,
             control: None,
@@ -365,22 +367,29 @@ impl Driver {
             return;
         };
         let spool = Arc::clone(&self.spool);
-        self.upload = Some(Task::start(upload::run(
-            channel,
-            spool,
-            self.settled.0.clone(),
-        )));
+        let upload = upload::run(channel, spool, self.settled.0.clone());
+        self.upload = Some(Task::start(upload.in_current_span()));
     }
 
     fn start_work(&mut self, grant: Grant) {
-        let lease = grant.lease_id;
-        tracing::info!(%lease, model = ModelRef::label_of(grant.model.as_ref()), cases = grant.cases.len(), "job granted");
+        let Grant {
+            lease_id: lease,
+            job_id,
+            run_id,
+            ..
+        } = grant;
+        let of_job = tracing::info_span!("job", %run_id, %job_id, lease_id = %lease);
+        of_job.in_scope(|| {
+            let model = ModelRef::label_of(grant.model.as_ref());
+            tracing::info!(model, cases = grant.cases.len(), "job granted");
+        });
         let (stop, stopped) = watch::channel(None);
         let progress = self.progress.0.clone();
         let task = match self.spool.writer(lease) {
             Ok(writer) => {
                 let bench = Arc::clone(&self.bench);
-                Task::start(job::run(bench, grant, writer, stopped, progress))
+                let work = job::run(bench, grant, writer, stopped, progress);
+                Task::start(work.instrument(of_job))
             }
             Err(error) => {
                 tracing::error!(%lease, %error, "no spool for the job; its lease will expire");

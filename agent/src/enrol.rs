@@ -6,6 +6,7 @@
 
 use std::path::PathBuf;
 
+use domain::ids::MachineId;
 use domain::machine::Inventory;
 use proto::wire;
 use proto::wire::agent_service_client::AgentServiceClient;
@@ -88,6 +89,11 @@ impl Membership {
         let urls = self.coordinators.iter();
         let endpoints = urls.map(|url| tls::endpoint(url, Some(&self.ca), Some(&self.client)));
         Ok(endpoints.collect::<Result<_, _>>()?)
+    }
+
+    /// Who its certificate says that this machine is.
+    pub fn machine_id(&self) -> Result<MachineId, Error> {
+        Ok(self.peer()?.machine)
     }
 
     fn peer(&self) -> Result<PeerIdentity, Error> {

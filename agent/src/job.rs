@@ -176,7 +176,7 @@ impl Job<'_> {
         if matches!(*self.stop.borrow(), Some(Stop::Lost { .. })) {
             return Left::Unrecorded;
         }
-        tracing::info!(%lease, %outcome, reason, "job ended");
+        tracing::info!(%outcome, reason, "job ended");
         let finished = JobFinished { outcome, reason };
         self.recorder.record(Record::JobFinished(finished)).await;
         match self.recorder.commit().await {

@@ -23,6 +23,7 @@ use service::folders::{self, DataFolder};
 use service::lifecycle::{Ending, Lifecycle, Signals, Stop};
 use service::{crypto, telemetry};
 use time::OffsetDateTime;
+use tracing::Instrument;
 
 /// From the first signal to the end: a worker gets its grace, the job's end is uploaded.
 const GRACE: Duration = Duration::from_secs(10);
@@ -103,9 +104,9 @@ struct RunArgs {
     /// What is logged, in the syntax of RUST_LOG
     #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
     log: String,
-    /// Log one JSON object a line
-    #[arg(long)]
-    log_json: bool,
+    /// How the log looks: `human`, or `json` for one object a line
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    log_format: telemetry::Format,
 }
 
 #[derive(Debug, Args)]
@@ -168,12 +169,7 @@ fn show_inventory(args: &InventoryArgs) -> Result<ExitCode> {
 }
 
 fn run(args: &RunArgs) -> Result<ExitCode> {
-    let format = if args.log_json {
-        telemetry::Format::Json
-    } else {
-        telemetry::Format::Human
-    };
-    telemetry::init(format, &args.log)?;
+    telemetry::init(args.log_format, &args.log)?;
     let folder = folder(args.data_dir.as_deref())?;
     folder.create()?;
     let Some(_lock) = lock(&folder)? else {
@@ -329,10 +325,12 @@ async fn serve(
         stop_with_stdin(stop.clone())?;
     }
     let driver = Driver::new(endpoints, spool, bench, stop.clone());
-    life.spawn("driver", async move {
+    let of_machine = tracing::info_span!("agent", machine_id = %member.machine_id()?);
+    let drive = async move {
         driver.run().await;
         stop.stop();
-    });
+    };
+    life.spawn("driver", drive.instrument(of_machine));
     match life.run(signals, GRACE).await {
         Ending::Clean | Ending::Forced => Ok(ExitCode::SUCCESS),
         Ending::Abandoned { tasks } => anyhow::bail!("{tasks} tasks did not end"),

@@ -17,6 +17,7 @@ pub mod import;
 pub mod ingest;
 pub mod leases;
 pub mod machines;
+pub mod monitor;
 pub mod prune;
 pub mod query;
 pub mod report;
@@ -50,6 +51,7 @@ pub struct Dispatch {
     intake: Intake,
     desk: Arc<query::Desk>,
     tools: store::dump::Tools,
+    counts: Arc<monitor::Counts>,
     authority: Arc<Authority>,
     approve_machines: bool,
 }
@@ -113,6 +115,7 @@ impl Dispatch {
             intake,
             desk: Arc::new(query::Desk::new(reader)),
             tools,
+            counts: Arc::default(),
             authority,
             approve_machines,
         };

@@ -6,6 +6,7 @@
 //! ```
 
 mod database;
+pub mod monitor;
 
 use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions, TryLockError};
@@ -49,6 +50,8 @@ pub struct Config {
     pub host_names: Vec<String>,
     /// Whether a machine that enrols waits until an operator lets it in.
     pub approve_machines: bool,
+    /// Where monitoring systems ask; None: nowhere.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -87,6 +90,7 @@ pub struct Coordinator;
 /// A coordinator that listens.
 pub struct Running {
     url: String,
+    metrics: Option<SocketAddr>,
     folder: DataFolder,
     pool: store::Pool,
     database: Database,
@@ -103,6 +107,7 @@ impl Coordinator {
             listen,
             host_names,
             approve_machines,
+            metrics_listen,
         } = config;
         let folder = DataFolder::at(data_dir);
         folder.create()?;
@@ -117,9 +122,11 @@ impl Coordinator {
         let authority = Arc::new(Authority::open(&folder, now)?);
         let names = tls::server_names(listen, &host_names);
         let identity = authority.open_server(&folder, &names, now)?;
-        let failed = |source| Error::Listen { listen, source };
-        let listener = TcpListener::bind(listen).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        let (listener, address) = bind(listen).await?;
+        let monitor = match metrics_listen {
+            Some(listen) => Some(bind(listen).await?),
+            None => None,
+        };
 
         let url = url_of(address, &names);
         let tls = tls::server_config(&identity, authority.certificate());
@@ -133,12 +140,19 @@ impl Coordinator {
         let (dispatch, queue) = Dispatch::new(parts);
         operator_token(&folder, &dispatch).await?;
         housekeep(lifecycle, &dispatch, &pool, &database, queue);
+        let mut metrics = None;
+        if let Some((listener, address)) = monitor {
+            let monitor = monitor::serve(dispatch.clone(), listener, lifecycle.stop_handle());
+            lifecycle.spawn("monitor", monitor);
+            metrics = Some(address);
+        }
         serve(lifecycle, dispatch, listener, tls)?;
 
         folder.write_coordinator(&CoordinatorFile { url: url.clone() })?;
         tracing::info!(url, folder = %folder.root().display(), "listening");
         Ok(Running {
             url,
+            metrics,
             folder,
             pool,
             database,
@@ -183,7 +197,19 @@ pub async fn restore(
     })
 }
 
+async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
+    let failed = |source| Error::Listen { listen, source };
+    let listener = TcpListener::bind(listen).await.map_err(failed)?;
+    let address = listener.local_addr().map_err(failed)?;
+    Ok((listener, address))
+}
+
 impl Running {
+    /// Where monitoring systems may ask.
+    pub fn metrics_url(&self) -> Option<String> {
+        Some(format!("http://{}/metrics", self.metrics?))
+    }
+
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -192,6 +218,7 @@ impl Running {
     pub async fn finish(self) -> Result<(), Error> {
         let Self {
             url: _,
+            metrics: _,
             folder,
             pool,
             database,
@@ -289,7 +316,8 @@ fn housekeep(
     );
     let listen = housekeeping::listen(dispatch.clone(), pool.clone(), stop());
     lifecycle.spawn("listener", listen);
-    let (work, stop) = (ingest::work(pool.clone(), queue), stop());
+    let work = ingest::work(pool.clone(), Arc::clone(dispatch.counts()), queue);
+    let stop = stop();
     lifecycle.spawn("ingest", async move {
         tokio::select! {
             () = work => {}

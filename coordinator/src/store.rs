@@ -5,6 +5,7 @@
 
 pub mod certificate;
 pub mod event;
+pub mod figures;
 pub mod import;
 pub mod job;
 pub mod launch;

@@ -9,7 +9,7 @@ use service::telemetry;
 
 use super::exit::Failure;
 use super::{connect, show};
-use crate::server::{Config, Coordinator, DEFAULT_LISTEN, GRACE};
+use crate::server::{Config, Coordinator, DEFAULT_LISTEN, GRACE, monitor};
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -28,21 +28,20 @@ pub struct Args {
     /// A machine that enrols gets no job until `mlx-fleet machine approve NAME`
     #[arg(long)]
     approve_machines: bool,
-    /// Log as JSON lines
-    #[arg(long)]
-    log_json: bool,
+    /// Serve /metrics, /healthz and /readyz here, in plain HTTP: a port of this machine alone, or an
+    /// address and port
+    #[arg(long, value_name = "ADDR", value_parser = monitor::address)]
+    metrics_listen: Option<SocketAddr>,
+    /// How the log looks: `human`, or `json` for one object a line
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    log_format: telemetry::Format,
     /// What to log, as in `info` or `info,coordinator=debug`
     #[arg(long, value_name = "FILTER", default_value = "info")]
     log: String,
 }
 
 pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
-    let format = if args.log_json {
-        telemetry::Format::Json
-    } else {
-        telemetry::Format::Human
-    };
-    telemetry::init(format, &args.log).map_err(|error| Failure::chain(&error))?;
+    telemetry::init(args.log_format, &args.log).map_err(|error| Failure::chain(&error))?;
     let mut signals = Signals::catch()?;
     let lifecycle = Lifecycle::new();
     let config = Config {
@@ -51,6 +50,7 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
         listen: args.listen,
         host_names: args.host_name,
         approve_machines: args.approve_machines,
+        metrics_listen: args.metrics_listen,
     };
     let running = tokio::select! {
         running = Coordinator::start(config, &lifecycle) => running,
@@ -60,6 +60,9 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
     let running = running.map_err(|error| Failure::chain(&error))?;
     // Who does not read it can do without.
     drop(show::line(format_args!("listening on {}", running.url())));
+    if let Some(url) = running.metrics_url() {
+        drop(show::line(format_args!("metrics at {url}")));
+    }
     let ending = lifecycle.run(signals, GRACE).await;
     running
         .finish()

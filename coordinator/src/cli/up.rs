@@ -66,6 +66,7 @@ pub async fn up(args: Args) -> Result<ExitCode, Failure> {
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         host_names: Vec::new(),
         approve_machines: false,
+        metrics_listen: None,
     };
     let running = tokio::select! {
         running = Coordinator::start(config, &lifecycle) => running,

@@ -62,7 +62,8 @@ impl Dispatch {
         );
         changes.runs.insert(run_id);
         changes.commit(tx).await?;
-        tracing::info!(%job_id, %lease_id, %machine_id, epoch = epoch.0, "granted");
+        self.counts.jobs_granted.inc();
+        tracing::info!(%run_id, %job_id, %lease_id, epoch = epoch.0, "granted");
         Ok(Some(Grant {
             lease_id,
             job_id,

@@ -68,6 +68,11 @@ impl Hub {
         }
     }
 
+    /// How many machines have a session here.
+    pub fn seated(&self) -> usize {
+        self.seats().len()
+    }
+
     pub fn runs(&self) -> broadcast::Receiver<Changed> {
         self.runs.subscribe()
     }

@@ -26,9 +26,11 @@ use domain::record::{
 use domain::worker::Iteration;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use super::changes::Changes;
 use super::leases;
+use super::monitor::Counts;
 use super::{Dispatch, Error, Result, chain};
 use crate::store::launch::{self, Conditions, Finish};
 use crate::store::lease::{self, Lease, State};
@@ -97,7 +99,7 @@ impl Dispatch {
 }
 
 /// Runs until every upload stream has ended.
-pub async fn work(pool: store::Pool, mut queue: Queue) {
+pub async fn work(pool: store::Pool, counts: Arc<Counts>, mut queue: Queue) {
     let mut waiting = Vec::with_capacity(MAX_TOGETHER);
     while queue.0.recv_many(&mut waiting, MAX_TOGETHER).await > 0 {
         let is_whole = |upload: &Upload| !upload.stream.broken.load(Ordering::Relaxed);
@@ -106,7 +108,9 @@ pub async fn work(pool: store::Pool, mut queue: Queue) {
             .filter(|upload| is_whole(upload))
             .map(|upload| (upload.stream.machine_id, &upload.batch))
             .collect();
+        let began = Instant::now();
         let together = uploads.is_empty() || store_retrying(&pool, &uploads).await.is_ok();
+        counts.commit.observe(began.elapsed().as_secs_f64());
         for upload in waiting.drain(..) {
             let stored = if !is_whole(&upload) {
                 Err(Error::Unavailable("an earlier batch was not stored"))
@@ -115,7 +119,13 @@ pub async fn work(pool: store::Pool, mut queue: Queue) {
             } else {
                 store_retrying(&pool, &[(upload.stream.machine_id, &upload.batch)]).await
             };
+            if stored.is_ok() {
+                counts.batches_stored.inc();
+                let records = upload.batch.records.len() as u64;
+                counts.records_stored.inc_by(records);
+            }
             if let Err(why) = &stored {
+                counts.batches_refused.inc();
                 upload.stream.broken.store(true, Ordering::Relaxed);
                 let (lease_id, seq) = (upload.batch.lease_id, upload.batch.seq);
                 tracing::warn!(%lease_id, seq, why = %chain(why), "a batch was not stored");

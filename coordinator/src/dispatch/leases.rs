@@ -168,9 +168,13 @@ impl Dispatch {
                 &mut changes,
             )
             .await?;
-            tracing::warn!(lease_id = %held.lease_id, job_id = %held.job_id, "a lease has expired");
+            tracing::warn!(
+                machine_id = %held.machine_id, job_id = %held.job_id, lease_id = %held.lease_id,
+                "a lease has expired"
+            );
         }
         changes.commit(tx).await?;
+        self.counts.leases_expired.inc_by(overdue.len() as u64);
         Ok(overdue.len())
     }
 }

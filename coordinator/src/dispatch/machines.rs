@@ -50,6 +50,17 @@ pub enum MachineState {
 }
 
 impl MachineState {
+    pub const ALL: [Self; 8] = [
+        Self::Idle,
+        Self::Busy,
+        Self::Draining,
+        Self::Drained,
+        Self::Offline,
+        Self::Pending,
+        Self::Revoked,
+        Self::Imported,
+    ];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Idle => "idle",
@@ -308,7 +319,7 @@ fn changed(actor: &str, machine_id: MachineId, event: Event) -> Changes {
     changes
 }
 
-async fn summaries(
+pub(super) async fn summaries(
     executor: impl store::PgExecutor<'_>,
     machine: Option<&str>,
 ) -> store::Result<Vec<Summary>> {

@@ -93,7 +93,10 @@ impl Dispatch {
         };
         let submitted = insert(&mut tx, &written, &mut changes).await?;
         match submitted {
-            Submitted::Run { .. } => changes.commit(tx).await?,
+            Submitted::Run { .. } => {
+                changes.commit(tx).await?;
+                self.counts.runs_submitted.inc();
+            }
             Submitted::Refused(_) => {}
         }
         Ok(submitted)

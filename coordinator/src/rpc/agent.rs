@@ -12,6 +12,7 @@ use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming, async_trait};
+use tracing::Instrument;
 
 use super::convert::refused;
 use super::session::Session;
@@ -80,12 +81,14 @@ impl AgentService for Agents {
         let (down, answers) = mpsc::channel(MAX_UNREAD);
         let session = Session::new(self.context.clone(), machine_id, down);
         let stop = self.context.stop.clone();
-        self.context.tasks.spawn(async move {
+        let of_machine = tracing::info_span!("session", %machine_id);
+        let converse = async move {
             tokio::select! {
                 () = session.run(request.into_inner()) => {}
                 () = stop.hard() => {}
             }
-        });
+        };
+        self.context.tasks.spawn(converse.instrument(of_machine));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 
@@ -103,12 +106,14 @@ impl AgentService for Agents {
             acks,
         };
         let stop = self.context.stop.clone();
-        self.context.tasks.spawn(async move {
+        let of_machine = tracing::info_span!("upload", %machine_id);
+        let receive = async move {
             tokio::select! {
                 () = upload.run(request.into_inner()) => {}
                 () = stop.hard() => {}
             }
-        });
+        };
+        self.context.tasks.spawn(receive.instrument(of_machine));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
     }
 }

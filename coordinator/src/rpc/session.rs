@@ -14,7 +14,7 @@
 use std::time::Duration;
 
 use domain::ids::{LeaseId, MachineId};
-use domain::lease::HEARTBEAT;
+use domain::lease::{Grant, HEARTBEAT};
 use domain::machine::Inventory;
 use proto::wire;
 use proto::wire::session_down::Message as Down;
@@ -22,6 +22,7 @@ use proto::wire::session_up::Message as Up;
 use tokio::sync::mpsc;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tonic::{Status, Streaming};
+use tracing::{Instrument, Span};
 use uuid::Uuid;
 
 use super::convert::refused;
@@ -45,6 +46,8 @@ pub struct Session {
     lease: Option<LeaseId>,
     /// Why it gets no job, as we told it.
     rest: Option<String>,
+    /// Whose work what happens is about.
+    of_job: Span,
 }
 
 /// What happened; [`Session::handle`] decides.
@@ -78,6 +81,7 @@ impl Session {
             ready: false,
             lease: None,
             rest: None,
+            of_job: Span::none(),
         }
     }
 
@@ -108,7 +112,8 @@ impl Session {
                 () = stop.soft() => Event::Draining,
                 () = down.closed() => Event::Gone,
             };
-            if let Err(ended) = self.handle(event).await {
+            let of_job = self.of_job.clone();
+            if let Err(ended) = self.handle(event).instrument(of_job).await {
                 return ended;
             }
         }
@@ -123,6 +128,7 @@ impl Session {
             Event::Said(Up::Ready(wire::Ready {})) => {
                 self.ready = true;
                 self.lease = None;
+                self.of_job = Span::none();
                 self.next_job().await
             }
             // Progress is in the batches; this is a courtesy to people who watch.
@@ -239,6 +245,13 @@ impl Session {
 
     async fn tell(&mut self, lease_id: LeaseId, found: Renewal) -> Result<(), Ended> {
         let name = lease_id.to_string();
+        if found != Renewal::Renewed {
+            tracing::info!(
+                lease_id = name,
+                ?found,
+                "an agent is told of its lease's end"
+            );
+        }
         let message = match found {
             Renewal::Renewed => Down::Renewed(wire::Renewed { lease_id: name }),
             Renewal::Cancelled => Down::Cancel(wire::Cancel { lease_id: name }),
@@ -277,6 +290,13 @@ impl Session {
         };
         self.ready = false;
         self.lease = Some(grant.lease_id);
+        let Grant {
+            run_id,
+            job_id,
+            lease_id,
+            ..
+        } = &grant;
+        self.of_job = tracing::info_span!("job", %run_id, %job_id, %lease_id);
         self.say(Down::Grant((&grant).into())).await?;
         Ok(true)
     }

@@ -220,7 +220,8 @@ pub fn ok_at(data_dir: &Path, args: &[&str]) -> String {
 pub fn start_agent(dir: &Path, coordinators: &str, data_dir: &Path) -> Process {
     let mut command = Command::new(binary("mlx-fleet-agent"));
     command
-        .args(["run", "--coordinator", coordinators, "--data-dir"])
+        .args(["run", "--log-format", "json", "--coordinator", coordinators])
+        .arg("--data-dir")
         .arg(dir);
     if !dir.exists() {
         let token = ok_at(data_dir, &["token", "create"]);
@@ -255,7 +256,14 @@ pub fn serve(data_dir: &Path, listen: &str, env: &[(&str, &str)]) -> (Process, S
         .open(data_dir.join("test.log"))
         .expect("the coordinator's log");
     let mut child = mlx_fleet()
-        .args(["serve", "--listen", listen, "--data-dir"])
+        .args([
+            "serve",
+            "--log-format",
+            "json",
+            "--listen",
+            listen,
+            "--data-dir",
+        ])
         .arg(data_dir)
         .envs(env.iter().copied())
         .stdin(Stdio::null())

@@ -205,3 +205,39 @@ fn told(data_dir: &Path) -> Vec<String> {
     assert_eq!(all.len(), views.len() + 4, "two runs");
     all
 }
+
+#[test]
+fn every_line_of_a_log_says_which_run_job_and_machine_it_is_about() {
+    let mut fleet = Fleet::start();
+    fleet.start_agent();
+    let plan = fleet.write_plan(LONG);
+    let run = fleet.ok(&["run", &plan, "--detach"]);
+    let running = "select count(*) from report.launch where outcome = 'running'";
+    eventually("a worker", || (fleet.value(running) == "1").then_some(()));
+    let job = fleet.value("select job_id from report.job");
+    let machine = fleet.value("select machine_id from report.machine");
+    fleet.ok(&["cancel", run.trim()]);
+    let log = |dir: &Path| -> Vec<Value> {
+        let text = fs::read_to_string(dir.join("test.log")).unwrap();
+        let lines = text.lines();
+        lines
+            .map(|line| serde_json::from_str(line).expect(line))
+            .collect()
+    };
+    let (agent, coordinator) = (fleet.agent_dir(), fleet.data_dir());
+    for (dir, message) in [
+        (&agent, "job ended"),
+        (&coordinator, "an agent is told of its lease's end"),
+    ] {
+        let line = eventually(message, || {
+            log(dir).into_iter().find(|line| line["message"] == message)
+        });
+        let spans = line["spans"].as_array().unwrap();
+        let field = |name| spans.iter().find_map(|span| span[name].as_str());
+        assert_eq!(
+            (field("run_id"), field("job_id"), field("machine_id")),
+            (Some(run.trim()), Some(&*job), Some(&*machine)),
+            "{line}"
+        );
+    }
+}

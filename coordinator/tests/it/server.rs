@@ -9,6 +9,7 @@ mod import;
 mod ingest;
 mod leases;
 mod machines;
+mod monitor;
 mod prune;
 mod runs;
 mod schedules;

@@ -1,6 +1,7 @@
 //! Where log lines go: standard error, always, so that standard output is for answers.
 
 use std::io::IsTerminal;
+use std::str::FromStr;
 
 use tracing::Subscriber;
 use tracing_subscriber::EnvFilter;
@@ -25,6 +26,23 @@ pub enum Error {
     },
     #[error("logging was set up before")]
     Twice(#[source] tracing_subscriber::util::TryInitError),
+}
+
+/// A text that names no format.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("`{0}` is no log format: human or json")]
+pub struct UnknownFormat(String);
+
+impl FromStr for Format {
+    type Err = UnknownFormat;
+
+    fn from_str(text: &str) -> Result<Self, UnknownFormat> {
+        match text {
+            "human" => Ok(Self::Human),
+            "json" => Ok(Self::Json),
+            other => Err(UnknownFormat(other.to_owned())),
+        }
+    }
 }
 
 /// Sets up the process's log; once, in `main`. The filter is in the syntax of `RUST_LOG`.
@@ -85,6 +103,7 @@ mod tests {
         let writer = lines.clone();
         let subscriber = subscriber(format, filter, false, move || writer.clone()).unwrap();
         tracing::subscriber::with_default(subscriber, || {
+            let _job = tracing::info_span!("job", job_id = 7).entered();
             tracing::info!(port = 5432, "ready");
             tracing::debug!("hidden");
         });
@@ -101,12 +120,16 @@ mod tests {
             (&"ready".into(), &5432.into())
         );
         assert_eq!(line["level"], "INFO");
+        assert_eq!(line["spans"][0]["job_id"], 7, "whose it is");
     }
 
     #[test]
     fn human_lines_have_no_colour_codes_off_a_terminal() {
         let text = logged(Format::Human, "info");
-        assert!(text.contains("INFO ready port=5432"), "{text}");
+        assert!(
+            text.contains("INFO job{job_id=7}: ready port=5432"),
+            "{text}"
+        );
         assert!(
             !text.contains('\u{1b}') && !text.contains("hidden"),
             "{text}"

@@ -5,6 +5,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use coordinator::server::{Config, Coordinator, GRACE, Running};
@@ -46,7 +47,7 @@ pub struct World {
     pub approve_machines: bool,
     coordinator: Option<Up>,
     beside: Option<Up>,
-    _postgres: Server,
+    postgres: Mutex<Server>,
     _dir: TempDir,
 }
 
@@ -74,7 +75,7 @@ impl World {
             approve_machines: false,
             coordinator: None,
             beside: None,
-            _postgres: postgres,
+            postgres: Mutex::new(postgres),
             _dir: dir,
         };
         world.up().await;
@@ -117,6 +118,7 @@ impl World {
             listen,
             host_names: Vec::new(),
             approve_machines: self.approve_machines,
+            metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
         };
         let running = Coordinator::start(config, &lifecycle).await?;
         let stop = lifecycle.stop_handle();
@@ -127,6 +129,11 @@ impl World {
             stop,
             ended,
         })
+    }
+
+    /// The database goes away, and is not there again.
+    pub fn stop_database(&self) {
+        self.postgres.lock().unwrap().stop().unwrap();
     }
 
     /// Stops the coordinator as a signal would.
@@ -147,6 +154,11 @@ impl World {
 
     pub fn url(&self) -> String {
         format!("https://{}", self.listen)
+    }
+
+    pub fn metrics_url(&self) -> String {
+        let up = self.coordinator.as_ref().unwrap();
+        up.running.metrics_url().unwrap()
     }
 
     pub fn ca(&self) -> CaCertificate {
