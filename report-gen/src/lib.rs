@@ -24,7 +24,9 @@ use time::OffsetDateTime;
 
 #[cfg(feature = "query")]
 pub use query::{PgPool, RunChoice};
-pub use render::{Format, RenderedFile, terminal_comparison, terminal_summary};
+pub use render::{
+    Format, RenderedFile, render as render_report, terminal_comparison, terminal_summary,
+};
 pub use report::{Report, RunComparison};
 
 #[derive(Debug, thiserror::Error)]
@@ -88,16 +90,4 @@ async fn samples_of(pool: &PgPool, run: &report::Run) -> Result<RenderedFile, Er
         file.push(sample)?;
     }
     Ok(file.finish()?)
-}
-
-/// Renders a report in each format.
-pub fn render_report(
-    report: &Report,
-    formats: &[Format],
-) -> Result<Vec<RenderedFile>, render::Error> {
-    let mut files = Vec::new();
-    for format in formats {
-        files.extend(render::render(report, *format)?);
-    }
-    Ok(files)
 }

@@ -16,7 +16,7 @@ struct Args {
     /// Where the results are; a user of the role report_reader is enough
     #[arg(long, env = "DATABASE_URL", hide_env_values = true, value_name = "URL")]
     database_url: String,
-    /// md, html, csv, json, parquet, svg or png; several may be given, separated by commas
+    /// md, html, csv, json, parquet, svg, png or txt; several may be given, separated by commas
     #[arg(
         long,
         value_delimiter = ',',

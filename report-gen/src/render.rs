@@ -34,10 +34,12 @@ pub enum Format {
     Parquet,
     Svg,
     Png,
+    /// A few lines for a terminal.
+    Text,
 }
 
 impl Format {
-    pub const ALL: [Format; 7] = [
+    pub const ALL: [Format; 8] = [
         Self::Markdown,
         Self::Html,
         Self::Csv,
@@ -45,6 +47,7 @@ impl Format {
         Self::Parquet,
         Self::Svg,
         Self::Png,
+        Self::Text,
     ];
 
     pub fn as_str(self) -> &'static str {
@@ -56,6 +59,7 @@ impl Format {
             Self::Parquet => "parquet",
             Self::Svg => "svg",
             Self::Png => "png",
+            Self::Text => "txt",
         }
     }
 }
@@ -67,7 +71,7 @@ impl fmt::Display for Format {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("unknown format `{0}`, expected md, html, csv, json, parquet, svg or png")]
+#[error("unknown format `{0}`, expected md, html, csv, json, parquet, svg, png or txt")]
 pub struct UnknownFormat(String);
 
 impl FromStr for Format {
@@ -104,22 +108,33 @@ pub enum Error {
     NothingDrawn,
 }
 
-/// The report in one format: one file, one per table for CSV and Parquet, or one per chart for SVG and
+/// The report in each format: one file, one per table for CSV and Parquet, or one per chart for SVG and
 /// PNG. Samples are no part of a report, and no file here: see [`SampleFile`].
-pub fn render(report: &Report, format: Format) -> Result<Vec<RenderedFile>, Error> {
+pub fn render(report: &Report, formats: &[Format]) -> Result<Vec<RenderedFile>, Error> {
+    // Drawn once, however many formats show them.
+    let pictures = if formats.contains(&Format::Svg) || formats.contains(&Format::Png) {
+        svg::pictures(report)?
+    } else {
+        Vec::new()
+    };
     let one = |name: &str, text: String| {
         vec![RenderedFile {
             name: name.to_owned(),
             bytes: text.into_bytes(),
         }]
     };
-    Ok(match format {
-        Format::Markdown => one("report.md", markdown::render(report)),
-        Format::Html => one("report.html", html::render(report)?),
-        Format::Csv => csv::render(report)?,
-        Format::Json => one("report.json", json::render(report)?),
-        Format::Parquet => parquet::render(report)?,
-        Format::Svg => svg::render(report)?,
-        Format::Png => png::render(svg::pictures(report)?)?,
-    })
+    let mut files = Vec::new();
+    for format in formats {
+        files.extend(match format {
+            Format::Markdown => one("report.md", markdown::render(report)),
+            Format::Html => one("report.html", html::render(report)?),
+            Format::Csv => csv::render(report)?,
+            Format::Json => one("report.json", json::render(report)?),
+            Format::Parquet => parquet::render(report)?,
+            Format::Svg => svg::files(&pictures),
+            Format::Png => png::render(&pictures)?,
+            Format::Text => one("summary.txt", terminal_summary(report)),
+        });
+    }
+    Ok(files)
 }

@@ -59,58 +59,48 @@ impl Format {
 
 pub async fn report(args: Args) -> Result<ExitCode, Failure> {
     let mut client = args.coordinator.connect().await?;
-    for format in args.format {
-        for path in write(&mut client, &args.run, format, &args.out).await? {
-            show::line(path.display())?;
-        }
+    for file in fetch(&mut client, &args.run, &args.format).await? {
+        show::line(write(&file, &args.out)?.display())?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Fetches one format and writes its files, each whole or not at all.
-pub async fn write(
-    client: &mut Client,
-    run: &str,
-    format: Format,
-    out: &Path,
-) -> Result<Vec<PathBuf>, Failure> {
-    let mut written = Vec::new();
-    for (name, bytes) in fetch(client, run, format).await? {
-        // The coordinator names the files; a name must not leave the folder.
-        let name = Path::new(&name)
-            .file_name()
-            .ok_or_else(|| Failure::Broke(format!("the report's file name `{name}` is none")))?;
-        std::fs::create_dir_all(out)
-            .map_err(|error| Failure::Broke(format!("cannot make {}: {error}", out.display())))?;
-        let path = out.join(name);
-        let temporary = path.with_extension("part");
-        File::create(&temporary)
-            .and_then(|mut file| file.write_all(&bytes))
-            .and_then(|()| std::fs::rename(&temporary, &path))
-            .map_err(|error| Failure::Broke(format!("cannot write {}: {error}", path.display())))?;
-        written.push(path);
-    }
-    Ok(written)
-}
+/// A file by its name.
+pub type Named = (String, Vec<u8>);
 
-/// The files of one format, by name.
+/// The files of one report, format by format.
 pub async fn fetch(
     client: &mut Client,
     run: &str,
-    format: Format,
-) -> Result<Vec<(String, Vec<u8>)>, Failure> {
+    formats: &[Format],
+) -> Result<Vec<Named>, Failure> {
     let request = wire::RenderReportRequest {
         run: run.to_owned(),
-        format: format.as_str().to_owned(),
+        formats: formats.iter().map(|f| f.as_str().to_owned()).collect(),
     };
     files(client.render_report(request).await?.into_inner()).await
 }
 
+/// Writes a file whole or not at all, and says where.
+pub fn write((name, bytes): &Named, out: &Path) -> Result<PathBuf, Failure> {
+    // The coordinator names the files; a name must not leave the folder.
+    let name = Path::new(name)
+        .file_name()
+        .ok_or_else(|| Failure::Broke(format!("the report's file name `{name}` is none")))?;
+    std::fs::create_dir_all(out)
+        .map_err(|error| Failure::Broke(format!("cannot make {}: {error}", out.display())))?;
+    let path = out.join(name);
+    let temporary = path.with_extension("part");
+    File::create(&temporary)
+        .and_then(|mut file| file.write_all(bytes))
+        .and_then(|()| std::fs::rename(&temporary, &path))
+        .map_err(|error| Failure::Broke(format!("cannot write {}: {error}", path.display())))?;
+    Ok(path)
+}
+
 /// Puts together what came in pieces.
-pub async fn files(
-    mut stream: tonic::Streaming<wire::ReportChunk>,
-) -> Result<Vec<(String, Vec<u8>)>, Failure> {
-    let mut files: Vec<(String, Vec<u8>)> = Vec::new();
+pub async fn files(mut stream: tonic::Streaming<wire::ReportChunk>) -> Result<Vec<Named>, Failure> {
+    let mut files: Vec<Named> = Vec::new();
     while let Some(wire::ReportChunk { file_name, data }) = stream.message().await? {
         match files.last_mut() {
             Some((name, bytes)) if *name == file_name => bytes.extend(data),

@@ -172,10 +172,14 @@ impl Story<'_> {
             Some(dir) => std::path::absolute(dir)?,
             None => self.data_dir.join("reports").join(&run_id),
         };
-        report::write(client, &run_id, Format::Md, &out).await?;
-        let html = report::write(client, &run_id, Format::Html, &out).await?;
-        for (_, bytes) in report::fetch(client, &run_id, Format::Txt).await? {
-            show::line(String::from_utf8_lossy(&bytes))?;
+        let formats = [Format::Txt, Format::Md, Format::Html];
+        let mut written = Vec::new();
+        for file in report::fetch(client, &run_id, &formats).await? {
+            if file.0 == "summary.txt" {
+                show::line(String::from_utf8_lossy(&file.1))?;
+            } else {
+                written.push(report::write(&file, &out)?);
+            }
         }
         if self.args.keep {
             show::line(format_args!(
@@ -183,8 +187,8 @@ impl Story<'_> {
                 self.url
             ))?;
         }
-        for path in html {
-            show::line(format_args!("report: {}", path.display()))?;
+        if let Some(html) = written.last() {
+            show::line(format_args!("report: {}", html.display()))?;
         }
         Ok(run::exit_code(&ended))
     }

@@ -1,30 +1,24 @@
 //! Reports and comparisons, made by `report-gen` from the views.
 
 use report_gen::analyze::Refusal;
-use report_gen::{Format, RenderedFile, RunChoice, render};
+use report_gen::render::{self, UnknownFormat};
+use report_gen::{Format, RenderedFile, RunChoice};
 
 use super::{Dispatch, Error, Result};
 
-/// For a terminal: the run's figures in a few tables.
-const TERMINAL: &str = "txt";
-
 impl Dispatch {
-    /// The files of a report in one format.
-    pub async fn render_report(&self, run: &str, format: &str) -> Result<Vec<RenderedFile>> {
-        let run = RunChoice::Id(self.find_run(run).await?.to_string());
-        if format == TERMINAL {
-            let report = report_gen::report_of(&self.pool, &run)
-                .await
-                .map_err(failed)?;
-            return Ok(vec![RenderedFile {
-                name: "summary.txt".to_owned(),
-                bytes: report_gen::terminal_summary(&report).into_bytes(),
-            }]);
+    /// The files of one report, format by format.
+    pub async fn render_report(&self, run: &str, formats: &[String]) -> Result<Vec<RenderedFile>> {
+        let formats: Vec<Format> = formats
+            .iter()
+            .map(|format| format.parse())
+            .collect::<std::result::Result<_, _>>()
+            .map_err(|why: UnknownFormat| Error::Invalid(why.to_string()))?;
+        if formats.is_empty() {
+            return Err(Error::Invalid("no format is named".to_owned()));
         }
-        let format: Format = format
-            .parse()
-            .map_err(|why| Error::Invalid(format!("{why}, or {TERMINAL}")))?;
-        report_gen::render_run(&self.pool, run, &[format])
+        let run = RunChoice::Id(self.find_run(run).await?.to_string());
+        report_gen::render_run(&self.pool, run, &formats)
             .await
             .map_err(failed)
     }
@@ -49,12 +43,12 @@ impl Dispatch {
                 other => failed(other),
             })?;
         let bytes = match format {
-            TERMINAL => report_gen::terminal_comparison(&compared).into_bytes(),
+            "txt" => report_gen::terminal_comparison(&compared).into_bytes(),
             "json" => serde_json::to_vec_pretty(&compared)
                 .map_err(|error| Error::Internal(format!("no JSON: {error}")))?,
             other => {
                 return Err(Error::Invalid(format!(
-                    "unknown format `{other}`, expected {TERMINAL} or json"
+                    "unknown format `{other}`, expected txt or json"
                 )));
             }
         };

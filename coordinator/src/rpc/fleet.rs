@@ -428,8 +428,9 @@ impl FleetService for Operators {
         &self,
         request: Request<wire::RenderReportRequest>,
     ) -> Result<Response<Self::RenderReportStream>, Status> {
-        let wire::RenderReportRequest { run, format } = request.into_inner();
-        let files = self.context.dispatch.render_report(&run, &format).await?;
+        let wire::RenderReportRequest { run, formats } = request.into_inner();
+        let dispatch = &self.context.dispatch;
+        let files = dispatch.render_report(&run, &formats).await?;
         Ok(Response::new(chunks(files)))
     }
 

@@ -1593,8 +1593,8 @@ pub struct RenderReportRequest {
     #[prost(string, tag = "1")]
     pub run: ::prost::alloc::string::String,
     /// md, html, csv, json, parquet, svg, png, txt
-    #[prost(string, tag = "2")]
-    pub format: ::prost::alloc::string::String,
+    #[prost(string, repeated, tag = "2")]
+    pub formats: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
 }
 /// The run over the baseline. Refused as a failed precondition where nothing of the two may be compared.
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]

@@ -25,7 +25,7 @@ pub enum Error {
     Packing { name: String, why: String },
 }
 
-pub fn render(pictures: Vec<Picture>) -> Result<Vec<RenderedFile>, Error> {
+pub fn render(pictures: &[Picture]) -> Result<Vec<RenderedFile>, Error> {
     let mut options = Options {
         font_family: "Inter".to_owned(),
         ..Options::default()
@@ -34,12 +34,11 @@ pub fn render(pictures: Vec<Picture>) -> Result<Vec<RenderedFile>, Error> {
         options.fontdb_mut().load_font_data(font.to_vec());
     }
     pictures
-        .into_iter()
-        .map(|picture| {
-            let Picture { name, svg } = picture;
+        .iter()
+        .map(|Picture { name, svg }| {
             Ok(RenderedFile {
-                bytes: pixels(&name, &svg, &options)?,
                 name: format!("{name}.png"),
+                bytes: pixels(name, svg, &options)?,
             })
         })
         .collect()

@@ -52,12 +52,12 @@ pub fn pictures(report: &Report) -> Result<Vec<Picture>, Error> {
     Ok(pictures)
 }
 
-pub fn render(report: &Report) -> Result<Vec<RenderedFile>, Error> {
-    let file = |Picture { name, svg }| RenderedFile {
+pub fn files(pictures: &[Picture]) -> Vec<RenderedFile> {
+    let file = |Picture { name, svg }: &Picture| RenderedFile {
         name: format!("{name}.svg"),
-        bytes: svg.into_bytes(),
+        bytes: svg.clone().into_bytes(),
     };
-    Ok(pictures(report)?.into_iter().map(file).collect())
+    pictures.iter().map(file).collect()
 }
 
 /// Which run a picture is of: it will stand where nothing else says so.

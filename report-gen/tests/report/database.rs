@@ -520,6 +520,7 @@ async fn a_run_is_found_by_name_and_rendered_whole() {
         ("parquet", "results.parquet"),
         ("svg", "models-warm-load-time-shorter-is-better.svg"),
         ("png", "models-warm-load-time-shorter-is-better.png"),
+        ("txt", "summary.txt"),
     ] {
         let ending = format!(".{format}");
         let found = files.iter().find(|file| file.name.ends_with(&ending));

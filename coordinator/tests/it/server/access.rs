@@ -274,7 +274,7 @@ async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
         "RenderReport" => client
             .render_report(operator.request(wire::RenderReportRequest {
                 run: latest(),
-                format: "md".to_owned(),
+                formats: vec!["md".to_owned()],
             }))
             .await
             .map(drop),

@@ -33,7 +33,7 @@ async fn import_seed(operator: &mut Operator) -> wire::ImportRunResponse {
 async fn report(operator: &mut Operator, run: &str) -> String {
     let request = operator.request(wire::RenderReportRequest {
         run: run.to_owned(),
-        format: "md".to_owned(),
+        formats: vec!["md".to_owned()],
     });
     let mut chunks = operator
         .client
@@ -158,7 +158,7 @@ async fn the_report_of_an_import_shows_its_figures_and_whose_they_are() {
     for format in ["html", "csv", "json", "txt"] {
         let request = operator.request(wire::RenderReportRequest {
             run: run_id.clone(),
-            format: format.to_owned(),
+            formats: vec![format.to_owned()],
         });
         let mut chunks = operator
             .client
