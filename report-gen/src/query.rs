@@ -53,7 +53,7 @@ pub use samples::samples;
 /// Which run, as a user names it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RunChoice {
-    /// The one that was submitted last.
+    /// The one that was submitted last; an import only where nothing else is there.
     Latest,
     /// A run's id, or as much of its beginning as tells it from the others.
     Id(String),
@@ -216,7 +216,8 @@ async fn find_run(connection: &mut PgConnection, choice: &RunChoice) -> Result<U
 
 async fn latest_run(connection: &mut PgConnection) -> Result<Option<Uuid>, sqlx::Error> {
     sqlx::query_scalar!(
-        r#"select run_id as "run_id!" from report.run order by submitted_at desc, run_id desc limit 1"#
+        r#"select run_id as "run_id!" from report.run
+           order by label = 'imported', submitted_at desc, run_id desc limit 1"#
     )
     .fetch_optional(connection)
     .await

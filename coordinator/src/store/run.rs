@@ -161,9 +161,11 @@ pub async fn insert_exclusions(
     expect_rows("insert exclusion", excluded.len(), done.rows_affected())
 }
 
+/// The one that was submitted last; an import only where nothing else is there.
 pub async fn latest(executor: impl PgExecutor<'_>) -> Result<Option<RunId>> {
     let run_id = sqlx::query_scalar!(
-        "select run_id from fleet.run order by submitted_at desc, run_id desc limit 1"
+        "select run_id from fleet.run
+         order by label = 'imported', submitted_at desc, run_id desc limit 1"
     )
     .fetch_optional(executor)
     .await?;

@@ -321,6 +321,28 @@ async fn a_file_is_imported_once_and_whole() {
 }
 
 #[tokio::test]
+async fn the_latest_run_was_submitted_and_an_import_only_where_none_was() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let imported = import_seed(&mut operator).await;
+    let text = report(&mut operator, "latest").await;
+    assert!(text.contains(&imported.run_id), "{text}");
+
+    join(&world, &mut operator, "mini").await;
+    let submitted = operator.submit(PLAN).await;
+    let later = SEED.replace("2025-06-20", "2025-06-21");
+    import(&mut operator, &later, wire::ImportGiven::default())
+        .await
+        .unwrap();
+    let text = report(&mut operator, "latest").await;
+    assert!(text.contains(&submitted), "{text}");
+    assert_eq!(
+        operator.watch("latest").await.run.unwrap().run_id,
+        submitted
+    );
+}
+
+#[tokio::test]
 async fn words_that_are_none_are_refused_by_name() {
     let world = World::start().await;
     let mut operator = world.operator().await;
