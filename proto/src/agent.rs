@@ -11,7 +11,10 @@ use domain::record::{
 use domain::suite::Suite;
 
 use crate::launch;
-use crate::refusal::{Refusal, instant, millis, need, parse, parse_all, unix_us};
+use crate::refusal::{
+    Refusal, amount, count, few, finite, instant, line, millis, name, need, parse, parse_all, text,
+    unix_us,
+};
 use crate::wire;
 use crate::wire::record::Record as WireRecord;
 
@@ -65,6 +68,11 @@ impl From<&Inventory> for wire::Inventory {
     }
 }
 
+/// More than anybody tells apart machines by.
+const MAX_LABELS: usize = 64;
+/// Chips have two kinds of cores, or three.
+const MAX_TIERS: usize = 16;
+
 impl TryFrom<wire::Inventory> for Inventory {
     type Error = Refusal;
 
@@ -95,8 +103,14 @@ impl TryFrom<wire::Inventory> for Inventory {
                 field: "inventory.identity",
             });
         }
-        if memory_bytes == 0 || i64::try_from(memory_bytes).is_err() {
+        if memory_bytes == 0 {
             return Err(Refusal::bad("inventory.memory_bytes", memory_bytes));
+        }
+        if labels.len() > MAX_LABELS {
+            return Err(Refusal::bad(
+                "inventory.labels",
+                format_args!("{} labels; at most {MAX_LABELS}", labels.len()),
+            ));
         }
         Ok(Self {
             identity: name(identity, "inventory.identity")?,
@@ -107,19 +121,30 @@ impl TryFrom<wire::Inventory> for Inventory {
             arch: name(arch, "inventory.arch")?,
             hardware_model: name(hardware_model, "inventory.hardware_model")?,
             chip: name(chip, "inventory.chip")?,
-            gpu_cores,
-            gpu_max_mhz,
-            cpu_cores,
-            cpu_tiers: cpu_tiers
+            gpu_cores: gpu_cores
+                .map(|cores| count(cores, "inventory.gpu_cores"))
+                .transpose()?,
+            gpu_max_mhz: gpu_max_mhz
+                .map(|mhz| count(mhz, "inventory.gpu_max_mhz"))
+                .transpose()?,
+            cpu_cores: count(cpu_cores, "inventory.cpu_cores")?,
+            cpu_tiers: few(cpu_tiers, MAX_TIERS, "inventory.cpu_tiers")?
                 .into_iter()
-                .map(|wire::CpuTier { label, cores }| CpuTier { label, cores })
-                .collect(),
-            memory_bytes,
-            wired_limit_bytes,
-            boot_id,
+                .map(|wire::CpuTier { label, cores }| {
+                    Ok(CpuTier {
+                        label: name(label, "inventory.cpu_tiers")?,
+                        cores: count(cores, "inventory.cpu_tiers")?,
+                    })
+                })
+                .collect::<Result<_, Refusal>>()?,
+            memory_bytes: amount(memory_bytes, "inventory.memory_bytes")?,
+            wired_limit_bytes: wired_limit_bytes
+                .map(|bytes| amount(bytes, "inventory.wired_limit_bytes"))
+                .transpose()?,
+            boot_id: name(boot_id, "inventory.boot_id")?,
             virtual_machine,
             simulated,
-            agent_version,
+            agent_version: name(agent_version, "inventory.agent_version")?,
             labels: labels
                 .into_iter()
                 .map(|(key, value)| {
@@ -131,22 +156,6 @@ impl TryFrom<wire::Inventory> for Inventory {
                 .collect::<Result<_, Refusal>>()?,
         })
     }
-}
-
-const MAX_NAME_BYTES: usize = 200;
-
-/// Names go into tables, files and pages: short, and without control characters.
-fn name(text: String, field: &'static str) -> Result<String, Refusal> {
-    if text.len() > MAX_NAME_BYTES {
-        return Err(Refusal::bad(
-            field,
-            format_args!("longer than {MAX_NAME_BYTES} bytes"),
-        ));
-    }
-    if text.chars().any(char::is_control) {
-        return Err(Refusal::bad(field, "holds control characters"));
-    }
-    Ok(text)
 }
 
 impl From<&Grant> for wire::Grant {
@@ -236,13 +245,17 @@ impl TryFrom<wire::Grant> for Grant {
                          case_key,
                          ordinal,
                          headline,
-                     }| FinishedLaunch {
-                        case_key,
-                        ordinal,
-                        headline,
+                     }| {
+                        Ok(FinishedLaunch {
+                            case_key,
+                            ordinal,
+                            headline: headline
+                                .map(|value| finite(value, "grant.finished.headline"))
+                                .transpose()?,
+                        })
                     },
                 )
-                .collect(),
+                .collect::<Result<_, Refusal>>()?,
             failures,
         })
     }
@@ -272,19 +285,10 @@ impl TryFrom<wire::Batch> for Batch {
             seq,
             records,
         } = message;
-        if records.len() > MAX_BATCH_RECORDS {
-            return Err(Refusal::bad(
-                "batch.records",
-                format_args!("{} records", records.len()),
-            ));
-        }
-        if i64::try_from(seq).is_err() {
-            return Err(Refusal::bad("batch.seq", seq));
-        }
         Ok(Self {
             lease_id: parse(&lease_id, "batch.lease_id")?,
-            seq,
-            records: records
+            seq: amount(seq, "batch.seq")?,
+            records: few(records, MAX_BATCH_RECORDS, "batch.records")?
                 .into_iter()
                 .map(TryInto::try_into)
                 .collect::<Result<_, _>>()?,
@@ -356,7 +360,7 @@ impl TryFrom<wire::Record> for Record {
             WireRecord::JobFinished(wire::JobFinished { outcome, reason }) => {
                 Self::JobFinished(JobFinished {
                     outcome: parse(&outcome, "job_finished.outcome")?,
-                    reason,
+                    reason: text(reason, "job_finished.reason")?,
                 })
             }
         })
@@ -398,9 +402,9 @@ impl TryFrom<wire::LaunchStarted> for LaunchStarted {
         } = message;
         Ok(Self {
             launch_id: parse(&launch_id, "launch_started.launch_id")?,
-            case_key,
-            ordinal,
-            position,
+            case_key: line(case_key, "launch_started.case_key")?,
+            ordinal: count(ordinal, "launch_started.ordinal")?,
+            position: count(position, "launch_started.position")?,
             started_at: instant(started_unix_us, "launch_started.started_unix_us")?,
             seed,
         })
@@ -456,16 +460,20 @@ impl TryFrom<wire::Environment> for Environment {
             low_power_mode,
         } = message;
         Ok(Self {
-            worker: need(worker, "environment.worker")?.into(),
-            os,
-            os_version,
-            os_build,
-            kernel,
-            boot_id,
-            agent_version,
-            agent_commit,
-            wired_limit_bytes,
-            power_source,
+            worker: need(worker, "environment.worker")?.try_into()?,
+            os: name(os, "environment.os")?,
+            os_version: name(os_version, "environment.os_version")?,
+            os_build: name(os_build, "environment.os_build")?,
+            kernel: name(kernel, "environment.kernel")?,
+            boot_id: name(boot_id, "environment.boot_id")?,
+            agent_version: name(agent_version, "environment.agent_version")?,
+            agent_commit: name(agent_commit, "environment.agent_commit")?,
+            wired_limit_bytes: wired_limit_bytes
+                .map(|bytes| amount(bytes, "environment.wired_limit_bytes"))
+                .transpose()?,
+            power_source: power_source
+                .map(|source| name(source, "environment.power_source"))
+                .transpose()?,
             low_power_mode,
         })
     }
@@ -519,12 +527,12 @@ impl TryFrom<wire::LaunchFinished> for LaunchFinished {
         Ok(Self {
             launch_id: parse(&launch_id, "launch_finished.launch_id")?,
             outcome: parse(&outcome, "launch_finished.outcome")?,
-            message,
+            message: text(message, "launch_finished.message")?,
             finished_at: instant(finished_unix_us, "launch_finished.finished_unix_us")?,
             steady,
-            warmup_iterations,
+            warmup_iterations: count(warmup_iterations, "launch_finished.warmup_iterations")?,
             reasons: parse_all(&reasons, "launch_finished.reasons")?,
-            stderr_tail,
+            stderr_tail: text(stderr_tail, "launch_finished.stderr_tail")?,
             exit_code,
             signal,
         })

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use domain::record::{Canary, LaunchHeat, SensorsCost};
 
-use crate::refusal::{Refusal, finite, millis, parse};
+use crate::refusal::{Refusal, amount, finite, millis, parse};
 use crate::wire;
 
 impl From<LaunchHeat> for wire::LaunchHeat {
@@ -45,13 +45,16 @@ impl TryFrom<wire::LaunchHeat> for LaunchHeat {
         } = message;
         Ok(Self {
             launch_id: parse(&launch_id, "launch_heat.launch_id")?,
-            cooldown: Duration::from_millis(cooldown_ms),
+            cooldown: Duration::from_millis(amount(cooldown_ms, "launch_heat.cooldown_ms")?),
             canary_before: canary_before.map(TryInto::try_into).transpose()?,
             canary_after: canary_after.map(TryInto::try_into).transpose()?,
             trend_pct: trend_pct
                 .map(|trend| finite(trend, "launch_heat.trend_pct"))
                 .transpose()?,
-            telemetry_gap: Duration::from_millis(telemetry_gap_ms),
+            telemetry_gap: Duration::from_millis(amount(
+                telemetry_gap_ms,
+                "launch_heat.telemetry_gap_ms",
+            )?),
             sensors_cost: sensors_cost.map(TryInto::try_into).transpose()?,
         })
     }

@@ -8,7 +8,10 @@ use domain::record::Reading;
 use domain::suite::{Case, Subject, Suite};
 use domain::worker::{Iteration, Phase, Sample};
 
-use crate::refusal::{Refusal, finite, instant, millis, need, parse, parse_all, unix_us};
+use crate::refusal::{
+    Refusal, amount, count, few, finite, instant, line, millis, name, need, parse, parse_all,
+    unix_us,
+};
 use crate::wire;
 
 impl From<&Protocol> for wire::Protocol {
@@ -206,15 +209,15 @@ impl TryFrom<wire::ModelIdentity> for ModelIdentity {
             .map_err(|why| Refusal::bad("model.config_json", why))?;
         Ok(Self {
             digest,
-            model_type,
-            label,
-            source,
+            model_type: name(model_type, "model.model_type")?,
+            label: line(label, "model.label")?,
+            source: line(source, "model.source")?,
             dtype: parse(&dtype, "model.dtype")?,
-            quantisation,
-            parameters,
-            weight_bytes,
-            decode_bytes,
-            kv_bytes_per_token,
+            quantisation: name(quantisation, "model.quantisation")?,
+            parameters: amount(parameters, "model.parameters")?,
+            weight_bytes: amount(weight_bytes, "model.weight_bytes")?,
+            decode_bytes: amount(decode_bytes, "model.decode_bytes")?,
+            kv_bytes_per_token: amount(kv_bytes_per_token, "model.kv_bytes_per_token")?,
             synthetic,
             config_json,
         })
@@ -259,6 +262,9 @@ impl From<Iteration> for wire::Iteration {
     }
 }
 
+/// A metric has one value in an iteration, and there are not so many metrics.
+const MAX_SAMPLES: usize = 256;
+
 impl TryFrom<wire::Iteration> for Iteration {
     type Error = Refusal;
 
@@ -276,23 +282,26 @@ impl TryFrom<wire::Iteration> for Iteration {
             token_ids_sha256,
         } = message;
         Ok(Self {
-            ordinal,
+            ordinal: count(ordinal, "iteration.ordinal")?,
             phase: match phase.as_str() {
                 "warmup" => Phase::Warmup,
                 "measured" => Phase::Measured,
                 other => return Err(Refusal::bad("iteration.phase", format_args!("`{other}`"))),
             },
-            mode,
-            started: Duration::from_micros(started_us),
-            duration: Duration::from_nanos(duration_ns),
-            work,
-            token_times: token_ns.into_iter().map(Duration::from_nanos).collect(),
-            samples: samples
+            mode: name(mode, "iteration.mode")?,
+            started: Duration::from_micros(amount(started_us, "iteration.started_us")?),
+            duration: Duration::from_nanos(amount(duration_ns, "iteration.duration_ns")?),
+            work: amount(work, "iteration.work")?,
+            token_times: token_ns
+                .into_iter()
+                .map(|at| Ok(Duration::from_nanos(amount(at, "iteration.token_ns")?)))
+                .collect::<Result<_, Refusal>>()?,
+            samples: few(samples, MAX_SAMPLES, "iteration.samples")?
                 .into_iter()
                 .map(Sample::try_from)
                 .collect::<Result<_, _>>()?,
             reasons: parse_all(&reasons, "iteration.reasons")?,
-            token_ids_sha256,
+            token_ids_sha256: name(token_ids_sha256, "iteration.token_ids_sha256")?,
         })
     }
 }
@@ -331,7 +340,7 @@ impl TryFrom<wire::Reading> for Reading {
         } = message;
         Ok(Self {
             at: instant(at_unix_us, "reading.at_unix_us")?,
-            sensor,
+            sensor: name(sensor, "reading.sensor")?,
             value: finite(value, "reading.value")?,
         })
     }

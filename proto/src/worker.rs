@@ -4,7 +4,7 @@ use domain::suite::Case;
 use domain::worker::{Failed, FailureKind, Finished, Frame, Request, Started};
 
 use crate::launch;
-use crate::refusal::{Refusal, need};
+use crate::refusal::{Refusal, amount, count, line, name, need, text};
 use crate::wire;
 use crate::wire::worker_frame::Frame as WireFrame;
 
@@ -80,7 +80,7 @@ impl TryFrom<wire::WorkerFrame> for Frame {
 
     fn try_from(message: wire::WorkerFrame) -> Result<Self, Refusal> {
         Ok(match need(message.frame, "frame")? {
-            WireFrame::Started(started) => Self::Started(started.into()),
+            WireFrame::Started(started) => Self::Started(started.try_into()?),
             WireFrame::Model(model) => Self::Model(model.try_into()?),
             WireFrame::Iteration(iteration) => Self::Iteration(iteration.try_into()?),
             WireFrame::Finished(wire::WorkerFinished {
@@ -88,9 +88,10 @@ impl TryFrom<wire::WorkerFrame> for Frame {
                 warmup_iterations,
             }) => Self::Finished(Finished {
                 steady,
-                warmup_iterations,
+                warmup_iterations: count(warmup_iterations, "finished.warmup_iterations")?,
             }),
             WireFrame::Failed(wire::WorkerFailed { kind, message }) => {
+                let message = text(message, "failed.message")?;
                 let kind = match kind.as_str() {
                     "model" => FailureKind::Model,
                     "case" => FailureKind::Case,
@@ -139,8 +140,10 @@ impl From<Started> for wire::WorkerStarted {
     }
 }
 
-impl From<wire::WorkerStarted> for Started {
-    fn from(message: wire::WorkerStarted) -> Self {
+impl TryFrom<wire::WorkerStarted> for Started {
+    type Error = Refusal;
+
+    fn try_from(message: wire::WorkerStarted) -> Result<Self, Refusal> {
         let wire::WorkerStarted {
             pid,
             suite_version,
@@ -156,20 +159,33 @@ impl From<wire::WorkerStarted> for Started {
             mlx_env,
             recommended_working_set_bytes,
         } = message;
-        Self {
+        Ok(Self {
             pid,
-            suite_version,
-            suite_commit,
-            mlx_version,
-            mlx_device,
-            mlx_architecture,
-            blas,
+            suite_version: name(suite_version, "started.suite_version")?,
+            suite_commit: name(suite_commit, "started.suite_commit")?,
+            mlx_version: name(mlx_version, "started.mlx_version")?,
+            mlx_device: name(mlx_device, "started.mlx_device")?,
+            mlx_architecture: name(mlx_architecture, "started.mlx_architecture")?,
+            blas: name(blas, "started.blas")?,
             debug_build,
             nax_built,
-            metallib_sha256,
-            metallib_bytes,
-            mlx_env: mlx_env.into_iter().collect(),
-            recommended_working_set_bytes,
-        }
+            metallib_sha256: name(metallib_sha256, "started.metallib_sha256")?,
+            metallib_bytes: metallib_bytes
+                .map(|bytes| amount(bytes, "started.metallib_bytes"))
+                .transpose()?,
+            mlx_env: mlx_env
+                .into_iter()
+                .map(|(key, value)| {
+                    Ok((
+                        name(key, "started.mlx_env")?,
+                        line(value, "started.mlx_env")?,
+                    ))
+                })
+                .collect::<Result<_, Refusal>>()?,
+            recommended_working_set_bytes: amount(
+                recommended_working_set_bytes,
+                "started.recommended_working_set_bytes",
+            )?,
+        })
     }
 }

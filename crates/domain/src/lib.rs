@@ -7,6 +7,7 @@
 pub mod ids;
 pub mod metric;
 pub mod reason;
+pub mod text;
 
 pub mod catalogue;
 pub mod model;

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{self, Architecture};
+use crate::text::is_plain;
 
 /// The floating-point type that unquantised weights are computed in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -58,6 +59,9 @@ impl FromStr for Dtype {
     }
 }
 
+/// As long as a path may be.
+const MAX_SOURCE_BYTES: usize = 1024;
+
 /// Where weights come from.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -90,6 +94,11 @@ pub enum BadSource {
         "`{text}` names no model: a folder must be absolute, since each machine reads it from its own disk"
     )]
     RelativeFolder { text: String },
+    #[error(
+        "a model's source has at most {MAX_SOURCE_BYTES} bytes and no control characters; this one is \
+         {text:?}"
+    )]
+    Unprintable { text: String },
     #[error("`{text}` is not of the form hf://ORG/NAME or hf://ORG/NAME@REVISION")]
     Hub { text: String },
 }
@@ -98,6 +107,11 @@ impl FromStr for ModelSource {
     type Err = BadSource;
 
     fn from_str(text: &str) -> Result<Self, BadSource> {
+        if text.len() > MAX_SOURCE_BYTES || !text.chars().all(is_plain) {
+            return Err(BadSource::Unprintable {
+                text: text.chars().take(40).collect(),
+            });
+        }
         if let Some(name) = text.strip_prefix(catalogue::PREFIX) {
             return catalogue::find(name).map(Self::Synthetic).ok_or_else(|| {
                 BadSource::UnknownSynthetic {
@@ -257,6 +271,20 @@ mod tests {
                 refused.contains(text.trim_start_matches("synthetic:")),
                 "{refused}"
             );
+        }
+        let long = format!("/{}", "x".repeat(MAX_SOURCE_BYTES));
+        for text in [
+            "/models/\u{1b}[2J",
+            "/models/\u{202e}x",
+            "hf://a/b\0",
+            &long,
+        ] {
+            let refused = text.parse::<ModelSource>().unwrap_err();
+            assert!(
+                matches!(refused, BadSource::Unprintable { .. }),
+                "{refused}"
+            );
+            assert!(refused.to_string().chars().all(is_plain), "{refused}");
         }
     }
 }

@@ -306,6 +306,41 @@ mod tests {
     }
 
     #[test]
+    fn words_about_machines_are_short_and_plain_and_numbers_are_numbers() {
+        let long = "x".repeat(201);
+        for (keys, told) in [
+            (
+                format!("names = [\"{long}\"]"),
+                "`names` is longer than 200 bytes",
+            ),
+            ("chips = [\"a\\u001b[2J\"]".to_owned(), "`chips` is longer"),
+            (
+                "labels = { lab = \"\\u202e\" }".to_owned(),
+                "`labels` is longer",
+            ),
+            (
+                "labels = { \"\\u0007\" = \"x\" }".to_owned(),
+                "a label's name is",
+            ),
+            (
+                "min_memory_gb = nan".to_owned(),
+                "must be 0 to 1000000 @ nan",
+            ),
+            (
+                "min_memory_gb = inf".to_owned(),
+                "must be 0 to 1000000 @ inf",
+            ),
+            (
+                "min_memory_gb = -1.0".to_owned(),
+                "must be 0 to 1000000 @ -1.0",
+            ),
+        ] {
+            let refusal = refusal(&format!("{GOOD}\n[machines]\n{keys}"));
+            assert!(refusal.contains(told), "{keys}: {refusal}");
+        }
+    }
+
+    #[test]
     fn lists_that_would_multiply_without_end_are_refused_before_they_do() {
         let many: Vec<String> = (2..20_000).map(|n| n.to_string()).collect();
         let many = many.join(", ");

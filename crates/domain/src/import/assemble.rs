@@ -5,7 +5,11 @@ use crate::gate::{self, Ceilings};
 use crate::plan::Problem;
 use crate::reason::Reason;
 use crate::suite::Subject;
+use crate::text::is_plain;
 use crate::worker::Sample;
+
+/// Longer than any name of a machine, a model or a case.
+const MAX_NAME_BYTES: usize = 300;
 
 pub(super) fn assemble(values: Vec<Value>, mut notes: Vec<String>) -> Result<Import, Vec<Problem>> {
     let Some(first) = values.first() else {
@@ -40,6 +44,12 @@ pub(super) fn assemble(values: Vec<Value>, mut notes: Vec<String>) -> Result<Imp
 /// What a value says against those before it, or against its suite.
 fn contradiction(value: &Value, source: &str, machines: &[Machine]) -> Option<Problem> {
     let at = |message: String| Problem::at(value.span.clone(), message);
+    if let Some(word) = unprintable(value) {
+        let start: String = word.chars().take(40).collect();
+        return Some(at(format!(
+            "a name has at most {MAX_NAME_BYTES} bytes and no control characters; this one is {start:?}"
+        )));
+    }
     let Machine { name, .. } = &value.machine;
     if value.source != source {
         let message = format!("a result of `{}` in a file of `{source}`", value.source);
@@ -63,6 +73,26 @@ fn contradiction(value: &Value, source: &str, machines: &[Machine]) -> Option<Pr
         ))),
         (Subject::Model, Some(_)) | (Subject::Machine, None) => None,
     }
+}
+
+/// A name of the file that would not stay a name where it is shown.
+fn unprintable(value: &Value) -> Option<&str> {
+    let Machine {
+        name,
+        chip,
+        os,
+        os_version,
+        gpu_cores: _,
+        cpu_cores: _,
+        memory_bytes: _,
+    } = &value.machine;
+    let model = value.model.as_ref();
+    let of_model = model.map(|model| [Some(&model.label), model.quantisation.as_ref()]);
+    [name, chip, os, os_version, &value.source, &value.case_key]
+        .into_iter()
+        .chain(of_model.into_iter().flatten().flatten())
+        .map(String::as_str)
+        .find(|word| word.len() > MAX_NAME_BYTES || !word.chars().all(is_plain))
 }
 
 fn put(value: Value, jobs: &mut Vec<Job>) {

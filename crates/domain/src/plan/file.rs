@@ -11,8 +11,12 @@ use crate::machine::Selector;
 use crate::metric::Metric;
 use crate::model::{Dtype, ModelRef, ModelSource};
 use crate::suite::{Case, Subject, Suite, Tables};
+use crate::text::is_plain;
 
 const MAX_NAME_CHARS: usize = 80;
+/// Longest name, chip or label that a machine may have.
+const MAX_WORD_BYTES: usize = 200;
+const MAX_MEMORY_GB: f64 = 1e6;
 const MAX_LAUNCHES: u64 = 1000;
 const PRIORITIES: RangeInclusive<i64> = -100..=100;
 const EVERY_LEAST: Duration = Duration::from_mins(1);
@@ -49,8 +53,8 @@ struct MachinesFile {
     names: Option<Span<Vec<Span<String>>>>,
     chips: Option<Span<Vec<Span<String>>>>,
     #[serde(default)]
-    labels: BTreeMap<String, String>,
-    min_memory_gb: Option<f64>,
+    labels: BTreeMap<String, Span<String>>,
+    min_memory_gb: Option<Span<f64>>,
     #[serde(default)]
     simulated: bool,
 }
@@ -157,7 +161,9 @@ impl MachinesFile {
         } = self;
         let mut words = |list: &Option<Span<Vec<Span<String>>>>, key| {
             let Some(list) = list else { return Vec::new() };
-            Problem::check_list(list, key, problems);
+            for word in Problem::check_list(list, key, problems) {
+                check_word(word, key, problems);
+            }
             list.get_ref().clone()
         };
         let places = Places {
@@ -165,6 +171,19 @@ impl MachinesFile {
             names: words(&names, "names"),
             chips: words(&chips, "chips"),
         };
+        for (label, value) in &labels {
+            check_word(value, "labels", problems);
+            if !is_word(label) {
+                problems.push(Problem::at(value.span(), not_a_word("a label's name")));
+            }
+        }
+        let min_memory_bytes = min_memory_gb.map(|gb| {
+            if !(0.0..=MAX_MEMORY_GB).contains(gb.get_ref()) {
+                let what = format!("`min_memory_gb` must be 0 to {MAX_MEMORY_GB}");
+                problems.push(Problem::at(gb.span(), what));
+            }
+            (*gb.get_ref() * 1e9) as u64
+        });
         let bare = |list: Span<Vec<Span<String>>>| {
             list.into_inner()
                 .into_iter()
@@ -174,18 +193,36 @@ impl MachinesFile {
         let selector = Selector {
             names: names.map(bare),
             chips: chips.map(bare),
-            labels,
-            min_memory_bytes: min_memory_gb.map(|gb| (gb * 1e9) as u64),
+            labels: labels
+                .into_iter()
+                .map(|(label, value)| (label, value.into_inner()))
+                .collect(),
+            min_memory_bytes,
             simulated,
         };
         (selector, places)
     }
 }
 
+/// Stands in the reason of every machine that a plan leaves out.
+fn check_word(word: &Span<String>, key: &str, problems: &mut Vec<Problem>) {
+    if !is_word(word.get_ref()) {
+        problems.push(Problem::at(word.span(), not_a_word(&format!("`{key}`"))));
+    }
+}
+
+fn is_word(text: &str) -> bool {
+    text.len() <= MAX_WORD_BYTES && text.chars().all(is_plain)
+}
+
+fn not_a_word(what: &str) -> String {
+    format!("{what} is longer than {MAX_WORD_BYTES} bytes, or holds control characters")
+}
+
 fn check_name(name: &Span<String>, problems: &mut Vec<Problem>) {
     let text = name.get_ref();
-    let control = text.chars().any(char::is_control);
-    if text.trim().is_empty() || text.chars().count() > MAX_NAME_CHARS || control {
+    let plain = text.chars().all(is_plain);
+    if text.trim().is_empty() || text.chars().count() > MAX_NAME_CHARS || !plain {
         problems.push(Problem::at(
             name.span(),
             format!("a plan's name has 1 to {MAX_NAME_CHARS} printable characters"),

@@ -136,6 +136,9 @@ impl Problem {
                 Self::at(written.span(), refused.to_string())
                     .with_help("use an absolute folder, hf://ORG/NAME or synthetic:NAME")
             }
+            Err(refused @ BadSource::Unprintable { .. }) => {
+                Self::at(written.span(), refused.to_string())
+            }
         };
         problems.push(refused);
         None
