@@ -20,9 +20,17 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A client that opens a connection and then says nothing is dropped after this.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A server with keep-alive; services and TLS are the caller's.
+/// Requests at work on one connection: an agent needs two, and one that resets them as fast as it makes
+/// them is cut off.
+const MAX_STREAMS: u32 = 64;
+/// Names of methods and tokens are short.
+const MAX_HEADER_BYTES: u32 = 8 * 1024;
+
+/// A server with keep-alive and limits; services and TLS are the caller's.
 pub fn server() -> Server {
     Server::builder()
+        .max_concurrent_streams(Some(MAX_STREAMS))
+        .http2_max_header_list_size(Some(MAX_HEADER_BYTES))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .tcp_keepalive(Some(TCP_KEEPALIVE))
@@ -104,6 +112,13 @@ pub fn peer(extensions: &Extensions) -> Result<Option<PeerIdentity>, Error> {
     let certificates = connection.and_then(TlsConnectInfo::peer_certs);
     let leaf = certificates.as_ref().and_then(|chain| chain.first());
     leaf.map(PeerIdentity::read).transpose()
+}
+
+/// Where a request comes from.
+pub fn peer_address(extensions: &Extensions) -> Option<IpAddr> {
+    let connection = extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?;
+    let address = connection.get_ref().remote_addr()?;
+    Some(address.ip())
 }
 
 /// What TLS calls a failure, and what that means here.
