@@ -106,8 +106,5 @@ pub async fn commit(tx: Tx) -> Result<()> {
 
 /// Enrolments, one after another: names are made unique by looking at those there are.
 pub async fn lock_enrolment(executor: impl PgExecutor<'_>) -> Result<()> {
-    sqlx::query!("select pg_advisory_xact_lock(hashtext('mlx_fleet.enrolment')) is null as done")
-        .fetch_one(executor)
-        .await?;
-    Ok(())
+    setting::lock(executor, "enrolment_lock").await
 }

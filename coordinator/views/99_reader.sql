@@ -33,3 +33,24 @@ revoke all on schema fleet from public;
 grant usage on schema report to report_reader;
 grant select on all tables in schema report to report_reader;
 grant execute on all functions in schema report to report_reader;
+
+-- What a reader has no use for and everybody may call: to write large objects, which even a read-only
+-- transaction may, and to end others' statements. Only a superuser can take it from everybody; a database
+-- of somebody else's stays as it is.
+do $$
+declare
+    useless regprocedure;
+begin
+    for useless in
+        select oid
+        from pg_proc
+        where pronamespace = 'pg_catalog'::regnamespace
+            and proname in ('lo_creat', 'lo_create', 'lo_from_bytea', 'lo_put', 'lo_truncate',
+                            'lo_truncate64', 'lowrite', 'pg_cancel_backend', 'pg_terminate_backend')
+            and has_function_privilege('public', oid, 'execute')
+            and (select rolsuper from pg_roles where rolname = current_user)
+    loop
+        execute format('revoke execute on function %s from public', useless);
+    end loop;
+end
+$$;

@@ -1,6 +1,9 @@
 //! SQL for everybody: one statement over the views, with limits.
 
+use std::time::Duration;
+
 use tokio::sync::Semaphore;
+use tokio::time::timeout;
 
 use super::{Dispatch, Error, Result};
 use crate::store::reader::{Answer, Reader, Refusal, TextRow};
@@ -8,6 +11,8 @@ use crate::store::reader::{Answer, Reader, Refusal, TextRow};
 /// Statements at work at a time; each has a connection of its own.
 const MAX_STATEMENTS: usize = 4;
 const MAX_SQL_BYTES: usize = 64 * 1024;
+/// How long an answer may take to be found and read: a slow reader has a connection meanwhile.
+const TURN: Duration = Duration::from_mins(2);
 /// An answer with more rows is cut off with an error.
 const MAX_ROWS: usize = 100_000;
 
@@ -37,7 +42,22 @@ impl From<Refusal> for Error {
 
 impl Dispatch {
     /// Hands over the columns' names, then their types, then each row; `take` answers whether it wants more.
-    pub async fn query<F>(&self, sql: &str, mut take: impl FnMut(TextRow) -> F) -> Result<()>
+    pub async fn query<F>(&self, sql: &str, take: impl FnMut(TextRow) -> F) -> Result<()>
+    where
+        F: Future<Output = bool>,
+    {
+        let turn = self.desk.turns.acquire().await;
+        let answered = timeout(TURN, self.answer(sql, take)).await;
+        drop(turn);
+        answered.unwrap_or_else(|_| {
+            Err(Error::TooMuch(format!(
+                "the answer was not read within {} s, and others wait: summarise, or add `limit`",
+                TURN.as_secs()
+            )))
+        })
+    }
+
+    async fn answer<F>(&self, sql: &str, mut take: impl FnMut(TextRow) -> F) -> Result<()>
     where
         F: Future<Output = bool>,
     {
@@ -56,7 +76,6 @@ impl Dispatch {
                     .to_owned(),
             ));
         };
-        let _turn = self.desk.turns.acquire().await;
         let answer: Answer = reader.ask(sql).await?;
         for head in [&answer.columns, &answer.types] {
             if !take(head.iter().cloned().map(Some).collect()).await {

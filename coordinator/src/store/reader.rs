@@ -11,8 +11,8 @@ use futures_util::TryStreamExt;
 use secrecy::{ExposeSecret, SecretString};
 use sqlx::postgres::{PgConnectOptions, PgDatabaseError, PgErrorPosition, PgRow};
 use sqlx::{
-    AssertSqlSafe, Column, ConnectOptions, Executor, PgConnection, Row, SqlSafeStr, Statement,
-    TypeInfo, ValueRef,
+    Acquire, AssertSqlSafe, Column, ConnectOptions, Executor, PgConnection, Row, SqlSafeStr,
+    Statement, TypeInfo, ValueRef,
 };
 
 use super::error::{Error, Result};
@@ -21,6 +21,10 @@ use super::{Pool, setting};
 const PASSWORD: &str = "report_login_password";
 /// The server stops a statement after so long.
 pub const STATEMENT_TIMEOUT: Duration = Duration::from_secs(30);
+
+const TEMP_FILE_LIMIT: &str = "2GB";
+/// A row that is longer is no row of a report, and would be in memory several times.
+const MAX_ROW_BYTES: usize = 4 * 1024 * 1024;
 
 /// A row of the answer, each value as Postgres writes it; None is NULL.
 pub type TextRow = Vec<Option<String>>;
@@ -68,10 +72,8 @@ pub struct Reader {
 /// coordinators agree; who can read it there can read everything already.
 pub async fn prepare(pool: &Pool, url: &SecretString, password: &SecretString) -> Result<Reader> {
     let mut tx = pool.begin().await?;
-    // Roles belong to the whole server: databases on it may do this at the same time.
-    sqlx::query!("select pg_advisory_xact_lock(hashtext('mlx_fleet.reader')) is null as done")
-        .fetch_one(&mut *tx)
-        .await?;
+    // Coordinators of one database may start together.
+    setting::lock(&mut *tx, "reader_lock").await?;
     let login = sqlx::query!(
         r#"with name as (
                select 'mlx_fleet_reader_' || oid::text as login
@@ -103,12 +105,28 @@ pub async fn prepare(pool: &Pool, url: &SecretString, password: &SecretString) -
             fresh
         }
     };
+    limit_files(&mut tx, &login.login).await?;
     tx.commit().await?;
     let options = super::options(url)?
         .username(&login.login)
         .password(&password)
         .application_name("mlx-fleet sql");
     Ok(Reader { options })
+}
+
+/// What statements may write to temporary files; only a superuser may set that, and a database of
+/// somebody else's has its own limits.
+async fn limit_files(tx: &mut super::Tx, login: &str) -> Result<()> {
+    let mut tx = tx.begin().await?;
+    let statement = format!("alter role {login} set temp_file_limit = '{TEMP_FILE_LIMIT}'");
+    let done = sqlx::raw_sql(AssertSqlSafe(statement))
+        .execute(&mut *tx)
+        .await;
+    match done.map_err(Error::from) {
+        Ok(_) => Ok(tx.commit().await?),
+        Err(error) if error.lacks_privilege() => Ok(tx.rollback().await?),
+        Err(error) => Err(error),
+    }
 }
 
 /// The open answer to one statement.
@@ -125,8 +143,11 @@ impl Reader {
     /// Parses the statement: there must be exactly one.
     pub async fn ask(&self, statement: &str) -> std::result::Result<Answer, Refusal> {
         let mut connection = self.options.connect().await?;
+        // The last: a statement ends when nobody is there any more to read its answer.
         let begin = format!(
-            "begin read only; set local statement_timeout = {}; set local search_path = report, pg_catalog",
+            "begin read only; set local statement_timeout = {}; \
+             set local search_path = report, pg_catalog; \
+             set local client_connection_check_interval = 1000",
             STATEMENT_TIMEOUT.as_millis()
         );
         sqlx::raw_sql(AssertSqlSafe(begin))
@@ -187,6 +208,15 @@ impl Answer {
 }
 
 fn text_row(row: &PgRow) -> std::result::Result<TextRow, Refusal> {
+    let bytes =
+        |index| Ok::<_, sqlx::Error>(row.try_get_raw(index)?.as_bytes().map_or(0, <[u8]>::len));
+    let lengths: Vec<usize> = (0..row.len())
+        .map(bytes)
+        .collect::<std::result::Result<_, _>>()?;
+    if lengths.iter().sum::<usize>() > MAX_ROW_BYTES {
+        let words = format!("a row has more than {MAX_ROW_BYTES} bytes: ask for less of it");
+        return Err(Refusal::Statement(words));
+    }
     (0..row.len())
         .map(|index| {
             let value = row.try_get_raw(index)?;

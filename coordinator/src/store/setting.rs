@@ -26,3 +26,9 @@ pub async fn put(executor: impl PgExecutor<'_>, setting: &str, value: &str) -> R
     .await?;
     expect_rows("insert setting", 1, done.rows_affected())
 }
+
+/// Holds a name until the transaction ends; others of the same name wait. A row and no advisory lock,
+/// which whoever reads reports could take.
+pub async fn lock(executor: impl PgExecutor<'_>, name: &str) -> Result<()> {
+    put(executor, name, "").await
+}
