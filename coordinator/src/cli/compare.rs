@@ -1,13 +1,12 @@
 //! `compare`: one run over another, compared by the coordinator and printed here.
 
-use std::io::Write;
 use std::process::ExitCode;
 
 use proto::wire;
 
 use super::connect::Where;
 use super::exit::Failure;
-use super::report;
+use super::{report, show};
 
 const AFTER_HELP: &str = "\
 Each case of a headline metric that a machine measured in both runs is a pair. A pair has a ratio only \
@@ -47,10 +46,8 @@ pub async fn compare(args: Args) -> Result<ExitCode, Failure> {
         format: if args.json { "json" } else { "txt" }.to_owned(),
     };
     let stream = client.compare_runs(request).await?.into_inner();
-    let mut stdout = std::io::stdout();
     for (_, text) in report::files(stream).await? {
-        stdout.write_all(text.trim_ascii_end())?;
-        writeln!(stdout)?;
+        show::line(String::from_utf8_lossy(text.trim_ascii_end()))?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use domain::plan::{Plan, Problem};
+use domain::text::is_plain;
 use proto::wire;
 use serde::Serialize;
 
@@ -124,21 +125,32 @@ pub fn problem(message: &wire::Problem) -> Problem {
 pub fn tell_problems(file: &Path, text: &str, problems: &[Problem]) {
     for problem in problems {
         let (line, column) = problem.line_column(text);
-        let source = miette::NamedSource::new(file.display().to_string(), text.to_owned());
+        let source = miette::NamedSource::new(file.display().to_string(), blanked(text));
         let Problem {
             span,
             message,
             help,
         } = problem.clone();
         let title = format!("{}:{line}:{column}: {message}", file.display());
-        let mut report = miette::MietteDiagnostic::new(title);
-        report.help = help;
+        let mut report = miette::MietteDiagnostic::new(show::harmless(&title));
+        report.help = help.as_deref().map(show::harmless);
         if !span.is_empty() {
             report.labels = Some(vec![miette::LabeledSpan::underline(span)]);
         }
         let report = miette::Report::new(report).with_source_code(source);
-        show::note(format_args!("{report:?}"));
+        show::drawn(format_args!("{report:?}"));
     }
+}
+
+/// A file of others' as a terminal may show it, with every byte where it was.
+fn blanked(text: &str) -> String {
+    let shown = |c: char| match (is_plain(c) || matches!(c, '\n' | '\t'), c.len_utf8()) {
+        (true, _) => c,
+        (false, 1) => ' ',
+        (false, 2) => '\u{a0}',
+        (false, _) => '\u{fffd}',
+    };
+    text.chars().map(shown).collect()
 }
 
 fn tell_offline(plan: &Plan) -> Result<(), Failure> {

@@ -86,7 +86,7 @@ impl Bars {
         let Some(run) = &snapshot.run else { return };
         let bar = self.run.get_or_insert_with(|| {
             let style = "{prefix:20!} {bar:30} {pos}/{len} launches  {elapsed} gone, {eta} to go";
-            self.all.add(styled(style, run.plan_name.clone()))
+            self.all.add(styled(style, show::harmless(&run.plan_name)))
         });
         bar.set_length(run.launches_total.into());
         bar.set_position(run.launches_done.into());
@@ -95,7 +95,7 @@ impl Bars {
                 let is_new = self.ended.insert(job.job_id.clone());
                 if is_new && job.state != "succeeded" {
                     // A closed terminal is no reason to stop watching.
-                    let _ = self.all.println(ending(job));
+                    let _ = self.all.println(show::harmless(&ending(job)));
                 }
                 continue;
             }
@@ -104,11 +104,11 @@ impl Bars {
             }
             let bar = self.machines.entry(job.machine.clone()).or_insert_with(|| {
                 let style = "{prefix:20!} {bar:30} {pos}/{len} {msg}";
-                self.all.add(styled(style, job.machine.clone()))
+                self.all.add(styled(style, show::harmless(&job.machine)))
             });
             bar.set_length(job.launches_total.into());
             bar.set_position(job.launches_done.into());
-            bar.set_message(title(job));
+            bar.set_message(show::harmless(&title(job)));
         }
     }
 

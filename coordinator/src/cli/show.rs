@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use domain::text::is_plain;
 use proto::wire;
 use serde::Serialize;
 use time::OffsetDateTime;
@@ -29,12 +30,40 @@ pub fn counted(count: impl Into<u64>, [one, many]: [&str; 2]) -> String {
 
 /// Prints a line; a reader that has gone ends the command.
 pub fn line(text: impl Display) -> Result<(), Failure> {
-    Ok(writeln!(std::io::stdout(), "{text}")?)
+    Ok(writeln!(
+        std::io::stdout(),
+        "{}",
+        harmless(&text.to_string())
+    )?)
 }
 
 /// A line for people, on standard error; a terminal that was closed is no reason to fail.
 pub fn note(text: impl Display) {
+    drop(writeln!(
+        std::io::stderr(),
+        "{}",
+        harmless(&text.to_string())
+    ));
+}
+
+/// The same for what was drawn with colours, of words that were made harmless before.
+pub fn drawn(text: impl Display) {
     drop(writeln!(std::io::stderr(), "{text}"));
+}
+
+/// What others wrote (names, reasons, the end of a worker's standard error) must not steer the terminal
+/// that shows it. Written as JSON escapes, so that JSON stays what it was.
+pub fn harmless(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for c in text.chars() {
+        if is_plain(c) || matches!(c, '\n' | '\t') {
+            shown.push(c);
+        } else {
+            // All of them lie in the first plane.
+            shown.push_str(&format!("\\u{:04x}", c as u32));
+        }
+    }
+    shown
 }
 
 pub fn json(value: &impl Serialize) -> Result<(), Failure> {
@@ -166,6 +195,18 @@ impl From<&wire::JobRow> for Job {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_does_not_steer_the_terminal_and_json_stays_json() {
+        let hostile = "mini\u{1b}]0;x\u{7}\r\u{9b}2J\u{202e}txt\nnext\tcell é";
+        let shown = harmless(hostile);
+        assert_eq!(
+            shown,
+            "mini\\u001b]0;x\\u0007\\u000d\\u009b2J\\u202etxt\nnext\tcell é"
+        );
+        let json = harmless(&serde_json::to_string(hostile).unwrap());
+        assert_eq!(serde_json::from_str::<String>(&json).unwrap(), hostile);
+    }
 
     #[test]
     fn times_read_as_people_write_them() {

@@ -68,7 +68,7 @@ impl Answer {
     pub fn print(self, format: Format) -> Result<(), Failure> {
         match format {
             Format::Table => table(&self.head, &self.rows),
-            Format::Csv => csv(&self.head, &self.rows),
+            Format::Csv => csv(&self.head, &self.types, &self.rows),
             Format::Json => json(&self.head, &self.types, self.rows),
         }
     }
@@ -90,15 +90,28 @@ fn table(head: &[String], rows: &[Row]) -> Result<(), Failure> {
     Ok(())
 }
 
-fn csv(head: &[String], rows: &[Row]) -> Result<(), Failure> {
+fn csv(head: &[String], types: &[String], rows: &[Row]) -> Result<(), Failure> {
     let mut writer = csv::Writer::from_writer(std::io::stdout().lock());
     writer.write_record(head).map_err(std::io::Error::from)?;
     for row in rows {
-        let cells = row.iter().map(|cell| cell.as_deref().unwrap_or(""));
+        let cells = row.iter().zip(types);
+        let cells = cells.map(|(cell, kind)| csv_cell(cell.as_deref().unwrap_or(""), kind));
         writer.write_record(cells).map_err(std::io::Error::from)?;
     }
     writer.flush()?;
     Ok(())
+}
+
+/// A name is its owner's; `=HYPERLINK(…)` must stay a text in a spreadsheet, as in a report's CSV.
+fn csv_cell(text: &str, kind: &str) -> String {
+    let is_text = matches!(
+        kind,
+        "text" | "varchar" | "char" | "name" | "json" | "jsonb"
+    );
+    if is_text && text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
+        return format!("'{text}");
+    }
+    text.to_owned()
 }
 
 /// An array of objects; numbers, booleans and JSON as such, everything else as text.
@@ -133,7 +146,15 @@ fn json_cell(cell: Option<String>, kind: &str) -> Value {
 mod tests {
     use serde_json::json;
 
-    use super::json_cell;
+    use super::{csv_cell, json_cell};
+
+    #[test]
+    fn a_name_is_no_formula_in_csv_and_a_number_keeps_its_sign() {
+        assert_eq!(csv_cell("=1+1", "text"), "'=1+1");
+        assert_eq!(csv_cell("@SUM(A1)", "varchar"), "'@SUM(A1)");
+        assert_eq!(csv_cell("-2.5", "float8"), "-2.5");
+        assert_eq!(csv_cell("mini-1", "text"), "mini-1");
+    }
 
     #[test]
     fn json_has_the_types_that_the_database_has() {
