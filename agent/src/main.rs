@@ -209,7 +209,7 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
     let Some(member) = member else {
         return Ok(ExitCode::SUCCESS);
     };
-    if token_is_in_sight() {
+    if args.token.is_some() {
         drop(runtime);
         return Err(start_again_without_token());
     }
@@ -270,13 +270,8 @@ fn without_token(args: impl Iterator<Item = OsString>) -> Vec<OsString> {
     kept
 }
 
-fn token_is_in_sight() -> bool {
-    let all: Vec<OsString> = std::env::args_os().skip(1).collect();
-    without_token(all.iter().cloned()).len() < all.len()
-}
-
-/// Now that the machine is enrolled, the same process goes on with a command line that everybody
-/// may read. Returns only when it cannot.
+/// Now that the machine is enrolled, the same process goes on with a command line that everybody may
+/// read, and an environment that workers may inherit. Returns only when it cannot.
 fn start_again_without_token() -> anyhow::Error {
     let error = std::env::current_exe().map(|program| {
         Command::new(program)

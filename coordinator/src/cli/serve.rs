@@ -35,8 +35,8 @@ pub struct Args {
     /// How the log looks: `human`, or `json` for one object a line
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     log_format: telemetry::Format,
-    /// What to log, as in `info` or `info,coordinator=debug`
-    #[arg(long, value_name = "FILTER", default_value = "info")]
+    /// What is logged, in the syntax of RUST_LOG, as in `info` or `info,coordinator=debug`
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
     log: String,
 }
 

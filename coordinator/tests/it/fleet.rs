@@ -12,6 +12,10 @@ use tempfile::TempDir;
 /// Longer than anything here takes on two busy cores; a test that waits so long has failed.
 pub const DEADLINE: Duration = Duration::from_mins(4);
 
+/// Where daemons find the filter of their log, and an agent its join token.
+const LOG: &str = "RUST_LOG";
+pub const JOIN_TOKEN: &str = "MLX_FLEET_JOIN_TOKEN";
+
 /// One of our binaries; all stand in one folder.
 pub fn binary(name: &str) -> PathBuf {
     let path = Path::new(env!("CARGO_BIN_EXE_mlx-fleet")).with_file_name(name);
@@ -114,6 +118,9 @@ impl Drop for Process {
 /// A coordinator with its private Postgres. Agents are stopped before it.
 pub struct Fleet {
     pub agents: Vec<Process>,
+    /// What the agent joined with; empty before.
+    pub join_token: String,
+    log: &'static str,
     coordinator: Option<Process>,
     pub url: String,
     pub dir: TempDir,
@@ -121,10 +128,21 @@ pub struct Fleet {
 
 impl Fleet {
     pub fn start() -> Self {
+        Self::logging("info")
+    }
+
+    /// With another filter for the logs of its daemons.
+    pub fn logging(log: &'static str) -> Self {
         let dir = tempfile::tempdir().expect("a temporary folder");
-        let (coordinator, url) = serve(&dir.path().join("coordinator"), "127.0.0.1:0", &[]);
+        let (coordinator, url) = serve(
+            &dir.path().join("coordinator"),
+            "127.0.0.1:0",
+            &[(LOG, log)],
+        );
         Self {
             agents: Vec::new(),
+            join_token: String::new(),
+            log,
             coordinator: Some(coordinator),
             url,
             dir,
@@ -143,7 +161,7 @@ impl Fleet {
     pub fn crash_and_restart_coordinator(&mut self) {
         self.coordinator.take().expect("a coordinator").kill();
         let address = self.url.trim_start_matches("https://").to_owned();
-        let (coordinator, url) = serve(&self.data_dir(), &address, &[]);
+        let (coordinator, url) = serve(&self.data_dir(), &address, &[(LOG, self.log)]);
         assert_eq!(url, self.url);
         self.coordinator = Some(coordinator);
     }
@@ -166,7 +184,12 @@ impl Fleet {
 
     /// Starts this machine's agent; the first time it joins with a fresh token.
     pub fn start_agent(&mut self) {
-        let agent = start_agent(&self.agent_dir(), &self.url, &self.data_dir());
+        let mut env = vec![(LOG, self.log)];
+        if self.join_token.is_empty() {
+            self.join_token = self.ok(&["token", "create"]).trim().to_owned();
+            env.push((JOIN_TOKEN, &self.join_token));
+        }
+        let agent = start_agent(&self.agent_dir(), &self.url, &self.data_dir(), &env);
         self.agents.push(agent);
     }
 
@@ -216,20 +239,23 @@ pub fn ok_at(data_dir: &Path, args: &[&str]) -> String {
     stdout(&output)
 }
 
-/// An agent for the coordinators at these URLs, one of which has its data here.
-pub fn start_agent(dir: &Path, coordinators: &str, data_dir: &Path) -> Process {
+/// An agent for the coordinators at these URLs, one of which has its data here; with this environment, in
+/// which its join token is.
+pub fn start_agent(
+    dir: &Path,
+    coordinators: &str,
+    data_dir: &Path,
+    env: &[(&str, &str)],
+) -> Process {
     let mut command = Command::new(binary("mlx-fleet-agent"));
     command
         .args(["run", "--log-format", "json", "--coordinator", coordinators])
         .arg("--data-dir")
         .arg(dir);
-    if !dir.exists() {
-        let token = ok_at(data_dir, &["token", "create"]);
-        command.env("MLX_FLEET_JOIN_TOKEN", token.trim());
-    }
     fs::create_dir_all(dir).expect("the agent's folder");
     let log = fs::File::create(dir.join("test.log")).expect("the agent's log");
     let child = command
+        .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
@@ -250,7 +276,7 @@ pub fn start_agent(dir: &Path, coordinators: &str, data_dir: &Path) -> Process {
 /// A coordinator in this folder, with this environment; the second value is where it listens.
 pub fn serve(data_dir: &Path, listen: &str, env: &[(&str, &str)]) -> (Process, String) {
     fs::create_dir_all(data_dir).expect("the coordinator's folder");
-    let log = fs::File::options()
+    let file = fs::File::options()
         .create(true)
         .append(true)
         .open(data_dir.join("test.log"))
@@ -268,7 +294,7 @@ pub fn serve(data_dir: &Path, listen: &str, env: &[(&str, &str)]) -> (Process, S
         .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(log)
+        .stderr(file)
         .spawn()
         .expect("the coordinator starts");
     let mut line = String::new();

@@ -8,7 +8,7 @@ use private_postgres::{Options, Server};
 use serde_json::Value;
 
 use crate::e2e::SMALL;
-use crate::fleet::{Fleet, command_at, eventually, ok_at, serve, start_agent, stderr};
+use crate::fleet::{Fleet, JOIN_TOKEN, command_at, eventually, ok_at, serve, start_agent, stderr};
 
 /// One launch that would go on for minutes.
 const LONG: &str = r#"
@@ -83,7 +83,9 @@ fn agents_move_to_the_other_coordinator_of_their_database_when_theirs_is_killed(
     }
     let (_other, there_url) = serve(&there, "127.0.0.1:0", &env);
     let coordinators = format!("{here_url},{there_url}");
-    let agent = start_agent(&dir.path().join("agent"), &coordinators, &here);
+    let token = ok_at(&here, &["token", "create"]);
+    let join = [(JOIN_TOKEN, token.trim())];
+    let agent = start_agent(&dir.path().join("agent"), &coordinators, &here, &join);
 
     let plan = dir.path().join("plan.toml");
     fs::write(&plan, SMALL.replace("launches = 2", "launches = 6")).unwrap();
@@ -159,7 +161,7 @@ fn a_fleet_goes_on_from_its_backup_with_every_row_and_every_machine() {
     assert_eq!(url, fleet.url);
     assert_eq!(told(&anew), before);
     // Its machine comes back by itself, and measures on.
-    let agent = start_agent(&fleet.agent_dir(), &url, &anew);
+    let agent = start_agent(&fleet.agent_dir(), &url, &anew, &[]);
     let ran = command_at(&anew, &["run", &fleet.write_plan(SMALL)]);
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
     assert_eq!(agent.stop(), Some(0));

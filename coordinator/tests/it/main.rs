@@ -6,4 +6,5 @@ mod e2e;
 mod fleet;
 mod import;
 mod life;
+mod secrets;
 mod up;
