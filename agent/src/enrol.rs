@@ -250,7 +250,10 @@ async fn enrol(
         ca_pem: _,
     } = answer
         .map_err(|status| match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::Unknown => unreachable(&status),
+            Code::Unavailable
+            | Code::DeadlineExceeded
+            | Code::ResourceExhausted
+            | Code::Unknown => unreachable(&status),
             _ => Error::Refused(status.message().to_owned()),
         })?
         .into_inner();

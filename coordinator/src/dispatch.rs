@@ -69,6 +69,9 @@ pub enum Error {
     Invalid(String),
     #[error("{0}")]
     Unauthenticated(String),
+    /// A token that was never given out.
+    #[error("{0}")]
+    Guessed(&'static str),
     #[error("{0}")]
     Denied(String),
     /// Sound, but not now.

@@ -2,16 +2,20 @@
 //! rule beyond "may they ask".
 
 mod agent;
+mod attempts;
 mod auth;
 mod convert;
+mod door;
 mod fleet;
 mod session;
 
 pub use agent::Agents;
 pub use auth::Guarded;
+pub use door::Door;
 pub use fleet::Operators;
 
-use proto::wire::agent_service_server::AgentServiceServer;
+use std::sync::Arc;
+
 use proto::wire::fleet_service_server::FleetServiceServer;
 use service::lifecycle::Stop;
 use tokio_util::task::TaskTracker;
@@ -19,6 +23,7 @@ use tonic::Status;
 use tonic::codec::CompressionEncoding;
 
 use crate::dispatch::{self, Dispatch, Error};
+use attempts::Attempts;
 
 /// Operators send plans and SQL, nothing larger.
 const MAX_OPERATOR_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -34,21 +39,15 @@ pub struct Context {
 }
 
 /// Both services, with their limits and guards.
-pub fn services(
-    context: &Context,
-) -> (
-    AgentServiceServer<Agents>,
-    Guarded<FleetServiceServer<Operators>>,
-) {
-    let agents = AgentServiceServer::new(Agents::new(context.clone()))
-        .max_decoding_message_size(proto::MAX_MESSAGE_BYTES)
-        .accept_compressed(CompressionEncoding::Zstd)
-        .send_compressed(CompressionEncoding::Zstd);
+pub fn services(context: &Context) -> (Door, Guarded<FleetServiceServer<Operators>>) {
+    let attempts = Arc::<Attempts>::default();
+    let agents = Door::of(Agents::new(context.clone(), Arc::clone(&attempts)));
     let operators = FleetServiceServer::new(Operators::new(context.clone()))
         .max_decoding_message_size(MAX_OPERATOR_MESSAGE_BYTES)
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Zstd);
-    (agents, Guarded::new(operators, context.dispatch.clone()))
+    let operators = Guarded::new(operators, context.dispatch.clone(), attempts);
+    (agents, operators)
 }
 
 /// What a client is told when the coordinator goes away: it should come back, perhaps to another one.
@@ -56,13 +55,16 @@ fn draining() -> Status {
     Status::unavailable("draining: the coordinator is stopping")
 }
 
+/// A status travels in a header, which has a limit; what was asked for may stand in it, however long.
+const MAX_STATUS_CHARS: usize = 2000;
+
 impl From<Error> for Status {
     fn from(error: Error) -> Self {
-        let words = error.to_string();
+        let words: String = error.to_string().chars().take(MAX_STATUS_CHARS).collect();
         match error {
             Error::NotFound { .. } => Self::not_found(words),
             Error::Invalid(_) => Self::invalid_argument(words),
-            Error::Unauthenticated(_) => Self::unauthenticated(words),
+            Error::Unauthenticated(_) | Error::Guessed(_) => Self::unauthenticated(words),
             Error::Denied(_) => Self::permission_denied(words),
             Error::Precondition(_) => Self::failed_precondition(words),
             Error::TooMuch(_) => Self::resource_exhausted(words),
@@ -77,7 +79,10 @@ impl From<Error> for Status {
 }
 
 fn of_store(error: &crate::store::Error) -> Status {
-    let whole = dispatch::chain(error);
+    let whole: String = dispatch::chain(error)
+        .chars()
+        .take(MAX_STATUS_CHARS)
+        .collect();
     tracing::warn!(error = whole, "the database refused");
     if error.is_transient() || error.lost_connection() {
         Status::unavailable("the database cannot be reached; try again")

@@ -34,8 +34,6 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7420";
 /// How long streams and tasks have to end by themselves.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-/// Requests at work on one connection; an agent needs two.
-const MAX_REQUESTS_PER_CONNECTION: usize = 64;
 const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -342,7 +340,6 @@ fn serve(
     drop(context);
     let router = tls::server()
         .tls_config(tls)?
-        .concurrency_limit_per_connection(MAX_REQUESTS_PER_CONNECTION)
         .add_service(agents)
         .add_service(operators);
     let incoming = TcpIncoming::from(listener)

@@ -4,13 +4,16 @@ use domain::ids::MachineId;
 use domain::machine::Inventory;
 use secrecy::SecretString;
 use service::tls::{ClientIdentity, PeerIdentity};
-use service::token::{SecretHash, Token, TokenKind};
+use service::token::Token;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Dispatch, Error, Result};
 use crate::store::event::{Event, Kind};
 use crate::store::{self, certificate, event, machine, roster, token, wake};
+
+const USELESS: &str =
+    "the join token is unknown, expired or used up: `mlx-fleet token create` makes a new one";
 
 /// What an enrolled machine takes home.
 #[derive(Debug)]
@@ -26,18 +29,21 @@ impl Dispatch {
     /// holders of one identity show themselves, since the first is thrown out.
     pub async fn enrol(
         &self,
-        token: &str,
+        token: &Token,
         request_pem: &str,
         inventory: &Inventory,
         now: OffsetDateTime,
     ) -> Result<Enrolled> {
-        let token: Token = token
-            .parse::<Token>()
-            .and_then(|token| token.of_kind(TokenKind::Join))
-            .map_err(|why| Error::Unauthenticated(why.to_string()))?;
+        // Before anything is locked or written: whoever has no token holds up nobody.
+        let stored = self.recognise(token, USELESS).await?;
+        if stored.kind != "join" {
+            return Err(Error::Unauthenticated(USELESS.to_owned()));
+        }
         let mut tx = store::begin(&self.pool).await?;
         store::lock_enrolment(&mut *tx).await?;
-        take_use(&mut tx, &token).await?;
+        if !token::take_use(&mut *tx, &token.id().to_string()).await? {
+            return Err(Error::Unauthenticated(USELESS.to_owned()));
+        }
 
         let known = machine::find(&mut *tx, &inventory.identity).await?;
         let (machine_id, name) = if let Some(known) = known {
@@ -86,7 +92,7 @@ impl Dispatch {
     }
 
     /// The machine of a certificate that a connection showed.
-    pub async fn machine_of(&self, peer: Option<PeerIdentity>) -> Result<MachineId> {
+    pub async fn machine_of(&self, peer: Option<PeerIdentity>) -> Result<PeerIdentity> {
         let refuse = |why: &str| Err(Error::Unauthenticated(why.to_owned()));
         let Some(peer) = peer else {
             return refuse("no client certificate: enrol this machine with a join token");
@@ -101,29 +107,9 @@ impl Dispatch {
             Some(known) if known.expired => {
                 refuse("this machine's certificate has expired: enrol it again")
             }
-            Some(known) => Ok(known.machine_id),
+            Some(_) => Ok(peer),
         }
     }
-}
-
-async fn take_use(tx: &mut store::Tx, token: &Token) -> Result<()> {
-    // One text for all: whoever guesses learns nothing.
-    let refuse = || {
-        let why = "the join token is unknown, expired or used up: `mlx-fleet token create` makes a new one";
-        Err(Error::Unauthenticated(why.to_owned()))
-    };
-    let Some(stored) = token::find_live(&mut **tx, &token.id().to_string()).await? else {
-        return refuse();
-    };
-    let accepted =
-        SecretHash::from_bytes(&stored.secret_sha256).is_some_and(|hash| hash.accepts(token));
-    if !accepted || stored.kind != "join" {
-        return refuse();
-    }
-    if !token::take_use(&mut **tx, &token.id().to_string()).await? {
-        return refuse();
-    }
-    Ok(())
 }
 
 /// What the certificate that we just made says of itself.

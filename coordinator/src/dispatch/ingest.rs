@@ -24,6 +24,7 @@ use domain::record::{
     Batch, Environment, JobFinished, LaunchHeat, LaunchModel, LaunchStarted, Reading, Record,
 };
 use domain::worker::Iteration;
+use service::tls::PeerIdentity;
 use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
@@ -35,7 +36,7 @@ use super::{Dispatch, Error, Result, chain};
 use crate::store::launch::{self, Conditions, Finish};
 use crate::store::lease::{self, Lease, State};
 use crate::store::work::{self, Measured};
-use crate::store::{self, job};
+use crate::store::{self, certificate, job};
 
 /// Batches that wait for the worker: a few transactions' worth, so that it never starves, and no more,
 /// so that agents feel a slow disk.
@@ -48,14 +49,14 @@ const MAX_TRIES: u32 = 3;
 /// One agent's stream of batches, which breaks at the first that is not stored.
 #[derive(Clone)]
 pub struct Stream {
-    machine_id: MachineId,
+    machine: PeerIdentity,
     broken: Arc<AtomicBool>,
 }
 
 impl Stream {
-    pub fn of(machine_id: MachineId) -> Self {
+    pub fn of(machine: PeerIdentity) -> Self {
         Self {
-            machine_id,
+            machine,
             broken: Arc::default(),
         }
     }
@@ -103,10 +104,10 @@ pub async fn work(pool: store::Pool, counts: Arc<Counts>, mut queue: Queue) {
     let mut waiting = Vec::with_capacity(MAX_TOGETHER);
     while queue.0.recv_many(&mut waiting, MAX_TOGETHER).await > 0 {
         let is_whole = |upload: &Upload| !upload.stream.broken.load(Ordering::Relaxed);
-        let uploads: Vec<(MachineId, &Batch)> = waiting
+        let uploads: Vec<(PeerIdentity, &Batch)> = waiting
             .iter()
             .filter(|upload| is_whole(upload))
-            .map(|upload| (upload.stream.machine_id, &upload.batch))
+            .map(|upload| (upload.stream.machine, &upload.batch))
             .collect();
         let began = Instant::now();
         let together = uploads.is_empty() || store_retrying(&pool, &uploads).await.is_ok();
@@ -117,7 +118,7 @@ pub async fn work(pool: store::Pool, counts: Arc<Counts>, mut queue: Queue) {
             } else if together {
                 Ok(())
             } else {
-                store_retrying(&pool, &[(upload.stream.machine_id, &upload.batch)]).await
+                store_retrying(&pool, &[(upload.stream.machine, &upload.batch)]).await
             };
             if stored.is_ok() {
                 counts.batches_stored.inc();
@@ -136,7 +137,7 @@ pub async fn work(pool: store::Pool, counts: Arc<Counts>, mut queue: Queue) {
     }
 }
 
-async fn store_retrying(pool: &store::Pool, uploads: &[(MachineId, &Batch)]) -> Result<()> {
+async fn store_retrying(pool: &store::Pool, uploads: &[(PeerIdentity, &Batch)]) -> Result<()> {
     let mut tries = 1;
     loop {
         match store_together(pool, uploads).await {
@@ -151,8 +152,18 @@ async fn store_retrying(pool: &store::Pool, uploads: &[(MachineId, &Batch)]) -> 
 }
 
 /// One transaction. The order of locks is leases, jobs, runs.
-async fn store_together(pool: &store::Pool, uploads: &[(MachineId, &Batch)]) -> Result<()> {
+async fn store_together(pool: &store::Pool, uploads: &[(PeerIdentity, &Batch)]) -> Result<()> {
     let mut tx = store::begin(pool).await?;
+    // A stream was let in once, and may be open for days.
+    let shown: BTreeSet<String> = uploads
+        .iter()
+        .map(|(machine, _)| machine.fingerprint.to_string())
+        .collect();
+    let shown: Vec<String> = shown.into_iter().collect();
+    if certificate::has_ended(&mut *tx, &shown).await? {
+        let why = "this machine's certificate was revoked, or has expired";
+        return Err(Error::Unauthenticated(why.to_owned()));
+    }
     let named: BTreeSet<LeaseId> = uploads.iter().map(|(_, batch)| batch.lease_id).collect();
     let named: Vec<LeaseId> = named.into_iter().collect();
     let leases = lease::lock(&mut *tx, &named).await?;
@@ -160,11 +171,11 @@ async fn store_together(pool: &store::Pool, uploads: &[(MachineId, &Batch)]) -> 
         .into_iter()
         .map(|lease| (lease.lease_id, lease))
         .collect();
-    for (machine_id, batch) in uploads {
+    for (machine, batch) in uploads {
         let lease_id = batch.lease_id;
         if leases
             .get(&lease_id)
-            .is_none_or(|lease| lease.machine_id != *machine_id)
+            .is_none_or(|lease| lease.machine_id != machine.machine)
         {
             return Err(Error::Invalid(format!(
                 "lease {lease_id} was never granted to this machine"

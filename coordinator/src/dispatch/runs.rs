@@ -6,6 +6,7 @@ use domain::expand::{self, Candidate, Expansion, PlannedJob};
 use domain::ids::{JobId, MachineId, RunId, ScheduleId};
 use domain::job::RunState;
 use domain::plan::{Plan, Problem};
+use domain::text::is_plain;
 use sha2::{Digest, Sha256};
 
 use super::changes::Changes;
@@ -284,7 +285,7 @@ pub(super) fn sha256(text: &str) -> String {
 
 /// A file's name as a row may keep it.
 pub(super) fn printable(file_name: &str) -> String {
-    let characters = file_name.chars().filter(|c| !c.is_control());
+    let characters = file_name.chars().filter(|c| is_plain(*c));
     characters.take(MAX_FILE_NAME_CHARS).collect()
 }
 

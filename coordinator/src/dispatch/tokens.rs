@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use domain::text::is_plain;
 use service::token::{SecretHash, Token, TokenKind};
 
 use super::{Dispatch, Error, Result};
@@ -84,7 +85,7 @@ impl Dispatch {
         name: &str,
         actor: &str,
     ) -> Result<Token> {
-        if name.chars().count() > MAX_NAME_CHARS || name.chars().any(char::is_control) {
+        if name.chars().count() > MAX_NAME_CHARS || !name.chars().all(is_plain) {
             return Err(Error::Invalid(format!(
                 "a token's name has at most {MAX_NAME_CHARS} printable characters"
             )));
@@ -134,26 +135,36 @@ impl Dispatch {
 
     /// Whose token this is, and what they may do.
     pub async fn caller(&self, token: &Token) -> Result<Caller> {
-        let refuse =
-            || Error::Unauthenticated("the token is unknown, expired or revoked".to_owned());
+        const UNKNOWN: &str = "the token is unknown, expired or revoked";
         if token.kind() != TokenKind::Operator {
             let why = "a join token lets a machine join; an operator's token is needed here";
             return Err(Error::Unauthenticated(why.to_owned()));
         }
-        let token_id = token.id().to_string();
-        let stored = token::find_live(&self.pool, &token_id).await?;
-        let stored = stored.ok_or_else(refuse)?;
-        let accepted =
-            SecretHash::from_bytes(&stored.secret_sha256).is_some_and(|hash| hash.accepts(token));
-        if !accepted {
-            return Err(refuse());
-        }
-        let role = Role::parse(&stored.kind).ok_or_else(refuse)?;
-        let actor = format!("{} (token {token_id})", stored.name);
+        let stored = self.recognise(token, UNKNOWN).await?;
+        let role = Role::parse(&stored.kind);
+        let actor = format!("{} (token {})", stored.name, token.id());
         Ok(Caller {
-            role,
+            role: role.ok_or_else(|| Error::Unauthenticated(UNKNOWN.to_owned()))?,
             actor: actor.trim_start().to_owned(),
         })
+    }
+
+    /// The stored token, if it is still good; `refusal` is one text for all that it is not, from which
+    /// nobody learns anything.
+    pub(super) async fn recognise(
+        &self,
+        token: &Token,
+        refusal: &'static str,
+    ) -> Result<token::Stored> {
+        let stored = token::find(&self.pool, &token.id().to_string()).await?;
+        let knows_the_secret = |stored: &token::Stored| {
+            SecretHash::from_bytes(&stored.secret_sha256).is_some_and(|hash| hash.accepts(token))
+        };
+        match stored.filter(knows_the_secret) {
+            None => Err(Error::Guessed(refusal)),
+            Some(stored) if stored.live => Ok(stored),
+            Some(_) => Err(Error::Unauthenticated(refusal.to_owned())),
+        }
     }
 }
 

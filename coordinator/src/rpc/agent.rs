@@ -1,19 +1,22 @@
 //! The agents' service: enrolment, and the two streams of a machine.
 
 use std::pin::Pin;
+use std::sync::Arc;
 
-use domain::ids::MachineId;
 use domain::record::Batch;
 use futures_util::stream::FuturesOrdered;
 use futures_util::{Stream, StreamExt};
 use proto::wire;
 use proto::wire::agent_service_server::AgentService;
+use service::tls::PeerIdentity;
+use service::token::{Token, TokenKind};
 use time::OffsetDateTime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming, async_trait};
 use tracing::Instrument;
 
+use super::attempts::Attempts;
 use super::convert::refused;
 use super::session::Session;
 use super::{Context, draining};
@@ -28,15 +31,16 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub struct Agents {
     context: Context,
+    attempts: Arc<Attempts>,
 }
 
 impl Agents {
-    pub fn new(context: Context) -> Self {
-        Self { context }
+    pub fn new(context: Context, attempts: Arc<Attempts>) -> Self {
+        Self { context, attempts }
     }
 
     /// The machine whose certificate the connection showed.
-    async fn machine(&self, extensions: &Extensions) -> Result<MachineId, Status> {
+    async fn machine(&self, extensions: &Extensions) -> Result<PeerIdentity, Status> {
         let peer = service::tls::peer(extensions)
             .map_err(|why| Status::unauthenticated(why.to_string()))?;
         Ok(self.context.dispatch.machine_of(peer).await?)
@@ -49,11 +53,17 @@ impl AgentService for Agents {
         &self,
         request: Request<wire::EnrollRequest>,
     ) -> Result<Response<wire::EnrollResponse>, Status> {
+        let from = service::tls::peer_address(request.extensions());
         let wire::EnrollRequest {
             token,
             csr_pem,
             inventory,
         } = request.into_inner();
+        let token = token
+            .parse::<Token>()
+            .and_then(|token| token.of_kind(TokenKind::Join))
+            .map_err(|why| Status::unauthenticated(why.to_string()))?;
+        self.attempts.admit(from, &token)?;
         let inventory = inventory
             .ok_or_else(|| Status::invalid_argument("inventory is missing"))?
             .try_into()
@@ -63,7 +73,9 @@ impl AgentService for Agents {
             .context
             .dispatch
             .enrol(&token, &csr_pem, &inventory, now)
-            .await?;
+            .await;
+        self.attempts.note(from, &token, &enrolled);
+        let enrolled = enrolled?;
         Ok(Response::new(wire::EnrollResponse {
             machine_id: enrolled.machine_id.to_string(),
             certificate_pem: enrolled.certificate_pem,
@@ -77,7 +89,7 @@ impl AgentService for Agents {
         &self,
         request: Request<Streaming<wire::SessionUp>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let machine_id = self.machine(request.extensions()).await?;
+        let machine_id = self.machine(request.extensions()).await?.machine;
         let (down, answers) = mpsc::channel(MAX_UNREAD);
         let session = Session::new(self.context.clone(), machine_id, down);
         let stop = self.context.stop.clone();
@@ -98,11 +110,11 @@ impl AgentService for Agents {
         &self,
         request: Request<Streaming<wire::Batch>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
-        let machine_id = self.machine(request.extensions()).await?;
+        let machine = self.machine(request.extensions()).await?;
         let (acks, answers) = mpsc::channel(MAX_UNREAD);
         let upload = Upload {
             context: self.context.clone(),
-            stream: ingest::Stream::of(machine_id),
+            stream: ingest::Stream::of(machine),
             acks,
         };
         let stop = self.context.stop.clone();

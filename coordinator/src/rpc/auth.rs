@@ -2,6 +2,8 @@
 //! without a row is refused, so that a new one cannot be forgotten.
 
 use std::convert::Infallible;
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tonic::Status;
@@ -10,6 +12,7 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 
+use super::attempts::Attempts;
 use crate::dispatch::Dispatch;
 use crate::dispatch::tokens::{Caller, Role};
 
@@ -44,11 +47,16 @@ pub const ROLES: &[(&str, Role)] = &[
 pub struct Guarded<S> {
     inner: S,
     dispatch: Dispatch,
+    attempts: Arc<Attempts>,
 }
 
 impl<S> Guarded<S> {
-    pub fn new(inner: S, dispatch: Dispatch) -> Self {
-        Self { inner, dispatch }
+    pub fn new(inner: S, dispatch: Dispatch, attempts: Arc<Attempts>) -> Self {
+        Self {
+            inner,
+            dispatch,
+            attempts,
+        }
     }
 }
 
@@ -74,17 +82,13 @@ where
         // The one that was asked whether it is ready is the one that works.
         let waiting = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, waiting);
-        let dispatch = self.dispatch.clone();
+        let (dispatch, attempts) = (self.dispatch.clone(), Arc::clone(&self.attempts));
         Box::pin(async move {
-            let method = request
-                .uri()
-                .path()
-                .rsplit('/')
-                .next()
-                .unwrap_or_default()
-                .to_owned();
+            let path = request.uri().path();
+            let method = path.rsplit('/').next().unwrap_or_default().to_owned();
             let metadata = MetadataMap::from_headers(request.headers().clone());
-            match authorise(&dispatch, &method, &metadata).await {
+            let from = service::tls::peer_address(request.extensions());
+            match authorise(&dispatch, &attempts, from, &method, &metadata).await {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                     inner.call(request).await
@@ -95,8 +99,11 @@ where
     }
 }
 
+/// Asks before a byte of the message is read.
 async fn authorise(
     dispatch: &Dispatch,
+    attempts: &Attempts,
+    from: Option<IpAddr>,
     method: &str,
     metadata: &MetadataMap,
 ) -> Result<Caller, Status> {
@@ -107,7 +114,10 @@ async fn authorise(
     };
     let token = service::bearer::read(metadata)
         .map_err(|why| Status::unauthenticated(format!("{why}: send an operator's token")))?;
-    let caller = dispatch.caller(&token).await?;
+    attempts.admit(from, &token)?;
+    let caller = dispatch.caller(&token).await;
+    attempts.note(from, &token, &caller);
+    let caller = caller?;
     if caller.role < *needed {
         return Err(Status::permission_denied(format!(
             "{method} needs the role {}, and this token has the role {}",

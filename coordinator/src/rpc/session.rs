@@ -36,6 +36,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 /// Looks without being woken this often: a notification may be lost with a connection.
 const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 
+/// Leases whose batches an agent may still hold; each is a folder on its disk.
+const MAX_UNFINISHED: usize = 10_000;
+
 pub struct Session {
     context: Context,
     machine_id: MachineId,
@@ -346,6 +349,12 @@ fn understand(hello: wire::Hello) -> Result<(Inventory, Vec<LeaseId>), Status> {
         .ok_or_else(|| Status::invalid_argument("hello.inventory is missing"))?
         .try_into()
         .map_err(refused)?;
+    if unfinished_leases.len() > MAX_UNFINISHED {
+        return Err(Status::invalid_argument(format!(
+            "hello.unfinished_leases: {} entries; at most {MAX_UNFINISHED}",
+            unfinished_leases.len()
+        )));
+    }
     let leases = unfinished_leases
         .iter()
         .map(|text| text.parse())

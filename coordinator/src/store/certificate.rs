@@ -60,3 +60,17 @@ pub async fn find(executor: impl PgExecutor<'_>, fingerprint: &str) -> Result<Op
         expired: row.expired,
     }))
 }
+
+/// Whether any of these is good no more.
+pub async fn has_ended(executor: impl PgExecutor<'_>, fingerprints: &[String]) -> Result<bool> {
+    let ended = sqlx::query_scalar!(
+        r#"select exists (
+               select from fleet.certificate
+               where fingerprint = any($1) and (revoked_at is not null or expires_at <= now())
+           ) as "ended!""#,
+        fingerprints
+    )
+    .fetch_one(executor)
+    .await?;
+    Ok(ended)
+}

@@ -4,12 +4,14 @@ use sqlx::PgExecutor;
 
 use super::error::{Result, expect_rows};
 
-/// A token as it is stored, if it is still good.
+/// A token as it is stored.
 #[derive(Debug)]
 pub struct Stored {
     pub kind: String,
     pub name: String,
     pub secret_sha256: Vec<u8>,
+    /// Neither expired nor revoked.
+    pub live: bool,
 }
 
 #[derive(Debug)]
@@ -39,11 +41,11 @@ pub async fn insert(executor: impl PgExecutor<'_>, new: &New<'_>) -> Result<()> 
     expect_rows("insert token", 1, done.rows_affected())
 }
 
-/// None when it is unknown, expired or revoked.
-pub async fn find_live(executor: impl PgExecutor<'_>, token_id: &str) -> Result<Option<Stored>> {
+pub async fn find(executor: impl PgExecutor<'_>, token_id: &str) -> Result<Option<Stored>> {
     let row = sqlx::query!(
-        "select kind, name, secret_sha256 from fleet.token
-         where token_id = $1 and revoked_at is null and (expires_at is null or expires_at > now())",
+        r#"select kind, name, secret_sha256,
+                revoked_at is null and (expires_at is null or expires_at > now()) as "live!"
+            from fleet.token where token_id = $1"#,
         token_id
     )
     .fetch_optional(executor)
@@ -52,13 +54,15 @@ pub async fn find_live(executor: impl PgExecutor<'_>, token_id: &str) -> Result<
         kind: row.kind,
         name: row.name,
         secret_sha256: row.secret_sha256,
+        live: row.live,
     }))
 }
 
-/// Takes one use; false when none is left. Touches at most one row.
+/// Takes one use of a token that is still good; false when none is left. Touches at most one row.
 pub async fn take_use(executor: impl PgExecutor<'_>, token_id: &str) -> Result<bool> {
     let done = sqlx::query!(
-        "update fleet.token set uses_left = uses_left - 1 where token_id = $1 and uses_left > 0",
+        "update fleet.token set uses_left = uses_left - 1
+         where token_id = $1 and uses_left > 0 and revoked_at is null and expires_at > now()",
         token_id
     )
     .execute(executor)

@@ -1,13 +1,19 @@
 //! Who may do what: join tokens, certificates, roles.
 
+use domain::job::JobOutcome;
 use proto::wire;
 use proto::wire::agent_service_client::AgentServiceClient;
+use proto::wire::session_down::Message as Down;
 use service::tls::{AgentKey, Authority};
+use service::token::Token;
 use time::OffsetDateTime;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::codec::CompressionEncoding;
 use tonic::{Code, Status};
 
-use super::fake_agent::{Machine, enrol, inventory, join};
-use super::world::{Operator, PLAN, World};
+use super::fake_agent::{Machine, batch, enrol, finished, inventory, join, launch};
+use super::world::{PLAN, World, soon};
 
 #[tokio::test]
 async fn a_join_token_is_good_for_its_uses_and_its_time() {
@@ -183,157 +189,6 @@ async fn an_agent_of_another_version_is_told_so() {
     );
 }
 
-/// Calls a method by its name, with a message that is well-formed and empty.
-async fn call(operator: &Operator, method: &str) -> Result<(), Status> {
-    let mut client = operator.client.clone();
-    let latest = || "latest".to_owned();
-    match method {
-        "CheckPlan" => client
-            .check_plan(operator.request(wire::CheckPlanRequest::default()))
-            .await
-            .map(drop),
-        "SubmitRun" => client
-            .submit_run(operator.request(wire::SubmitRunRequest::default()))
-            .await
-            .map(drop),
-        "ImportRun" => client
-            .import_run(operator.request(wire::ImportRunRequest::default()))
-            .await
-            .map(drop),
-        "WatchRun" => client
-            .watch_run(operator.request(wire::WatchRunRequest { run: latest() }))
-            .await
-            .map(drop),
-        "CancelRun" => client
-            .cancel_run(operator.request(wire::CancelRunRequest { run: latest() }))
-            .await
-            .map(drop),
-        "ListRuns" => client
-            .list_runs(operator.request(wire::ListRunsRequest::default()))
-            .await
-            .map(drop),
-        "ResumeRun" => client
-            .resume_run(operator.request(wire::ResumeRunRequest { run: latest() }))
-            .await
-            .map(drop),
-        "DeleteRuns" => client
-            .delete_runs(operator.request(wire::DeleteRunsRequest {
-                run: latest(),
-                ..Default::default()
-            }))
-            .await
-            .map(drop),
-        "Backup" => client
-            .backup(operator.request(wire::BackupRequest {}))
-            .await
-            .map(drop),
-        "ListSchedules" => client
-            .list_schedules(operator.request(wire::ListSchedulesRequest::default()))
-            .await
-            .map(drop),
-        "RemoveSchedule" => client
-            .remove_schedule(operator.request(wire::RemoveScheduleRequest::default()))
-            .await
-            .map(drop),
-        "ListEvents" => client
-            .list_events(operator.request(wire::ListEventsRequest::default()))
-            .await
-            .map(drop),
-        "ListMachines" => client
-            .list_machines(operator.request(wire::ListMachinesRequest::default()))
-            .await
-            .map(drop),
-        "DrainMachine" => client
-            .drain_machine(operator.request(wire::DrainMachineRequest::default()))
-            .await
-            .map(drop),
-        "ResumeMachine" => client
-            .resume_machine(operator.request(wire::ResumeMachineRequest::default()))
-            .await
-            .map(drop),
-        "LabelMachine" => client
-            .label_machine(operator.request(wire::LabelMachineRequest::default()))
-            .await
-            .map(drop),
-        "ApproveMachine" => client
-            .approve_machine(operator.request(wire::ApproveMachineRequest::default()))
-            .await
-            .map(drop),
-        "RevokeMachine" => client
-            .revoke_machine(operator.request(wire::RevokeMachineRequest::default()))
-            .await
-            .map(drop),
-        "CreateToken" => client
-            .create_token(operator.request(wire::CreateTokenRequest::default()))
-            .await
-            .map(drop),
-        "Query" => client
-            .query(operator.request(wire::QueryRequest::default()))
-            .await
-            .map(drop),
-        "RenderReport" => client
-            .render_report(operator.request(wire::RenderReportRequest {
-                run: latest(),
-                formats: vec!["md".to_owned()],
-            }))
-            .await
-            .map(drop),
-        "CompareRuns" => client
-            .compare_runs(operator.request(wire::CompareRunsRequest {
-                run: latest(),
-                baseline: latest(),
-                ..Default::default()
-            }))
-            .await
-            .map(drop),
-        other => panic!("teach this test to call {other}"),
-    }
-}
-
-#[tokio::test]
-async fn every_method_needs_the_role_that_the_proto_states() {
-    let world = World::start().await;
-    let mut admin = world.operator().await;
-    let mut nobody = admin.clone();
-    nobody.token = admin.token("join", 1).await;
-    let mut of_role = Vec::new();
-    for kind in ["viewer", "operator"] {
-        let mut operator = admin.clone();
-        operator.token = admin.token(kind, 0).await;
-        of_role.push(operator);
-    }
-    of_role.push(admin);
-
-    let text = include_str!("../../../../proto/proto/mlxfleet/v1/fleet.proto");
-    let methods = text.lines().filter_map(|line| {
-        let (method, rest) = line.trim().strip_prefix("rpc ")?.split_once('(')?;
-        Some((method, rest.rsplit_once("// ")?.1.trim()))
-    });
-    let mut called = 0;
-    for (method, needed) in methods {
-        let refused = call(&nobody, method).await.unwrap_err();
-        assert_eq!(refused.code(), Code::Unauthenticated, "{method}: {refused}");
-        let needed = ["viewer", "operator", "admin"]
-            .iter()
-            .position(|role| *role == needed);
-        for (rank, operator) in of_role.iter().enumerate() {
-            let code = call(operator, method)
-                .await
-                .err()
-                .map_or(Code::Ok, |status| status.code());
-            let denied = code == Code::PermissionDenied;
-            assert_eq!(
-                denied,
-                rank < needed.unwrap(),
-                "{method}, role {rank}: {code:?}"
-            );
-            assert_ne!(code, Code::Unauthenticated, "{method}, role {rank}");
-        }
-        called += 1;
-    }
-    assert_eq!(called, text.matches("  rpc ").count());
-}
-
 #[tokio::test]
 async fn a_revoked_operators_token_is_refused_and_a_forged_secret_too() {
     let world = World::start().await;
@@ -362,4 +217,136 @@ async fn a_revoked_operators_token_is_refused_and_a_forged_secret_too() {
         viewer.query("select 1").await.unwrap_err().code(),
         Code::Unauthenticated
     );
+}
+
+/// The same secret under the other kind's name.
+#[tokio::test]
+async fn a_token_of_one_kind_does_not_pass_as_the_other() {
+    let world = World::start().await;
+    let mut admin = world.operator().await;
+    let join = admin.token("join", 1).await.expose().to_string();
+    let mut machine = admin.clone();
+    machine.token = join.replace("_join_", "_op_").parse().unwrap();
+    let refused = machine.query("select 1").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    let operator = admin.token.expose().replace("_op_", "_join_");
+    let refused = enrol(&world, &operator, &inventory("x")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    // It was no guess, and did not cost a use.
+    enrol(&world, &join, &inventory("mini")).await.unwrap();
+}
+
+#[tokio::test]
+async fn guesses_at_tokens_are_slowed_and_lock_nobody_out_who_was_in() {
+    let world = World::start().await;
+    let mut admin = world.operator().await;
+    let machine = join(&world, &mut admin, "mini").await;
+    let unused = admin.token("viewer", 0).await;
+    let guess = |token: &Token| {
+        let mut parts: Vec<_> = token.expose().split('_').map(str::to_owned).collect();
+        parts[3] = "0".repeat(64);
+        parts.join("_")
+    };
+    let mut guesser = admin.clone();
+    guesser.token = guess(&admin.token).parse().unwrap();
+    let mut heard = 0;
+    let refused = loop {
+        let refused = guesser.query("select 1").await.unwrap_err();
+        if refused.code() != Code::Unauthenticated {
+            break refused;
+        }
+        heard += 1;
+        assert!(heard < 100, "guesses are heard without end");
+    };
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    assert!(refused.message().contains("try again in"), "{refused}");
+    // The same for machines, and for a right token that is shown here for the first time…
+    let stranger = guess(&admin.token("join", 1).await);
+    let refused = enrol(&world, &stranger, &inventory("x")).await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    let mut viewer = admin.clone();
+    viewer.token = unused;
+    let refused = viewer.query("select 1").await.unwrap_err();
+    assert_eq!(refused.code(), Code::ResourceExhausted, "{refused}");
+    // …while who was in stays in.
+    admin.query("select 1").await.unwrap();
+    machine.connect().await;
+}
+
+#[tokio::test]
+async fn a_machine_cannot_finish_or_renew_what_another_holds() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let mini = join(&world, &mut operator, "mini").await;
+    operator.submit(PLAN).await;
+    let mut agent = mini.connect().await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    let thief = join(&world, &mut operator, "studio").await;
+    let mut thief = thief.connect_with(&[grant.lease_id]).await;
+    assert!(thief.welcome.live_leases.is_empty());
+    let end = batch(&grant, 0, vec![finished(JobOutcome::Failed)]);
+    let refused = thief.upload(vec![end.clone()]).await.unwrap_err();
+    assert_eq!(refused.code(), Code::InvalidArgument, "{refused}");
+    assert!(refused.message().contains("granted to this machine"));
+    thief.heartbeat(grant.lease_id).await;
+    let told = thief.hear().await.unwrap();
+    assert!(matches!(told, Some(Down::LeaseLost(_))), "{told:?}");
+    // Its owner is not touched, and its number is not taken.
+    agent.heartbeat(grant.lease_id).await;
+    let told = agent.hear().await.unwrap();
+    assert!(matches!(told, Some(Down::Renewed(_))), "{told:?}");
+    assert_eq!(agent.upload(vec![end]).await.unwrap(), [0]);
+}
+
+#[tokio::test]
+async fn a_stream_that_is_open_ends_with_its_certificate() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    operator.submit(PLAN).await;
+    let mut agent = machine.connect().await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    let (batches, sent) = mpsc::channel(4);
+    let reading = |seq| wire::Batch::from(batch(&grant, seq, launch("a", 0).records()));
+    batches.send(reading(0)).await.unwrap();
+    let acks = agent.client.upload(ReceiverStream::new(sent)).await;
+    let mut acks = acks.unwrap().into_inner();
+    let first = soon("the first", acks.message()).await.unwrap();
+    assert_eq!(first.unwrap().seq, 0);
+    sqlx::query("update fleet.certificate set revoked_at = now()")
+        .execute(&world.db)
+        .await
+        .unwrap();
+    batches.send(reading(1)).await.unwrap();
+    let refused = soon("a refusal", acks.message()).await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    assert_eq!(world.number("select count(*) from fleet.batch").await, 1);
+}
+
+#[tokio::test]
+async fn whoever_has_no_certificate_may_say_little() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let token = operator.token("join", 1).await;
+    let request = |csr_pem: String| wire::EnrollRequest {
+        token: token.expose().to_string(),
+        csr_pem,
+        inventory: Some((&inventory("mini")).into()),
+    };
+    let mut client = AgentServiceClient::new(world.channel().await);
+    let giant = request("x".repeat(100_000));
+    let refused = client.enroll(giant).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    // A small message may hold a large one.
+    let mut packed = client.send_compressed(CompressionEncoding::Zstd);
+    let refused = packed
+        .enroll(request("x".repeat(100_000)))
+        .await
+        .unwrap_err();
+    assert_eq!(refused.code(), Code::Unimplemented, "{refused}");
+    enrol(&world, &token.expose(), &inventory("mini"))
+        .await
+        .unwrap();
 }
