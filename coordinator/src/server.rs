@@ -271,8 +271,8 @@ async fn reader(
     }
 }
 
-/// The token of whoever owns the data folder, made on the first start, and again when the database is
-/// another one.
+/// The token of whoever owns the data folder, made on the first start, and again when the database or the
+/// authority is another one.
 async fn operator_token(folder: &DataFolder, dispatch: &Dispatch) -> Result<(), Error> {
     let path = folder.operator_token();
     match folders::read_secret(&path) {
@@ -281,7 +281,11 @@ async fn operator_token(folder: &DataFolder, dispatch: &Dispatch) -> Result<(), 
                 && let Ok(caller) = dispatch.caller(&token).await
                 && caller.role == Role::Admin
             {
-                return Ok(());
+                if dispatch.is_ours(&token) {
+                    return Ok(());
+                }
+                // Somebody took the old authority away from this folder.
+                dispatch.renounce().await?;
             }
         }
         Err(error) if error.is_missing() => {}

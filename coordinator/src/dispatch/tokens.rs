@@ -7,7 +7,7 @@ use service::token::{SecretHash, Token, TokenKind};
 
 use super::{Dispatch, Error, Result};
 use crate::store::event::{Event, Kind};
-use crate::store::{self, event, token};
+use crate::store::{self, certificate, event, token};
 
 /// A join token lives so long when nobody says otherwise, and never longer than the second.
 const JOIN_TTL: Duration = Duration::from_hours(1);
@@ -131,6 +131,23 @@ impl Dispatch {
         event::insert(&mut *tx, actor, &[created]).await?;
         store::commit(tx).await?;
         Ok(made)
+    }
+
+    /// Whether the authority that this token tells its bearer to trust is ours.
+    pub fn is_ours(&self, token: &Token) -> bool {
+        token.ca() == self.authority.fingerprint()
+    }
+
+    /// What an earlier authority of this fleet gave out is worth nothing any more: whoever has its key
+    /// may know all of it.
+    pub async fn renounce(&self) -> Result<()> {
+        let mut tx = store::begin(&self.pool).await?;
+        let tokens = token::revoke_all(&mut *tx).await?;
+        let certificates = certificate::revoke_all(&mut *tx).await?;
+        let detail = format!("{tokens} tokens and {certificates} certificates revoked");
+        tracing::warn!(tokens, certificates, "the authority is a new one");
+        event::insert(&mut *tx, "", &[Event::new(Kind::AuthorityRenewed, detail)]).await?;
+        Ok(store::commit(tx).await?)
     }
 
     /// Whose token this is, and what they may do.

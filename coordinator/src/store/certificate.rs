@@ -46,6 +46,15 @@ pub async fn revoke_of_machine(
     Ok(done.rows_affected())
 }
 
+/// The same for every machine.
+pub async fn revoke_all(executor: impl PgExecutor<'_>) -> Result<u64> {
+    let done =
+        sqlx::query!("update fleet.certificate set revoked_at = now() where revoked_at is null")
+            .execute(executor)
+            .await?;
+    Ok(done.rows_affected())
+}
+
 pub async fn find(executor: impl PgExecutor<'_>, fingerprint: &str) -> Result<Option<Stored>> {
     let row = sqlx::query!(
         r#"select machine_id, revoked_at is not null as "revoked!", expires_at <= now() as "expired!"

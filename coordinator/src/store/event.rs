@@ -32,6 +32,7 @@ pub enum Kind {
     LeaseExpired,
     LeaseCancelled,
     TokenCreated,
+    AuthorityRenewed,
 }
 
 impl Kind {
@@ -59,6 +60,7 @@ impl Kind {
             Self::LeaseExpired => "lease_expired",
             Self::LeaseCancelled => "lease_cancelled",
             Self::TokenCreated => "token_created",
+            Self::AuthorityRenewed => "authority_renewed",
         }
     }
 }

@@ -69,3 +69,11 @@ pub async fn take_use(executor: impl PgExecutor<'_>, token_id: &str) -> Result<b
     .await?;
     Ok(done.rows_affected() == 1)
 }
+
+/// Revokes all that are still good; says how many.
+pub async fn revoke_all(executor: impl PgExecutor<'_>) -> Result<u64> {
+    let done = sqlx::query!("update fleet.token set revoked_at = now() where revoked_at is null")
+        .execute(executor)
+        .await?;
+    Ok(done.rows_affected())
+}

@@ -350,3 +350,41 @@ async fn whoever_has_no_certificate_may_say_little() {
         .await
         .unwrap();
 }
+
+/// What docs/security.md tells to do when the authority's key may be known to somebody else.
+#[tokio::test]
+async fn a_new_authority_keeps_the_machines_and_shuts_out_the_old_one() {
+    let mut world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let name = machine.connect().await.welcome.machine_id;
+    let stolen = operator.token("admin", 0).await;
+    let former = world.ca().fingerprint();
+    world.down().await;
+    for file in [world.folder.ca_certificate(), world.folder.ca_key()] {
+        std::fs::remove_file(file).unwrap();
+    }
+    world.up().await;
+    assert_ne!(world.ca().fingerprint(), former);
+
+    let mut operator = world.operator().await;
+    assert_eq!(operator.token.ca(), world.ca().fingerprint());
+    let mut thief = operator.clone();
+    thief.token = stolen;
+    let refused = thief.query("select 1").await.unwrap_err();
+    assert_eq!(refused.code(), Code::Unauthenticated, "{refused}");
+    let mut foreign = join(&world, &mut operator, "studio").await;
+    (foreign.certificate, foreign.key) = (machine.certificate, machine.key);
+    let refused = foreign.try_client().await.unwrap_err();
+    assert!(refused.contains("enrol it again"), "{refused}");
+    let again = join(&world, &mut operator, "mini").await;
+    assert_eq!(again.connect().await.welcome.machine_id, name);
+    let told = "select count(*) from fleet.event where kind = 'authority_renewed'";
+    assert_eq!(world.number(told).await, 1);
+
+    // Once: the next start finds everything as it should be.
+    world.down().await;
+    world.up().await;
+    again.connect().await;
+    assert_eq!(world.number(told).await, 1);
+}

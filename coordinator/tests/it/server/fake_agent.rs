@@ -89,6 +89,19 @@ impl Machine {
         AgentServiceClient::new(endpoint.connect().await.unwrap())
     }
 
+    /// Why the handshake fails, where it does.
+    pub async fn try_client(&self) -> Result<(), String> {
+        let identity = ClientIdentity::new(self.certificate.clone(), self.key.clone().into());
+        let endpoint = service::tls::endpoint(&self.url, Some(&self.ca), Some(&identity)).unwrap();
+        let mut client = AgentServiceClient::new(endpoint.connect_lazy());
+        match client.upload(tokio_stream::empty()).await {
+            Err(status) if std::error::Error::source(&status).is_some() => {
+                Err(service::tls::explain(&status))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Connects and is welcomed.
     pub async fn connect(&self) -> FakeAgent {
         self.connect_with(&[]).await
