@@ -11,6 +11,7 @@ mod leases;
 mod machines;
 mod monitor;
 mod prune;
+mod roles;
 mod runs;
 mod schedules;
 mod schema;
