@@ -30,7 +30,11 @@ select
     measured.iterations,
     not (launch.reasons || measured.reasons) && (select report.invalid_reasons()) as valid,
     (launch.reasons || measured.reasons) && (select report.taint_reasons()) as tainted,
-    report.distinct_sorted(launch.reasons || measured.reasons) as reasons,
+    case
+        -- Those are kept each once and in order.
+        when launch.reasons = '{}' then measured.reasons
+        else report.distinct_sorted(launch.reasons || measured.reasons)
+    end as reasons,
     run.source,
     measured.within_cv
 from fleet.launch_metric as measured

@@ -4,24 +4,24 @@
 -- on the logs of those medians; of one launch it is the median itself, untouched by logs. Where a value is not positive there is no log, and both are arithmetic.
 create view report.case_summary as
 select
-    run_id,
-    machine,
-    chip,
-    model,
-    suite,
-    case_key,
-    metric,
-    unit,
+    summary.run_id,
+    machine.name as machine,
+    machine.chip,
+    summary.model,
+    summary.suite,
+    summary.case_key,
+    summary.metric,
+    metric.unit,
     launches,
     case when launches = 1 then max_median when on_logs then exp(mean) else mean end as estimate,
     case when on_logs then exp(mean - half_width) else mean - half_width end as ci_low,
     case when on_logs then exp(mean + half_width) else mean + half_width end as ci_high,
-    valid,
-    tainted,
+    doubted.invalid = 0 as valid,
+    doubted.tainted > 0 as tainted,
     reasons,
-    invalid_launches,
-    tainted_launches,
-    direction,
+    doubted.invalid as invalid_launches,
+    doubted.tainted as tainted_launches,
+    metric.direction,
     iterations,
     min,
     max,
@@ -32,59 +32,39 @@ select
         when launches > 1 then 'arithmetic mean, t'
         else 'one launch, not positive'
     end as method,
-    dtype,
-    quantisation,
-    model_digest,
-    model_source,
-    model_id,
-    machine_id,
-    simulated,
-    label,
-    started_at,
+    summary.dtype,
+    model.quantisation,
+    model.digest as model_digest,
+    summary.model_source,
+    summary.model_id,
+    summary.machine_id,
+    machine.simulated,
+    run.label,
+    summary.started_at,
     environment_ids,
     on_logs,
     mean as location_mean,
     sd as location_sd,
-    source
+    run.source
 from (
     select
         *,
         report.t_quantile_975(launches - 1) * sd / sqrt(launches) as half_width
+    from fleet.case_metric
+    join fleet.measured_case using (case_id)
+) as summary
+join fleet.run using (run_id)
+join fleet.machine using (machine_id)
+join fleet.metric using (metric)
+left join fleet.model using (model_id)
+cross join lateral (
+    select
+        count(*) filter (where codes && (select report.invalid_reasons())) as invalid,
+        count(*) filter (where codes && (select report.taint_reasons())) as tainted
     from (
-        select
-            per_case.*,
-            case when on_logs then log_mean else plain_mean end as mean,
-            case when on_logs then log_sd else plain_sd end as sd
-        from (
-            select
-                run_id, label, source, machine_id, machine, chip, simulated, model, model_source, model_id,
-                model_digest, dtype, quantisation, suite, case_key, metric, unit, direction,
-                count(*) as launches,
-                sum(iterations)::bigint as iterations,
-                min(min) as min,
-                max(max) as max,
-                min(median) > 0 as on_logs,
-                max(median) as max_median,
-                avg(ln(median)) filter (where median > 0) as log_mean,
-                stddev_samp(ln(median)) filter (where median > 0) as log_sd,
-                avg(median) as plain_mean,
-                stddev_samp(median) as plain_sd,
-                stddev_samp(median) / nullif(abs(avg(median)), 0) as cv,
-                bool_and(valid) as valid,
-                bool_or(tainted) as tainted,
-                count(*) filter (where not valid) as invalid_launches,
-                count(*) filter (where tainted) as tainted_launches,
-                report.distinct_sorted(report.concat_agg(reasons)) as reasons,
-                min(started_at) as started_at,
-                array_agg(distinct environment_id order by environment_id)
-                    filter (where environment_id is not null) as environment_ids
-            from report.launch_summary
-            group by
-                run_id, label, source, machine_id, machine, chip, simulated, model, model_source, model_id,
-                model_digest, dtype, quantisation, suite, case_key, metric, unit, direction
-        ) as per_case
-    ) as located
-) as summary;
+        select string_to_array(unnest(summary.doubted), ',') as codes
+    ) as launch
+) as doubted;
 comment on view report.case_summary is
     'One row per run, machine, model, case and metric: estimate and 95 % interval over launches.';
 comment on column report.case_summary.estimate is 'geometric mean over launches of the launch medians, in unit (arithmetic where method says so)';

@@ -16,37 +16,40 @@ select
 from (
     select
         job.run_id,
-        lease.machine_id,
+        region.machine_id,
         job.suite,
         found.reason,
         count(distinct launch.launch_id) as launches,
-        count(*) as iterations
-    from fleet.iteration
+        sum(found.iterations)::bigint as iterations
+    from fleet.launch_region as region
     join fleet.launch using (launch_id)
     join fleet.job using (job_id)
-    join fleet.lease on lease.lease_id = launch.lease_id
     cross join lateral (
-        select distinct unnest(launch.reasons || iteration.reasons) as reason
+        -- What is doubtful about a launch is about each of its iterations.
+        select distinct unnest(launch.reasons) as reason, region.iterations
+        union all
+        select doubt, count(*)
+        from unnest(region.doubts) as doubt
+        where doubt <> all (launch.reasons)
+        group by doubt
     ) as found
     where launch.counted
-        and iteration.phase = 'measured'
-        -- Most are in no doubt, and to find that in their arrays one by one takes most of the time.
-        and (launch.reasons <> '{}' or iteration.reasons <> '{}')
-    group by job.run_id, lease.machine_id, job.suite, found.reason
+        -- Most are in no doubt.
+        and (launch.reasons <> '{}' or region.doubts <> '{}')
+    group by job.run_id, region.machine_id, job.suite, found.reason
 ) as doubt
 join (
     select
         job.run_id,
-        lease.machine_id,
+        region.machine_id,
         job.suite,
         count(distinct launch.launch_id) as launches,
-        count(*) as iterations
-    from fleet.iteration
+        sum(region.iterations)::bigint as iterations
+    from fleet.launch_region as region
     join fleet.launch using (launch_id)
     join fleet.job using (job_id)
-    join fleet.lease on lease.lease_id = launch.lease_id
-    where launch.counted and iteration.phase = 'measured'
-    group by job.run_id, lease.machine_id, job.suite
+    where launch.counted
+    group by job.run_id, region.machine_id, job.suite
 ) as total using (run_id, machine_id, suite)
 join fleet.machine using (machine_id)
 left join fleet.reason using (reason);

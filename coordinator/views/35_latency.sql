@@ -4,17 +4,20 @@
 create view report.latency as
 with pooled as (
     select
-        run_id, label, machine_id, machine, chip, suite, model, model_source, model_id, model_digest,
-        dtype, quantisation, case_key,
-        count(distinct launch_id) filter (where cardinality(token_ns) > 1) as launches,
-        array_agg(iteration_id) as iteration_ids,
-        report.distinct_sorted(report.concat_agg(reasons)) as reasons
-    from report.iteration
-    where counted and phase = 'measured' and mode = 'per_token'
+        launch.run_id, launch.label, launch.machine_id, launch.machine, launch.chip, launch.suite,
+        launch.model, launch.model_source, launch.model_id, launch.model_digest, launch.dtype,
+        launch.quantisation, launch.case_key,
+        count(*) filter (where region.gaps > 0) as launches,
+        array_agg(launch.launch_id) as launch_ids,
+        report.distinct_sorted(report.concat_agg(launch.reasons || region.doubts)) as reasons
+    from fleet.launch_region as region
+    join report.launch using (launch_id)
+    where launch.counted and region.mode = 'per_token'
     group by
-        run_id, label, machine_id, machine, chip, suite, model, model_source, model_id, model_digest,
-        dtype, quantisation, case_key
-    having bool_or(cardinality(token_ns) > 1)
+        launch.run_id, launch.label, launch.machine_id, launch.machine, launch.chip, launch.suite,
+        launch.model, launch.model_source, launch.model_id, launch.model_digest, launch.dtype,
+        launch.quantisation, launch.case_key
+    having sum(region.gaps) > 0
 )
 select
     pooled.run_id, pooled.label, pooled.machine_id, pooled.machine, pooled.chip, pooled.suite,
@@ -44,11 +47,14 @@ from pooled
 -- Sorted case by case: all gaps at once, with all that they belong to, would not fit in memory.
 cross join lateral (
     select array(
-        select (token_ns[place] - token_ns[place - 1])::double precision / 1e6::double precision
-        from fleet.iteration
-        cross join lateral generate_series(2, cardinality(token_ns)) as place
-        where iteration_id = any(pooled.iteration_ids)
-        order by 1
+        select ns::double precision / 1e6::double precision
+        from (
+            -- Slices, because to take the numbers of a long array one by one unpacks it for each.
+            select unnest(token_ns[2:]) - unnest(token_ns[:cardinality(token_ns) - 1]) as ns
+            from fleet.iteration
+            where launch_id = any(pooled.launch_ids) and phase = 'measured' and mode = 'per_token'
+        ) as gap
+        order by ns
     ) as sorted
     offset 0
 ) as gap

@@ -4,14 +4,14 @@ create view report.token_identity as
 with written as (
     select
         md5(concat_ws('|',
-            run.label, run.protocol ->> 'seed', job.suite, launch.case_key, iteration.mode,
+            run.label, run.protocol ->> 'seed', job.suite, launch.case_key, region.mode,
             model.digest, model.dtype,
             coalesce(substring(machine.chip from 'Apple M[0-9]+'), machine.chip),
             environment.mlx_version, environment.mlx_device, environment.mlx_architecture,
             environment.metallib_sha256, environment.blas, environment.mlx_env
         )) as text_id,
         job.run_id,
-        lease.machine_id,
+        region.machine_id,
         machine.name as machine,
         machine.chip,
         coalesce(substring(machine.chip from 'Apple M[0-9]+'), machine.chip) as chip_family,
@@ -20,20 +20,20 @@ with written as (
         model.dtype,
         model.digest as model_digest,
         launch.case_key,
-        iteration.mode,
-        iteration.token_ids_sha256,
-        count(distinct launch.launch_id) as launches
-    from fleet.iteration
+        region.mode,
+        text.token_ids_sha256,
+        count(*) as launches
+    from fleet.launch_region as region
+    cross join lateral unnest(region.texts) as text (token_ids_sha256)
     join fleet.launch using (launch_id)
     join fleet.job using (job_id)
     join fleet.run using (run_id)
-    join fleet.lease on lease.lease_id = launch.lease_id
-    join fleet.machine on machine.machine_id = lease.machine_id
+    join fleet.machine on machine.machine_id = region.machine_id
     join fleet.model using (model_id)
     join fleet.environment using (environment_id)
-    where launch.counted and iteration.phase = 'measured' and iteration.token_ids_sha256 <> ''
-    group by text_id, job.run_id, lease.machine_id, machine.machine_id, job.suite, model.model_id,
-        launch.case_key, iteration.mode, iteration.token_ids_sha256
+    where launch.counted
+    group by text_id, job.run_id, region.machine_id, machine.machine_id, job.suite, model.model_id,
+        launch.case_key, region.mode, text.token_ids_sha256
 )
 select
     written.*,

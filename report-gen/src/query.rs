@@ -3,11 +3,12 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use uuid::Uuid;
 
 pub use sqlx::PgPool;
-use sqlx::{Executor, PgConnection, Postgres, Transaction};
+use sqlx::{AssertSqlSafe, Executor, PgConnection, Postgres, Transaction};
 
 use crate::analyze;
 use crate::report::{
@@ -109,15 +110,16 @@ pub enum Error {
 
 /// All that a report on the run needs.
 pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
-    let mut snapshot = snapshot(pool).await?;
-    let run_id = find_run(&mut snapshot, choice).await?;
+    let mut snapshot = Snapshot::take(pool).await?;
+    let run_id = find_run(&mut snapshot.first, choice).await?;
     let mut rows = rows_of(&mut snapshot, run_id).await?;
     let headline = &rows.run.headline;
-    rows.timelines = heat::timelines(&mut snapshot, run_id).await?;
-    rows.noise = heat::noise(&mut snapshot, run_id, headline).await?;
-    rows.fits = beyond::fits(&mut snapshot, run_id).await?;
-    rows.history = beyond::history(&mut snapshot, run_id, headline).await?;
-    snapshot.commit().await?;
+    let first = &mut snapshot.first;
+    rows.timelines = heat::timelines(first, run_id).await?;
+    rows.noise = heat::noise(first, run_id, headline).await?;
+    rows.fits = beyond::fits(first, run_id).await?;
+    rows.history = beyond::history(first, run_id, headline).await?;
+    snapshot.release().await?;
     Ok(rows)
 }
 
@@ -127,13 +129,13 @@ pub async fn run_pair(
     run: &RunChoice,
     baseline: &RunChoice,
 ) -> Result<RunPair, Error> {
-    let mut snapshot = snapshot(pool).await?;
-    let run = find_run(&mut snapshot, run).await?;
-    let baseline = find_run(&mut snapshot, baseline).await?;
+    let mut snapshot = Snapshot::take(pool).await?;
+    let run = find_run(&mut snapshot.first, run).await?;
+    let baseline = find_run(&mut snapshot.first, baseline).await?;
     let run = rows_of(&mut snapshot, run).await?;
     let baseline = rows_of(&mut snapshot, baseline).await?;
-    let differences = run_differences(&mut snapshot, &run.run, &baseline.run).await?;
-    snapshot.commit().await?;
+    let differences = run_differences(&mut snapshot.first, &run.run, &baseline.run).await?;
+    snapshot.release().await?;
     Ok(RunPair {
         run,
         baseline,
@@ -141,20 +143,80 @@ pub async fn run_pair(
     })
 }
 
-async fn snapshot(pool: &PgPool) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
-    let mut snapshot = pool.begin().await?;
-    snapshot
+/// How long a report waits for a second connection before it makes do with one: everybody who waited
+/// for two would wait for the others.
+const SECOND_WAIT: Duration = Duration::from_millis(250);
+
+/// The database as it was at one moment, over one connection or two.
+struct Snapshot<'p> {
+    first: Transaction<'p, Postgres>,
+    second: Option<Transaction<'p, Postgres>>,
+}
+
+impl<'p> Snapshot<'p> {
+    async fn take(pool: &'p PgPool) -> Result<Self, sqlx::Error> {
+        let mut first = begin(pool).await?;
+        let mut second = match tokio::time::timeout(SECOND_WAIT, begin(pool)).await {
+            Ok(Ok(mut second)) => {
+                let id = sqlx::query_scalar!(r#"select pg_export_snapshot() as "id!""#)
+                    .fetch_one(&mut *first)
+                    .await?;
+                let same = format!("set transaction snapshot '{id}'");
+                second.execute(AssertSqlSafe(same)).await?;
+                Some(second)
+            }
+            // Busy, or a server that gives no more.
+            Ok(Err(_)) | Err(_) => None,
+        };
+        for transaction in [Some(&mut first), second.as_mut()].into_iter().flatten() {
+            // Reports compile few statements for much data; the planner's compiler costs more than it
+            // saves. And what fits in memory is grouped without being sorted.
+            transaction.execute("set local jit = off").await?;
+            transaction.execute("set local work_mem = '64MB'").await?;
+        }
+        Ok(Self { first, second })
+    }
+
+    async fn release(self) -> Result<(), sqlx::Error> {
+        self.first.commit().await?;
+        match self.second {
+            Some(second) => second.commit().await,
+            None => Ok(()),
+        }
+    }
+}
+
+async fn begin(pool: &PgPool) -> Result<Transaction<'_, Postgres>, sqlx::Error> {
+    let mut transaction = pool.begin().await?;
+    transaction
         .execute("set transaction isolation level repeatable read, read only")
         .await?;
-    // Reports compile few statements for much data; the planner's compiler costs more than it saves.
-    snapshot.execute("set local jit = off").await?;
-    // And what fits in memory is grouped without being sorted.
-    snapshot.execute("set local work_mem = '64MB'").await?;
-    Ok(snapshot)
+    Ok(transaction)
 }
 
 /// What a comparison asks for too: the run's own numbers and conditions.
-async fn rows_of(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, Error> {
+async fn rows_of(snapshot: &mut Snapshot<'_>, run_id: Uuid) -> Result<Rows, Error> {
+    // About half of the work each.
+    let by_token = async |connection: &mut PgConnection| -> Result<_, Error> {
+        let latencies = latencies(connection, run_id).await?;
+        Ok((latencies, energies(connection, run_id).await?))
+    };
+    let (rows, (latencies, energies)) = match &mut snapshot.second {
+        Some(second) => tokio::try_join!(by_launch(&mut snapshot.first, run_id), by_token(second))?,
+        None => (
+            by_launch(&mut snapshot.first, run_id).await?,
+            by_token(&mut snapshot.first).await?,
+        ),
+    };
+    Ok(Rows {
+        latencies,
+        energies,
+        ..rows
+    })
+}
+
+/// All but what each token took, which is as much work again.
+async fn by_launch(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, Error> {
     let run = run(connection, run_id).await?;
     let launches = launches(connection, run_id).await?;
     let iterations = if analyze::wants_iterations(&launches) {
@@ -177,14 +239,14 @@ async fn rows_of(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, Er
         iterations,
         baseline,
         differences,
-        latencies: latencies(connection, run_id).await?,
-        energies: energies(connection, run_id).await?,
+        latencies: Vec::new(),
+        energies: Vec::new(),
         ceilings: ceilings(connection, run_id).await?,
         utilisations: utilisations(connection, run_id).await?,
         knees: derived::knees(connection, run_id).await?,
         floors: derived::floors(connection, run_id).await?,
         memory_slopes: derived::memory_slopes(connection, run_id).await?,
-        position_effects: derived::position_effects(connection, run_id).await?,
+        position_effects: derived::position_effects(connection, run_id, &run.headline).await?,
         timelines: Vec::new(),
         noise: Vec::new(),
         fits: Vec::new(),

@@ -31,7 +31,7 @@ pub struct Rows {
     pub knees: Vec<Knee>,
     pub floors: Vec<Floor>,
     pub memory_slopes: Vec<MemorySlope>,
-    /// Of all metrics, and without a verdict.
+    /// Of the run's headline metrics, and without a verdict.
     pub position_effects: Vec<PositionEffect>,
     /// This and the next three are not asked for where runs are compared.
     pub timelines: Vec<Timeline>,

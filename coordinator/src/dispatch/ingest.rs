@@ -258,6 +258,7 @@ impl<'a> Sorted<'a> {
         }
         insert_conditions(&mut tx, &self.models).await?;
         insert_iterations(&mut tx, &self.iterations).await?;
+        summarise_again(&mut tx, &self.iterations).await?;
         if !self.readings.is_empty() {
             launch::insert_readings(&mut *tx, &self.readings).await?;
         }
@@ -409,6 +410,19 @@ fn environment_id(environment: &Environment) -> String {
         recommended_working_set_bytes,
     ]);
     hex::encode(Sha256::digest(all.to_string()))
+}
+
+/// An iteration that comes after its launch has counted changes the launch's numbers.
+async fn summarise_again(
+    tx: &mut store::Tx,
+    iterations: &[(LeaseId, LaunchId, &Iteration)],
+) -> store::Result<()> {
+    let launches: BTreeSet<LaunchId> = iterations.iter().map(|(_, launch, _)| *launch).collect();
+    if launches.is_empty() {
+        return Ok(());
+    }
+    let launches: Vec<LaunchId> = launches.into_iter().collect();
+    launch::summarise_counted(&mut **tx, &launches).await
 }
 
 pub(super) async fn insert_iterations(

@@ -313,6 +313,21 @@ pub async fn insert_samples(
     expect_rows("insert sample", samples.len(), done.rows_affected())
 }
 
+/// What is kept of those among them that count is made again. The others are when they begin to.
+pub async fn summarise_counted(executor: impl PgExecutor<'_>, launches: &[LaunchId]) -> Result<()> {
+    let launches: Vec<Uuid> = launches.iter().map(|launch| launch.0).collect();
+    sqlx::query!(
+        r#"select fleet.summarise_launches(array_agg(launch_id)) is null as done
+           from fleet.launch
+           where launch_id = any($1) and counted
+           having count(*) > 0"#,
+        &launches
+    )
+    .fetch_optional(executor)
+    .await?;
+    Ok(())
+}
+
 /// A sensor has one value at a time: what is there stays.
 pub async fn insert_readings(
     executor: impl PgExecutor<'_>,

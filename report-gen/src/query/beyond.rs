@@ -26,13 +26,16 @@ pub async fn fits(connection: &mut PgConnection, run_id: Uuid) -> Result<Vec<Fit
     Ok(fits.collect())
 }
 
+/// Runs of a series: what is drawn, and a fleet that measures each night grows by one each night.
+const MOST_RUNS: i64 = 100;
+
 /// The series that the run's numbers end, by series and time.
 pub async fn history(
     connection: &mut PgConnection,
     run_id: Uuid,
     metrics: &[String],
 ) -> Result<Vec<HistoryRow>, Error> {
-    let found = sqlx::query_file!("src/query/history.sql", run_id, metrics)
+    let found = sqlx::query_file!("src/query/history.sql", run_id, metrics, MOST_RUNS)
         .fetch_all(connection)
         .await?;
     found

@@ -73,8 +73,9 @@ pub async fn memory_slopes(
 pub async fn position_effects(
     connection: &mut PgConnection,
     run_id: Uuid,
+    metrics: &[String],
 ) -> Result<Vec<PositionEffect>, sqlx::Error> {
-    let found = sqlx::query_file!("src/query/position_effects.sql", run_id)
+    let found = sqlx::query_file!("src/query/position_effects.sql", run_id, metrics)
         .fetch_all(connection)
         .await?;
     let effects = found.into_iter().map(|row| PositionEffect {

@@ -14,11 +14,12 @@ select
 from report.comparison
 where run_id = $1
     and metric = any($2)
-    and baseline = (
-        select machine
+    and baseline_id = (
+        select machine_id
         from (
             select
                 machine,
+                machine_id,
                 count(*) over same_case as measured,
                 case when comparable_as is null then 1 else count(*) over same_conditions end as comparable
             from report.comparable
@@ -30,7 +31,7 @@ where run_id = $1
                 )
         ) as numbered
         where measured > 1
-        group by machine
+        group by machine, machine_id
         order by sum(comparable - 1) desc, machine
         limit 1
     )

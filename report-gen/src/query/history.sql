@@ -1,22 +1,35 @@
--- The series that this run's numbers end, as report.regression makes them, and what ran in each run.
-with series as materialized (
-    select *
-    from report.regression
-    where metric = any($2)
-        and machine_id = any(array(select machine_id from report.job where run_id = $1))
-        -- The first run has no history, and need not pay for one.
-        and (
-            select count(distinct run_id) > 1
+-- The series that this run's numbers end, as report.regression makes them but of the newest runs alone,
+-- and what ran in each run.
+with recent as (
+    select run_id
+    from report.run
+    where run_id in (
+            select run_id
             from report.job
             where machine_id = any(array(select machine_id from report.job where run_id = $1))
         )
+        and submitted_at <= (select submitted_at from report.run where run_id = $1)
+    order by submitted_at desc
+    limit $3
 ),
-here as (
+series as materialized (
     select
-        label, machine_id, coalesce(model_digest, '') as digest, coalesce(dtype, '') as type, suite,
-        case_key, metric, protocol_md5, submitted_at
-    from series
-    where run_id = $1
+        point.*,
+        array_agg(estimate) filter (where not tainted) over history as earlier,
+        bool_or(run_id = $1) over whole as is_here
+    from report.series_point as point
+    where metric = any($2)
+        and machine_id = any(array(select machine_id from report.job where run_id = $1))
+        and run_id = any(array(select run_id from recent))
+        -- The first run has no history, and need not pay for one.
+        and (select count(*) > 1 from recent)
+    window
+        whole as (
+            partition by label, machine_id, model_digest, dtype, suite, case_key, metric, protocol_md5
+        ),
+        history as (
+            whole order by submitted_at, run_id rows between unbounded preceding and 1 preceding
+        )
 ),
 software as (
     select
@@ -25,7 +38,7 @@ software as (
         string_agg(distinct os || ' ' || os_version || ' (' || os_build || ')', ', ') as system,
         string_agg(distinct suite_version || ' ' || left(suite_commit, 9), ', ') as worker
     from report.environment
-    where run_id = any(array(select distinct run_id from series))
+    where run_id = any(array(select run_id from recent))
     group by run_id, machine_id
 )
 select
@@ -46,26 +59,18 @@ select
     series.ci_low,
     series.ci_high,
     series.tainted as "tainted!",
-    series.verdict as "verdict!",
-    series.change,
-    series.threshold,
+    step.verdict as "verdict!",
+    step.change,
+    step.threshold,
     coalesce(software.mlx, '') as "mlx!",
     coalesce(software.system, '') as "system!",
     coalesce(software.worker, '') as "worker!"
 from series
-join here
-    on here.label = series.label
-    and here.machine_id = series.machine_id
-    and here.digest = coalesce(series.model_digest, '')
-    and here.type = coalesce(series.dtype, '')
-    and here.suite = series.suite
-    and here.case_key = series.case_key
-    and here.metric = series.metric
-    and here.protocol_md5 = series.protocol_md5
-    and here.submitted_at >= series.submitted_at
+cross join lateral report.step(series.estimate, series.direction, series.tainted, series.earlier) as step
 left join software
     on software.run_id = series.run_id
     and software.machine_id = series.machine_id
+where series.is_here
 order by
     series.machine, series.suite, series.model_digest, series.dtype, series.case_key, series.metric,
     series.submitted_at, series.run_id

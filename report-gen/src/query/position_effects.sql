@@ -10,5 +10,5 @@ select
     log_error as "log_error!",
     df as "df!"
 from report.position_effect
-where run_id = $1
+where run_id = $1 and metric = any($2)
 order by machine, suite, model, model_source, dtype, metric, effect

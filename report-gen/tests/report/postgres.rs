@@ -40,21 +40,25 @@ impl Database {
     /// A new database with tables, views and the fleet.
     pub async fn with_fleet(&self, name: &str) -> PgConnection {
         let mut connection = self.with_schema(name).await;
-        let fleet = read(&repository("report-gen/tests/fixtures/fleet.sql"));
-        sqlx::raw_sql(AssertSqlSafe(fleet))
-            .execute(&mut connection)
-            .await
-            .unwrap();
-        connection.execute("analyze").await.unwrap();
+        load_fleet(&mut connection).await;
+        connection
+    }
+
+    /// A new database with the tables of before a migration, without views, and the fleet.
+    pub async fn with_fleet_before(&self, name: &str, migration: &str) -> PgConnection {
+        let mut connection = self.empty(name).await;
+        run_files(&mut connection, "coordinator/migrations", |file| {
+            file < migration
+        })
+        .await;
+        write_vocabulary(&mut connection).await;
+        load_fleet(&mut connection).await;
         connection
     }
 
     /// A new database with tables and views.
     pub async fn with_schema(&self, name: &str) -> PgConnection {
-        let mut server = PgConnection::connect(&self.url("postgres")).await.unwrap();
-        let create = format!("create database {name}");
-        server.execute(AssertSqlSafe(create)).await.unwrap();
-        let mut connection = PgConnection::connect(&self.url(name)).await.unwrap();
+        let mut connection = self.empty(name).await;
         let migrations = Migrator::new(repository("coordinator/migrations"))
             .await
             .unwrap();
@@ -69,6 +73,13 @@ impl Database {
 
     /// Connections that may do what a reader may, and no more.
     pub async fn reader(&self, name: &str) -> PgPool {
+    async fn empty(&self, name: &str) -> PgConnection {
+        let mut server = PgConnection::connect(&self.url("postgres")).await.unwrap();
+        let create = format!("create database {name}");
+        server.execute(AssertSqlSafe(create)).await.unwrap();
+        PgConnection::connect(&self.url(name)).await.unwrap()
+    }
+
         PgPoolOptions::new()
             .max_connections(2)
             .after_connect(|connection, _| {
@@ -85,12 +96,31 @@ impl Database {
 
 /// The view files in order, each in one transaction, as the coordinator does at its start.
 pub async fn build_views(connection: &mut PgConnection) {
-    let mut files: Vec<PathBuf> = fs::read_dir(repository("coordinator/views"))
+async fn load_fleet(connection: &mut PgConnection) {
+    let fleet = read(&repository("report-gen/tests/fixtures/fleet.sql"));
+    sqlx::raw_sql(AssertSqlSafe(fleet))
+        .execute(&mut *connection)
+        .await
+        .unwrap();
+    connection.execute("analyze").await.unwrap();
+}
+
+    run_files(connection, "coordinator/views", |_| true).await;
+}
+
+/// Those of a folder's SQL files that are meant, by their names and in order.
+pub async fn run_files(
+    connection: &mut PgConnection,
+    folder: &str,
+    is_meant: impl Fn(&str) -> bool,
+) {
+    let mut files: Vec<PathBuf> = fs::read_dir(repository(folder))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
         .collect();
     files.sort();
+        .filter(|path| is_meant(path.file_name().unwrap().to_str().unwrap()))
     for file in files {
         let mut transaction = connection.begin().await.unwrap();
         let built = sqlx::raw_sql(AssertSqlSafe(read(&file)))

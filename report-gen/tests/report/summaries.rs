@@ -1,9 +1,78 @@
-//! What is kept of a launch when it begins to count is what its samples give.
+//! What is kept of launches and cases is what their samples, iterations and readings give.
 
 use serde_json::{Value, json};
-use sqlx::{Executor, Row};
+use sqlx::{Executor, PgConnection, Row};
 
-use crate::postgres::Database;
+use crate::postgres::{Database, run_files};
+
+/// All that is kept, to nine digits: sums differ in their last ones by the order of their terms.
+const KEPT: &str = "
+    select md5(string_agg(line, ' ' order by line)) as kept
+    from (
+        select to_jsonb(kept)::text as line from fleet.measured_case as kept
+        union all
+        select to_jsonb(kept)::text from fleet.case_metric as kept
+        union all
+        select to_jsonb(kept)::text from fleet.launch_metric as kept
+        union all
+        select to_jsonb(kept)::text from fleet.launch_region as kept
+        union all
+        select to_jsonb(kept)::text from fleet.launch_power as kept
+    ) as every";
+
+async fn kept(owner: &mut PgConnection) -> String {
+    owner.execute("set extra_float_digits = -6").await.unwrap();
+    owner.fetch_one(KEPT).await.unwrap().get("kept")
+}
+
+#[tokio::test]
+async fn what_is_kept_is_the_same_launch_by_launch_at_once_or_by_a_migration() {
+    let database = Database::start();
+    let mut at_once = database.with_fleet("at_once").await;
+    let by_launch = "
+        truncate fleet.launch_power, fleet.launch_region, fleet.launch_metric, fleet.case_metric,
+            fleet.measured_case;
+        select count(fleet.summarise_launches(array[launch_id])) from (
+            select launch_id from fleet.launch where counted order by md5(launch_id::text)
+        ) as counted";
+    let first = kept(&mut at_once).await;
+    sqlx::raw_sql(by_launch)
+        .execute(&mut at_once)
+        .await
+        .unwrap();
+    assert_eq!(kept(&mut at_once).await, first);
+
+    let mut older = database.with_fleet_before("older", "0006").await;
+    run_files(&mut older, "coordinator/migrations", |file| file >= "0006").await;
+    assert_eq!(kept(&mut older).await, first);
+}
+
+#[tokio::test]
+async fn a_launch_whose_model_is_told_late_moves_to_its_case() {
+    let database = Database::start();
+    let mut owner = database.with_fleet("moving").await;
+    let moved = "update fleet.launch set model_id = null
+        where launch_id = (
+            select launch_id from fleet.launch where counted and model_id is not null
+            order by launch_id limit 1
+        )";
+    let before = kept(&mut owner).await;
+    owner
+        .execute("create temp table was as select launch_id, model_id from fleet.launch")
+        .await
+        .unwrap();
+    owner.execute(moved).await.unwrap();
+    assert_ne!(kept(&mut owner).await, before);
+    let alone = "select count(*) as n from report.case_summary
+                 where model_source is not null and model_id is null and launches = 1";
+    assert!(owner.fetch_one(alone).await.unwrap().get::<i64, _>("n") > 0);
+    owner
+        .execute("update fleet.launch set model_id = was.model_id from was where was.launch_id = launch.launch_id
+                  and launch.model_id is distinct from was.model_id")
+        .await
+        .unwrap();
+    assert_eq!(owner.fetch_one(alone).await.unwrap().get::<i64, _>("n"), 0);
+}
 
 /// Rows that one side has and the other has not, or otherwise.
 const DIFFERENT: &str = "

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use domain::job::{JobOutcome, LaunchOutcome};
-use domain::record::Record;
+use domain::record::{Reading, Record};
+use time::{Duration, OffsetDateTime};
 use tonic::Code;
 
 use super::fake_agent::{batch, finished, join, launch, to_do};
@@ -46,6 +47,43 @@ async fn a_batch_sent_twice_is_counted_once() {
     let median =
         "select count(*) from report.launch_summary where iterations = 2 and median >= 100";
     assert_eq!(world.number(median).await, 1);
+}
+
+#[tokio::test]
+async fn what_comes_after_its_launch_has_counted_is_in_its_numbers() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    let (case_key, ordinal) = to_do(&grant).remove(0);
+    let began = OffsetDateTime::now_utc();
+    let launch = launch(&case_key, ordinal);
+    let watts = |after: Duration| {
+        Record::Reading(Reading {
+            at: began + after,
+            sensor: "gpu_power_w".to_owned(),
+            value: 20.0,
+        })
+    };
+    let mut told = launch.records();
+    told.push(watts(Duration::seconds(-1)));
+    agent.upload(vec![batch(&grant, 0, told)]).await.unwrap();
+    let numbers = "select format('%s of %s launch', iterations, launches) from report.case_summary";
+    assert_eq!(world.texts(numbers).await, ["2 of 1 launch"]);
+    let energy =
+        "select format('%s iterations, %s intervals', iterations, intervals) from report.energy";
+    assert!(
+        world.texts(energy).await.is_empty(),
+        "one reading has no interval"
+    );
+
+    let late = vec![launch.iteration(3), watts(Duration::milliseconds(1500))];
+    agent.upload(vec![batch(&grant, 1, late)]).await.unwrap();
+    assert_eq!(world.texts(numbers).await, ["3 of 1 launch"]);
+    assert_eq!(world.texts(energy).await, ["3 iterations, 3 intervals"]);
 }
 
 #[tokio::test]
