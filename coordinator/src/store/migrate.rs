@@ -2,6 +2,7 @@
 //! domain's words for metrics and doubts and what it knows of chips.
 
 use domain::chip::{self, ChipSpec};
+use domain::llama_cpp::{self, Published};
 use domain::metric::Metric;
 use domain::reason::Reason;
 use secrecy::SecretString;
@@ -164,7 +165,8 @@ async fn write_vocabulary(connection: &mut PgConnection) -> Result<()> {
     )
     .execute(&mut *connection)
     .await?;
-    write_chips(connection).await
+    write_chips(connection).await?;
+    write_published(connection).await
 }
 
 /// Whole, unlike the words: nothing refers to them.
@@ -203,6 +205,41 @@ async fn write_chips(connection: &mut PgConnection) -> Result<()> {
     Ok(())
 }
 
+/// Whole, as chips are.
+async fn write_published(connection: &mut PgConnection) -> Result<()> {
+    sqlx::query!("delete from fleet.reference_result")
+        .execute(&mut *connection)
+        .await?;
+    let all = llama_cpp::published();
+    let text = |value: fn(&Published) -> String| -> Vec<String> { all.iter().map(value).collect() };
+    let gpu_cores: Vec<i32> = all.iter().map(|it| it.gpu_cores as i32).collect();
+    let weight_bytes: Vec<i64> = all.iter().map(|it| it.precision.bytes() as i64).collect();
+    let values: Vec<f64> = all.iter().map(|it| it.value).collect();
+    sqlx::query!(
+        "insert into fleet.reference_result (
+             engine, source, model, parameters, chip, gpu_cores, quantisation, weight_bytes, suite,
+             case_key, metric, value
+         )
+         select 'llama.cpp', $1, $2, $3, *
+         from unnest($4::text[], $5::integer[], $6::text[], $7::bigint[], $8::text[], $9::text[],
+                     $10::text[], $11::double precision[])",
+        llama_cpp::SOURCE,
+        llama_cpp::MODEL,
+        llama_cpp::PARAMETERS as i64,
+        &text(|it| it.chip.clone()),
+        &gpu_cores,
+        &text(|it| it.precision.as_str().to_owned()),
+        &weight_bytes,
+        &text(|it| it.suite.to_string()),
+        &text(|it| it.case_key.clone()),
+        &text(|it| it.metric.name().to_owned()),
+        &values
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 fn schema_sha256() -> String {
     let mut hash = Sha256::new();
     for migration in MIGRATIONS.iter() {
@@ -229,6 +266,9 @@ fn schema_sha256() -> String {
     }
     for answer in chip::answers() {
         hash.update(format!("{answer:?}"));
+    }
+    for published in llama_cpp::published() {
+        hash.update(format!("{published:?}"));
     }
     hex::encode(hash.finalize())
 }

@@ -8,6 +8,8 @@
 use std::sync::LazyLock;
 
 use crate::chip;
+use crate::metric::Metric;
+use crate::suite::Suite;
 
 pub const SOURCE: &str = "discussion 4167, build 8e672ef";
 pub const MODEL: &str = "LLaMA 2 7B";
@@ -101,6 +103,53 @@ pub fn find(name: &str, gpu_cores: Option<u32>) -> Option<&'static Row> {
         .iter()
         .filter(|row| row.chip == name && gpu_cores.is_none_or(|cores| cores == row.gpu_cores));
     meant.next().filter(|_| meant.next().is_none())
+}
+
+/// One of the figures, under the metric and case by which an import of llama-bench's own output has it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Published {
+    /// As the system names it.
+    pub chip: String,
+    pub gpu_cores: u32,
+    pub precision: Precision,
+    pub suite: Suite,
+    pub case_key: String,
+    pub metric: Metric,
+    pub value: f64,
+}
+
+/// All figures. For whoever cannot call [`find`], as the database's views.
+pub fn published() -> Vec<Published> {
+    let mut all = Vec::new();
+    for row in self::all() {
+        for precision in Precision::ALL {
+            let Some(rates) = row.rates(precision) else {
+                continue;
+            };
+            let of = |suite, case_key, metric, value| Published {
+                chip: format!("Apple {}", row.chip),
+                gpu_cores: row.gpu_cores,
+                precision,
+                suite,
+                case_key,
+                metric,
+                value,
+            };
+            // How much of the prompt at once is not told.
+            let prompt = format!("prompt={PROMPT_TOKENS},depth=0,chunk=?");
+            let new = format!("new={NEW_TOKENS},depth=0");
+            all.extend([
+                of(
+                    Suite::Prefill,
+                    prompt,
+                    Metric::PrefillTps,
+                    rates.prefill_tps,
+                ),
+                of(Suite::Decode, new, Metric::DecodeTpsSync, rates.decode_tps),
+            ]);
+        }
+    }
+    all
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use domain::chip;
+use domain::llama_cpp;
 use domain::metric::Metric;
 use domain::reason::Reason;
 use private_postgres::{Options, Server};
@@ -68,11 +69,10 @@ impl Database {
             .unwrap();
         build_views(&mut connection).await;
         write_vocabulary(&mut connection).await;
+        write_published(&mut connection).await;
         connection
     }
 
-    /// Connections that may do what a reader may, and no more.
-    pub async fn reader(&self, name: &str) -> PgPool {
     async fn empty(&self, name: &str) -> PgConnection {
         let mut server = PgConnection::connect(&self.url("postgres")).await.unwrap();
         let create = format!("create database {name}");
@@ -80,6 +80,8 @@ impl Database {
         PgConnection::connect(&self.url(name)).await.unwrap()
     }
 
+    /// Connections that may do what a reader may, and no more.
+    pub async fn reader(&self, name: &str) -> PgPool {
         PgPoolOptions::new()
             .max_connections(2)
             .after_connect(|connection, _| {
@@ -94,8 +96,6 @@ impl Database {
     }
 }
 
-/// The view files in order, each in one transaction, as the coordinator does at its start.
-pub async fn build_views(connection: &mut PgConnection) {
 async fn load_fleet(connection: &mut PgConnection) {
     let fleet = read(&repository("report-gen/tests/fixtures/fleet.sql"));
     sqlx::raw_sql(AssertSqlSafe(fleet))
@@ -105,6 +105,8 @@ async fn load_fleet(connection: &mut PgConnection) {
     connection.execute("analyze").await.unwrap();
 }
 
+/// The view files in order, each in one transaction, as the coordinator does at its start.
+pub async fn build_views(connection: &mut PgConnection) {
     run_files(connection, "coordinator/views", |_| true).await;
 }
 
@@ -118,9 +120,9 @@ pub async fn run_files(
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
+        .filter(|path| is_meant(path.file_name().unwrap().to_str().unwrap()))
         .collect();
     files.sort();
-        .filter(|path| is_meant(path.file_name().unwrap().to_str().unwrap()))
     for file in files {
         let mut transaction = connection.begin().await.unwrap();
         let built = sqlx::raw_sql(AssertSqlSafe(read(&file)))
@@ -164,6 +166,30 @@ async fn write_vocabulary(connection: &mut PgConnection) {
             .execute(&mut *connection)
             .await
             .unwrap();
+    }
+}
+
+/// What others have published, likewise: a table that came with a migration of its own.
+async fn write_published(connection: &mut PgConnection) {
+    for it in llama_cpp::published() {
+        sqlx::query(
+            "insert into fleet.reference_result
+             values ('llama.cpp', $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)",
+        )
+        .bind(llama_cpp::SOURCE)
+        .bind(it.chip)
+        .bind(it.gpu_cores as i32)
+        .bind(llama_cpp::MODEL)
+        .bind(llama_cpp::PARAMETERS as i64)
+        .bind(it.precision.as_str())
+        .bind(it.precision.bytes() as i64)
+        .bind(it.suite.to_string())
+        .bind(it.case_key)
+        .bind(it.metric.name())
+        .bind(it.value)
+        .execute(&mut *connection)
+        .await
+        .unwrap();
     }
 }
 

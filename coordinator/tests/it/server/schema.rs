@@ -1,5 +1,6 @@
 //! The schema: equal to the domain's words, and brought up to date without losing a row.
 
+use domain::llama_cpp::{self, Precision};
 use domain::metric::Metric;
 use domain::reason::Reason;
 
@@ -36,6 +37,29 @@ async fn the_tables_of_metrics_and_reasons_are_the_domains() {
         })
         .collect();
     assert_eq!(sorted(stored), sorted(known));
+}
+
+#[tokio::test]
+async fn what_llama_cpp_published_is_in_a_view_with_its_source() {
+    let world = World::start().await;
+    let known = llama_cpp::all().iter().flat_map(|row| {
+        let rates = Precision::ALL.map(|precision| row.rates(precision));
+        rates.into_iter().flatten()
+    });
+    let rows = world.number("select count(*) from report.reference_result");
+    assert_eq!(rows.await, 2 * known.count() as i64);
+    let of_one = world.texts(
+        "select concat_ws(' | ', engine, source, model, case_key, metric, value, unit)
+         from report.reference_result
+         where chip = 'Apple M4 Max' and gpu_cores = 40 and quantisation = 'F16' order by suite",
+    );
+    assert_eq!(
+        of_one.await,
+        [
+            "llama.cpp | discussion 4167, build 8e672ef | LLaMA 2 7B | new=128,depth=0 | decode_tps_sync | 31.64 | tok/s",
+            "llama.cpp | discussion 4167, build 8e672ef | LLaMA 2 7B | prompt=512,depth=0,chunk=? | prefill_tps | 922.83 | tok/s",
+        ]
+    );
 }
 
 fn sorted(mut texts: Vec<String>) -> Vec<String> {
