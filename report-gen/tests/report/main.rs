@@ -4,6 +4,7 @@
 mod fleet;
 mod postgres;
 
+mod agreement;
 mod beyond;
 mod comparing;
 mod conditions;
