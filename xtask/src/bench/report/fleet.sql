@@ -344,9 +344,6 @@ join launch_plan as launch using (launch_id)
 join case_plan as measured using (suite, case_key, mode)
 order by iteration.iteration_id, measured.metric;
 
--- Triggers kept out, as foreign keys were.
-select fleet.summarise_launches(array(select launch_id from fleet.launch));
-
 -- Sensors once a second, from a launch's start to its end.
 insert into fleet.reading (machine_id, lease_id, at, sensor, value)
 select
@@ -357,5 +354,8 @@ cross join (
     values ('gpu_power_w', 14.0), ('cpu_power_w', 4.0), ('gpu_mhz', 1400.0), ('gpu_temp_c', 62.0)
 ) as sensor (sensor, typical)
 order by launched_at, sensor;
+
+-- Triggers kept out, as foreign keys were.
+select fleet.summarise_launches(array(select launch_id from fleet.launch));
 
 set session_replication_role = origin;
