@@ -5,11 +5,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use service::lifecycle::{Ending, Lifecycle, Signals};
-use service::telemetry;
+use service::{descriptors, telemetry};
 
 use super::exit::Failure;
 use super::{connect, show};
 use crate::server::{Config, Coordinator, DEFAULT_LISTEN, GRACE, monitor};
+
+/// For a few hundred agents.
+const ENOUGH_DESCRIPTORS: u64 = 1024;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -43,6 +46,16 @@ pub struct Args {
 pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
     telemetry::init(args.log_format, &args.log).map_err(|error| Failure::chain(&error))?;
     let mut signals = Signals::catch()?;
+    match descriptors::raise() {
+        Ok(open) if open < ENOUGH_DESCRIPTORS => {
+            tracing::warn!(
+                open,
+                "few connections are possible, and each agent needs one: raise `ulimit -n`"
+            );
+        }
+        Ok(_) => {}
+        Err(error) => tracing::warn!(%error, "the limit of open files could not be raised"),
+    }
     let lifecycle = Lifecycle::new();
     let config = Config {
         data_dir: connect::data_dir(args.data_dir.as_deref())?,

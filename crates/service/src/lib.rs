@@ -5,6 +5,7 @@
 //! [`lifecycle::Lifecycle`] around everything that runs.
 
 pub mod crypto;
+pub mod descriptors;
 pub mod lifecycle;
 pub mod telemetry;
 

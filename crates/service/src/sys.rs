@@ -1,8 +1,10 @@
 //! The calls that std lacks; the only unsafe code of this crate.
 #![expect(
     unsafe_code,
-    reason = "geteuid, gethostname and sigaction have no safe form in std"
+    reason = "geteuid, gethostname, getrlimit and sigaction have no safe form in std"
 )]
+
+use std::io;
 
 pub(crate) fn is_root() -> bool {
     // SAFETY: geteuid takes nothing, touches no memory of ours and cannot fail.
@@ -16,6 +18,31 @@ pub(crate) fn ignores_hangup() -> bool {
         let mut now: libc::sigaction = std::mem::zeroed();
         libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0
             && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// How many descriptors this process may have, and how many it may ask for.
+pub(crate) fn descriptor_limits() -> io::Result<(u64, u64)> {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the pointer is to a value of the type that the call writes.
+    match unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) } {
+        0 => Ok((limit.rlim_cur, limit.rlim_max)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+pub(crate) fn limit_descriptors(now: u64, most: u64) -> io::Result<()> {
+    let limit = libc::rlimit {
+        rlim_cur: now,
+        rlim_max: most,
+    };
+    // SAFETY: the call only reads the value behind the pointer.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }
 
