@@ -23,7 +23,7 @@ use tonic::transport::{Channel, Endpoint};
 use tracing::Instrument;
 
 use crate::VERSION;
-use crate::job::{self, Bench, Left};
+use crate::job::{Left, Workshop};
 use crate::link::{self, News};
 use crate::session::{Effect, Input, Progress, Session, Stop};
 use crate::spool::Spool;
@@ -45,12 +45,12 @@ const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
 
 /// The running agent.
 #[derive(Debug)]
-pub struct Driver {
+pub struct Driver<W> {
     session: Session,
     /// Coordinators of one fleet; the first is the one to dial.
     endpoints: VecDeque<Endpoint>,
     spool: Arc<Spool>,
-    bench: Arc<Bench>,
+    workshop: Arc<W>,
     stop: lifecycle::Stop,
 
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
@@ -94,18 +94,18 @@ enum Event {
     HardStop,
 }
 
-impl Driver {
+impl<W: Workshop> Driver<W> {
     pub fn new(
         endpoints: Vec<Endpoint>,
         spool: Arc<Spool>,
-        bench: Arc<Bench>,
+        workshop: Arc<W>,
         stop: lifecycle::Stop,
     ) -> Self {
         Self {
             session: Session::new(),
             endpoints: endpoints.into(),
             spool,
-            bench,
+            workshop,
             stop,
             news: mpsc::channel(QUEUE),
             settled: mpsc::channel(QUEUE),
@@ -344,7 +344,7 @@ impl Driver {
     fn hello(&self, unfinished: &BTreeSet<LeaseId>) -> Up {
         Up::Hello(wire::Hello {
             protocol_version: PROTOCOL_VERSION,
-            inventory: Some((&self.bench.inventory).into()),
+            inventory: Some(self.workshop.inventory().into()),
             unfinished_leases: unfinished.iter().map(ToString::to_string).collect(),
         })
     }
@@ -387,8 +387,8 @@ impl Driver {
         let progress = self.progress.0.clone();
         let task = match self.spool.writer(lease) {
             Ok(writer) => {
-                let bench = Arc::clone(&self.bench);
-                let work = job::run(bench, grant, writer, stopped, progress);
+                let workshop = Arc::clone(&self.workshop);
+                let work = workshop.work(grant, writer, stopped, progress);
                 Task::start(work.instrument(of_job))
             }
             Err(error) => {

@@ -15,6 +15,7 @@
 
 mod scribe;
 mod verdict;
+mod walk;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,7 +26,7 @@ use domain::job::{JobOutcome, LaunchOutcome};
 use domain::lease::Grant;
 use domain::machine::Inventory;
 use domain::reason::Reason;
-use domain::record::{JobFinished, LaunchFinished, LaunchHeat, LaunchStarted, Record};
+use domain::record::{LaunchFinished, LaunchHeat, LaunchStarted, Record};
 use domain::worker::{FailureKind, Request};
 use proto::wire;
 use time::OffsetDateTime;
@@ -35,7 +36,7 @@ use crate::awake::Awake;
 use crate::canary::{self, Cage, Canaries};
 use crate::cooldown::Cooldown;
 use crate::host_lock::HostLock;
-use crate::order::{Slot, order};
+use crate::order::Slot;
 use crate::precision::Precision;
 use crate::preflight::{self, Gate};
 use crate::recorder::Recorder;
@@ -45,7 +46,9 @@ use crate::spool::Writer;
 use crate::supervisor::{self, Ended, Limits, Suite};
 use crate::throttle;
 use scribe::Scribe;
-use verdict::{Verdict, told, verdict, worse};
+
+pub(crate) use verdict::{Verdict, verdict};
+pub(crate) use walk::{Launches, Walk};
 
 /// What all jobs of this agent share.
 #[derive(Debug)]
@@ -65,6 +68,37 @@ pub struct Bench {
     pub leave: Duration,
 }
 
+/// Where jobs are worked on.
+pub trait Workshop: std::fmt::Debug + Send + Sync + 'static {
+    /// Told with every Hello.
+    fn inventory(&self) -> &Inventory;
+
+    /// Works on a grant until its end, or until `stop` says why not.
+    fn work(
+        self: Arc<Self>,
+        grant: Grant,
+        writer: Writer,
+        stop: watch::Receiver<Option<Stop>>,
+        progress: mpsc::Sender<Progress>,
+    ) -> impl Future<Output = Left> + Send + 'static;
+}
+
+impl Workshop for Bench {
+    fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+
+    fn work(
+        self: Arc<Self>,
+        grant: Grant,
+        writer: Writer,
+        stop: watch::Receiver<Option<Stop>>,
+        progress: mpsc::Sender<Progress>,
+    ) -> impl Future<Output = Left> + Send + 'static {
+        run(self, grant, writer, stop, progress)
+    }
+}
+
 /// How a job left the agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Left {
@@ -74,8 +108,7 @@ pub enum Left {
     Unrecorded,
 }
 
-/// Works on a grant until its end, or until `stop` says why not.
-pub async fn run(
+async fn run(
     bench: Arc<Bench>,
     grant: Grant,
     writer: Writer,
@@ -102,11 +135,17 @@ pub async fn run(
         grant: &grant,
         recorder: &recorder,
         sampler: &sampler,
+        stop: stop.clone(),
+    };
+    let walk = Walk {
+        grant: &grant,
+        recorder: &recorder,
         stop,
         progress,
     };
-    let left = job.work().await;
+    let left = walk.through(&mut job).await;
     drop(job);
+    drop(walk);
     drop(sampler);
     drop(recorder);
     if let Err(panic) = task.await {
@@ -121,7 +160,6 @@ struct Job<'a> {
     recorder: &'a Recorder,
     sampler: &'a Sampler,
     stop: watch::Receiver<Option<Stop>>,
-    progress: mpsc::Sender<Progress>,
     failures: u32,
     /// What is left of the plan's `gate_timeout`, which is for the whole job.
     gate_budget: Duration,
@@ -139,64 +177,9 @@ struct Measured {
     heat: LaunchHeat,
 }
 
-impl Job<'_> {
-    async fn work(&mut self) -> Left {
-        let slots = order(self.grant);
-        let mut total = self.grant.cases.len() as u32 * self.grant.protocol.launches;
-        let mut done = total - slots.len() as u32;
-        let (mut outcome, mut reason) = (JobOutcome::Succeeded, String::new());
-        let mut dropped: Vec<(String, String)> = Vec::new();
-        'job: for slot in &slots {
-            let case_key = slot.case.key();
-            let is_dropped = dropped.iter().any(|(case, _)| *case == case_key);
-            if is_dropped || self.precision.is_reached(&case_key) {
-                total -= 1;
-                continue;
-            }
-            self.tell(done, total, slot);
-            done += 1;
-            loop {
-                match self.launch(slot).await {
-                    Verdict::Next => break,
-                    Verdict::Again => {}
-                    Verdict::Drop(ending, why) => {
-                        outcome = worse(outcome, ending);
-                        dropped.push((case_key, why));
-                        reason = told(&dropped, self.grant.cases.len());
-                        break;
-                    }
-                    Verdict::End(ending, why) => {
-                        (outcome, reason) = (ending, why);
-                        break 'job;
-                    }
-                }
-            }
-        }
-        let lease = self.grant.lease_id;
-        if matches!(*self.stop.borrow(), Some(Stop::Lost { .. })) {
-            return Left::Unrecorded;
-        }
-        tracing::info!(%outcome, reason, "job ended");
-        let finished = JobFinished { outcome, reason };
-        self.recorder.record(Record::JobFinished(finished)).await;
-        match self.recorder.commit().await {
-            Ok(()) => Left::Recorded,
-            Err(error) => {
-                tracing::error!(%lease, %error, "the job's end is not written; its lease will expire");
-                Left::Unrecorded
-            }
-        }
-    }
-
-    fn tell(&self, launches_done: u32, launches_total: u32, slot: &Slot) {
-        let progress = Progress {
-            lease: self.grant.lease_id,
-            launches_done,
-            launches_total,
-            note: format!("{} {}", slot.case.suite(), slot.case.key()),
-        };
-        // For watchers only: when nobody takes it, the next one will do.
-        self.progress.try_send(progress).ok();
+impl Launches for Job<'_> {
+    fn is_precise(&self, case_key: &str) -> bool {
+        self.precision.is_reached(case_key)
     }
 
     async fn launch(&mut self, slot: &Slot) -> Verdict {
@@ -204,7 +187,7 @@ impl Job<'_> {
         let waits = || tracing::info!(%lease, "waiting: another agent measures on this host");
         let lock = tokio::select! {
             lock = HostLock::take(&self.bench.host_lock, waits) => lock,
-            () = stopped(self.stop.clone()) => return self.stopped(),
+            () = stopped(self.stop.clone()) => return as_stopped(&self.stop),
         };
         let _lock = match lock {
             Ok(lock) => lock,
@@ -220,7 +203,7 @@ impl Job<'_> {
         };
         let cooldown = tokio::select! {
             waited = cool => waited,
-            () = stopped(self.stop.clone()) => return self.stopped(),
+            () = stopped(self.stop.clone()) => return as_stopped(&self.stop),
         };
         let gate = async {
             let mut gate = bench.gate.lock().await;
@@ -228,14 +211,14 @@ impl Job<'_> {
         };
         let quiet = tokio::select! {
             quiet = gate => quiet,
-            () = stopped(self.stop.clone()) => return self.stopped(),
+            () = stopped(self.stop.clone()) => return as_stopped(&self.stop),
         };
         let canary_before = match &mut self.canaries {
             Some(canaries) => canaries.before(quiet, || stopped(self.stop.clone())).await,
             None => None,
         };
         if self.stop.borrow().is_some() {
-            return self.stopped();
+            return as_stopped(&self.stop);
         }
         let launch_id = LaunchId::new();
         let started = LaunchStarted {
@@ -287,7 +270,9 @@ impl Job<'_> {
             Err(why) => Verdict::End(JobOutcome::Parked, why),
         }
     }
+}
 
+impl Job<'_> {
     async fn measure(&mut self, launch_id: LaunchId, slot: &Slot, quiet: bool) -> Measured {
         let Bench {
             suite,
@@ -408,21 +393,22 @@ impl Job<'_> {
             .map_err(|lost| lost.to_string())?;
         Ok(ended)
     }
+}
 
-    fn stopped(&self) -> Verdict {
-        match &*self.stop.borrow() {
-            Some(Stop::Cancelled) => {
-                Verdict::End(JobOutcome::Cancelled, "cancelled by an operator".to_owned())
-            }
-            Some(Stop::Lost { reason }) => Verdict::End(JobOutcome::Released, reason.clone()),
-            Some(Stop::Released) | None => {
-                Verdict::End(JobOutcome::Released, "the agent is stopping".to_owned())
-            }
+/// What a job's end is when it was stopped.
+pub(crate) fn as_stopped(stop: &watch::Receiver<Option<Stop>>) -> Verdict {
+    match &*stop.borrow() {
+        Some(Stop::Cancelled) => {
+            Verdict::End(JobOutcome::Cancelled, "cancelled by an operator".to_owned())
+        }
+        Some(Stop::Lost { reason }) => Verdict::End(JobOutcome::Released, reason.clone()),
+        Some(Stop::Released) | None => {
+            Verdict::End(JobOutcome::Released, "the agent is stopping".to_owned())
         }
     }
 }
 
-async fn stopped(mut stop: watch::Receiver<Option<Stop>>) {
+pub(crate) async fn stopped(mut stop: watch::Receiver<Option<Stop>>) {
     if stop.wait_for(Option::is_some).await.is_err() {
         // Nobody is left who could stop it.
         std::future::pending::<()>().await;

@@ -7,7 +7,8 @@
 //!
 //! Where a lease goes: the [`link`] brings a grant, [`session`] decides what it means, [`driver`]
 //! does it. The sensors beside a job are in [`sensors`], what they say of a launch in [`preflight`];
-//! how heat is waited for, seen and told: [`cooldown`], [`canary`], [`throttle`].
+//! how heat is waited for, seen and told: [`cooldown`], [`canary`], [`throttle`]. Many machines that
+//! measure nothing, to try a coordinator: [`simulate`].
 
 pub mod session;
 
@@ -27,6 +28,8 @@ pub mod throttle;
 
 pub mod recorder;
 pub mod spool;
+
+pub mod simulate;
 
 pub mod awake;
 pub mod host_lock;

@@ -12,6 +12,8 @@ use agent::driver::Driver;
 use agent::enrol::{self, Membership, Wishes};
 use agent::host_lock::{self, HostLock};
 use agent::job::Bench;
+use agent::simulate::Simulation;
+use agent::simulate::profile::{self, Profile};
 use agent::spool::Spool;
 use agent::supervisor::Suite;
 use agent::{VERSION, inventory, sensors, supervisor};
@@ -21,7 +23,7 @@ use domain::machine::Inventory;
 use secrecy::SecretString;
 use service::folders::{self, DataFolder};
 use service::lifecycle::{Ending, Lifecycle, Signals, Stop};
-use service::{crypto, telemetry};
+use service::{crypto, descriptors, telemetry};
 use time::OffsetDateTime;
 use tracing::Instrument;
 
@@ -30,6 +32,9 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Two: one may sync a disk or read a pipe while the other beats.
 const WORKER_THREADS: usize = 2;
+
+/// Of a simulation, beside one for each machine: files, the runtime's own, handshakes of enrolments.
+const DESCRIPTORS_BESIDE: u64 = 128;
 
 /// Writes of the spool and of its readers; never more than a few at once.
 const BLOCKING_THREADS: usize = 4;
@@ -60,6 +65,8 @@ enum Verb {
     Run(Box<RunArgs>),
     /// Show what the coordinator will know of this machine
     Inventory(InventoryArgs),
+    /// Be many machines that measure nothing, to see what a coordinator bears
+    Simulate(Box<SimulateArgs>),
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +117,53 @@ struct RunArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(after_help = "\
+Only plans with `simulated = true` in [machines] reach these machines, and their rows are labelled
+simulated. See docs/scale.md.")]
+struct SimulateArgs {
+    /// How many machines
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    count: u32,
+    /// TOML file that says what they are and do; by default what `--print-profile` prints
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// Print the default profile and end
+    #[arg(long)]
+    print_profile: bool,
+    /// The coordinator's URL, or several with commas; remembered after the first time
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MLX_FLEET_COORDINATOR",
+        value_delimiter = ','
+    )]
+    coordinator: Vec<String>,
+    /// Join token with as many uses as there are machines, needed the first time
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "MLX_FLEET_JOIN_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<SecretString>,
+    /// File that holds the join token
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// Where keys and certificates are kept
+    #[arg(long, value_name = "DIR", env = "MLX_FLEET_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Label that plans can select by; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// What is logged, in the syntax of RUST_LOG
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
+    log: String,
+    /// How the log looks: `human`, or `json` for one object a line
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    log_format: telemetry::Format,
+}
+
+#[derive(Debug, Args)]
 struct InventoryArgs {
     /// One JSON object
     #[arg(long)]
@@ -132,6 +186,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Verb::Run(args) => run(&args),
         Verb::Inventory(args) => show_inventory(&args),
+        Verb::Simulate(args) => simulate(&args),
     };
     match result {
         Ok(code) => code,
@@ -173,15 +228,7 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
     let folder = folder(args.data_dir.as_deref())?;
     folder.create()?;
     let Some(_lock) = lock(&folder)? else {
-        let path = lock_path(&folder);
-        let pid = std::fs::read_to_string(&path).unwrap_or_default();
-        eprintln!(
-            "mlx-fleet-agent: another agent (pid {}) works in {}: stop that one, or use another \
-             --data-dir",
-            pid.trim(),
-            folder.root().display()
-        );
-        return Ok(ExitCode::from(EXIT_BUSY));
+        return Ok(busy(&folder));
     };
     let labels = args.labels.iter().cloned().collect::<BTreeMap<_, _>>();
     let inventory = inventory::read(labels, &folder)?;
@@ -193,7 +240,7 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
         .context("starting the runtime")?;
     let wishes = Wishes {
         coordinators: args.coordinator.clone(),
-        token: token(args)?,
+        token: token(args.token.as_ref(), args.token_file.as_deref())?,
     };
     // Before anything that others can see of this agent: who sees it may stop it.
     let mut signals = runtime
@@ -214,6 +261,76 @@ fn run(args: &RunArgs) -> Result<ExitCode> {
         return Err(start_again_without_token());
     }
     runtime.block_on(serve(args, &folder, inventory, &member, signals))
+}
+
+fn busy(folder: &DataFolder) -> ExitCode {
+    let pid = std::fs::read_to_string(lock_path(folder)).unwrap_or_default();
+    eprintln!(
+        "mlx-fleet-agent: another agent (pid {}) works in {}: stop that one, or use another \
+         --data-dir",
+        pid.trim(),
+        folder.root().display()
+    );
+    ExitCode::from(EXIT_BUSY)
+}
+
+fn simulate(args: &SimulateArgs) -> Result<ExitCode> {
+    if args.print_profile {
+        print!("{}", profile::DEFAULT);
+        return Ok(ExitCode::SUCCESS);
+    }
+    telemetry::init(args.log_format, &args.log)?;
+    let open = descriptors::raise().context("the limit of open files could not be raised")?;
+    let needed = u64::from(args.count) + DESCRIPTORS_BESIDE;
+    anyhow::ensure!(
+        needed <= open,
+        "{} machines need {needed} open files and this process may have {open}: raise `ulimit -n` \
+         or start several of it",
+        args.count
+    );
+    let profile = match &args.profile {
+        None => Profile::parse(profile::DEFAULT)?,
+        Some(file) => {
+            let text = std::fs::read_to_string(file)
+                .with_context(|| format!("cannot read {}", file.display()))?;
+            Profile::parse(&text).with_context(|| format!("profile {}", file.display()))?
+        }
+    };
+    let folder = match &args.data_dir {
+        Some(_) => folder(args.data_dir.as_deref())?,
+        None => DataFolder::at(folder(None)?.root().with_file_name("simulation")),
+    };
+    folder.create()?;
+    let Some(_lock) = lock(&folder)? else {
+        return Ok(busy(&folder));
+    };
+    let simulation = Simulation {
+        machines: args.count,
+        profile,
+        labels: args.labels.iter().cloned().collect(),
+        coordinators: args.coordinator.clone(),
+        token: token(args.token.as_ref(), args.token_file.as_deref())?,
+        folder,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("starting the runtime")?;
+    runtime.block_on(async {
+        let signals = Signals::catch().context("catching signals")?;
+        let life = Lifecycle::new();
+        let refusal = simulation.start(&life)?;
+        let ending = life.run(signals, GRACE).await;
+        if let Some(refusal) = refusal.take() {
+            return Err(refusal.into());
+        }
+        match ending {
+            Ending::Clean | Ending::Forced => Ok(ExitCode::SUCCESS),
+            Ending::Abandoned { tasks } => anyhow::bail!("{tasks} tasks did not end"),
+        }
+    })
 }
 
 /// MLX_FLEET_DATA_DIR also names a coordinator's folder, and two daemons do not share one.
@@ -246,8 +363,8 @@ fn lock(folder: &DataFolder) -> Result<Option<HostLock>> {
     Ok(lock)
 }
 
-fn token(args: &RunArgs) -> Result<Option<SecretString>> {
-    match (&args.token, &args.token_file) {
+fn token(token: Option<&SecretString>, file: Option<&Path>) -> Result<Option<SecretString>> {
+    match (token, file) {
         (Some(token), _) => Ok(Some(token.clone())),
         (None, Some(file)) => Ok(Some(folders::read_secret(file)?)),
         (None, None) => Ok(None),

@@ -8,6 +8,9 @@
 //!
 //! A lease has one [`Writer`] and any number of readers, which see what is synced and nothing else.
 //! Its folder goes when its last record has been written and every batch acknowledged.
+//!
+//! Simulated machines keep theirs in memory: what they made up is worth no disk, and thousands of
+//! them share one.
 
 mod reader;
 mod segment;
@@ -90,13 +93,23 @@ struct Held {
     finished: bool,
     open_launch: Option<LaunchId>,
     writing: bool,
+    /// Where there is no folder: the batches that are not acknowledged.
+    batches: BTreeMap<u64, wire::Batch>,
+}
+
+impl Held {
+    fn waiting(&self) -> u64 {
+        self.written - self.acknowledged
+    }
 }
 
 #[derive(Debug)]
 pub struct Spool {
-    dir: PathBuf,
+    /// None: in memory.
+    dir: Option<PathBuf>,
     held: Mutex<BTreeMap<LeaseId, Held>>,
     grown: watch::Sender<()>,
+    shrunk: watch::Sender<()>,
 }
 
 impl Spool {
@@ -134,12 +147,23 @@ impl Spool {
                 held.insert(lease, found);
             }
         }
+        Ok(Self::with(Some(dir), held))
+    }
+
+    /// One that ends with the process.
+    pub fn in_memory() -> Arc<Self> {
+        Self::with(None, BTreeMap::new())
+    }
+
+    fn with(dir: Option<PathBuf>, held: BTreeMap<LeaseId, Held>) -> Arc<Self> {
         let (grown, _) = watch::channel(());
-        Ok(Arc::new(Self {
+        let (shrunk, _) = watch::channel(());
+        Arc::new(Self {
             dir,
             held: Mutex::new(held),
             grown,
-        }))
+            shrunk,
+        })
     }
 
     /// Leases with something left to write or to upload, oldest first.
@@ -168,12 +192,26 @@ impl Spool {
         self.grown.subscribe()
     }
 
+    /// Returns when fewer batches of the lease than that wait to be acknowledged.
+    pub async fn below(&self, lease: LeaseId, batches: u64) {
+        let mut shrunk = self.shrunk.subscribe();
+        loop {
+            shrunk.mark_unchanged();
+            let waiting = self.lock().get(&lease).map_or(0, Held::waiting);
+            if waiting < batches || shrunk.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// The one writer of a lease, new or interrupted.
     pub fn writer(self: &Arc<Self>, lease: LeaseId) -> Result<Writer, Error> {
         let dir = self.lease_dir(lease);
-        fs::create_dir_all(&dir).map_err(Error::file("make the folder", &dir))?;
-        // The new folder's name is on the disk before anything in it counts.
-        sync_folder(&self.dir)?;
+        if let (Some(all), Some(dir)) = (&self.dir, &dir) {
+            fs::create_dir_all(dir).map_err(Error::file("make the folder", dir))?;
+            // The new folder's name is on the disk before anything in it counts.
+            sync_folder(all)?;
+        }
         {
             let mut all = self.lock();
             let held = all.entry(lease).or_default();
@@ -196,7 +234,7 @@ impl Spool {
     pub fn reader(&self, lease: LeaseId) -> Option<Reader> {
         let all = self.lock();
         let held = all.get(&lease)?;
-        (held.acknowledged < held.written).then(|| Reader {
+        (held.waiting() > 0).then(|| Reader {
             lease,
             dir: self.lease_dir(lease),
             next: held.acknowledged,
@@ -214,14 +252,21 @@ impl Spool {
         let count = count.min(held.written);
         if count > held.acknowledged {
             held.acknowledged = count;
-            segment::write_count(&dir.join(ACKNOWLEDGED), count)
-                .map_err(Error::file("write in", &dir))?;
+            held.batches = held.batches.split_off(&count);
+            self.shrunk.send_replace(());
+            if let Some(dir) = &dir {
+                segment::write_count(&dir.join(ACKNOWLEDGED), count)
+                    .map_err(Error::file("write in", dir))?;
+            }
         }
         if held.finished && held.acknowledged == held.written {
             all.remove(&lease);
-            remove(&dir)?;
+            dir.map_or(Ok(()), |dir| remove(&dir))?;
             return Ok(true);
         }
+        let Some(dir) = dir else {
+            return Ok(false);
+        };
         // The last segment is being written; each other one ends where the next begins.
         let ends: Vec<u64> = held.segments.keys().skip(1).copied().collect();
         let starts: Vec<u64> = held.segments.keys().copied().collect();
@@ -285,13 +330,25 @@ impl Spool {
 
     /// Makes room on a full disk, once: for the records that end a launch and its job.
     fn give_up_reserve(&self) -> bool {
-        fs::remove_file(self.dir.join(RESERVE)).is_ok()
+        let reserve = self.dir.as_ref().map(|dir| dir.join(RESERVE));
+        reserve.is_some_and(|reserve| fs::remove_file(reserve).is_ok())
     }
 
     /// Sets aside a batch that the coordinator refuses for its content, so that it blocks nothing.
-    pub fn quarantine(&self, lease: LeaseId, batch: &wire::Batch) -> Result<PathBuf, Error> {
+    /// None where it is not kept.
+    pub fn quarantine(
+        &self,
+        lease: LeaseId,
+        batch: &wire::Batch,
+    ) -> Result<Option<PathBuf>, Error> {
         // Beside the leases' folders: it must outlive them.
-        let path = self.dir.join(format!("{lease}-{REFUSED}"));
+        let Some(path) = self
+            .dir
+            .as_ref()
+            .map(|dir| dir.join(format!("{lease}-{REFUSED}")))
+        else {
+            return Ok(None);
+        };
         OpenOptions::new()
             .create(true)
             .append(true)
@@ -301,11 +358,11 @@ impl Spool {
                 file.sync_data()
             })
             .map_err(Error::file("write", &path))?;
-        Ok(path)
+        Ok(Some(path))
     }
 
-    fn lease_dir(&self, lease: LeaseId) -> PathBuf {
-        self.dir.join(lease.to_string())
+    fn lease_dir(&self, lease: LeaseId) -> Option<PathBuf> {
+        self.dir.as_ref().map(|dir| dir.join(lease.to_string()))
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<LeaseId, Held>> {

@@ -89,7 +89,7 @@ async fn set_aside(
     match kept {
         Ok(path) => {
             tracing::error!(
-                %lease, seq, why = why.message(), kept = %path.display(),
+                %lease, seq, why = why.message(), kept = ?path,
                 "the coordinator refuses a batch; it is set aside and not uploaded"
             );
             acknowledge(spool, settled, lease, seq + 1).await;

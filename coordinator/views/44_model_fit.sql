@@ -1,6 +1,7 @@
 -- What fits where, by the arithmetic of plans: weights, and keys and values of the context, within the
 -- machine's limit for models. MLX needs some more while it computes, which the limit leaves room for.
--- Machines that are simulated or stand for somebody else's are nobody's to buy, so they are left out.
+-- Machines that are simulated or stand for somebody else's are nobody's to buy, so they are left out, and
+-- so are the weights that only simulated machines said they loaded.
 create view report.model_fit as
 select
     model.label as model,
@@ -29,7 +30,7 @@ cross join lateral (
     select report.model_limit_bytes(machine.os, machine.memory_bytes, machine.wired_limit_bytes)
         as limit_bytes
 ) as limits
-where not machine.simulated and not machine.imported;
+where not machine.simulated and not machine.imported and not starts_with(model.source, 'simulated:');
 comment on view report.model_fit is
     'One row per model that was ever loaded and machine of the fleet: whether it fits, and with how long a context. By arithmetic, not by trial.';
 comment on column report.model_fit.gpu_cores is 'GPU cores; NULL where the system does not say';

@@ -9,7 +9,9 @@ use domain::model::ModelRef;
 use domain::plan::Protocol;
 use domain::suite::{Case, decode};
 
+use super::verdict::{told, worse};
 use super::*;
+use crate::order::order;
 
 /// A decode job with so many cases and launches of each.
 pub fn grant(source: &str, cases: u64, launches: u32) -> Grant {

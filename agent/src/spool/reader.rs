@@ -13,7 +13,7 @@ use super::{Error, Spool};
 #[derive(Debug)]
 pub struct Reader {
     pub(super) lease: LeaseId,
-    pub(super) dir: PathBuf,
+    pub(super) dir: Option<PathBuf>,
     pub(super) next: u64,
     pub(super) scan: Option<(u64, Scan)>,
 }
@@ -34,16 +34,21 @@ impl Reader {
                 if self.next >= held.written {
                     return Ok(None);
                 }
+                if self.dir.is_none() {
+                    let batch = held.batches.get(&self.next).cloned();
+                    self.next += 1;
+                    return Ok(batch);
+                }
                 // The segment that holds `next`: the last one that begins at or before it.
                 held.segments
                     .range(..=self.next)
                     .next_back()
                     .map(|(&first, &bytes)| (first, bytes))
             };
-            let Some((first_seq, synced)) = place else {
+            let (Some((first_seq, synced)), Some(dir)) = (place, &self.dir) else {
                 return Ok(None);
             };
-            let path = segment::path(&self.dir, first_seq);
+            let path = segment::path(dir, first_seq);
             if self
                 .scan
                 .as_ref()

@@ -47,6 +47,28 @@ fn seqs(spool: &Spool, lease: LeaseId) -> Vec<u64> {
     read(spool, lease).iter().map(|batch| batch.seq).collect()
 }
 
+#[tokio::test]
+async fn a_spool_in_memory_keeps_what_is_not_acknowledged_and_forgets_the_rest() {
+    let spool = Spool::in_memory();
+    let lease = LeaseId::new();
+    let mut writer = spool.writer(lease).unwrap();
+    for value in 0..5 {
+        writer.append(vec![reading(value.into())]).unwrap();
+    }
+    assert_eq!(seqs(&spool, lease), [0, 1, 2, 3, 4]);
+    let room = tokio::spawn({
+        let spool = Arc::clone(&spool);
+        async move { spool.below(lease, 3).await }
+    });
+    assert!(!spool.acknowledge(lease, 3).unwrap());
+    room.await.unwrap();
+    assert_eq!(seqs(&spool, lease), [3, 4]);
+    assert_eq!(spool.lock()[&lease].batches.len(), 2, "the others are gone");
+    writer.append(vec![end()]).unwrap();
+    assert!(spool.acknowledge(lease, 6).unwrap());
+    assert!(!spool.holds(lease));
+}
+
 #[test]
 fn what_is_written_is_read_in_order_until_it_is_acknowledged() {
     let dir = tempfile::tempdir().unwrap();

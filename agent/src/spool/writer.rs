@@ -21,7 +21,7 @@ pub(super) const SEGMENT_BYTES: u64 = 4 * 1024 * 1024;
 pub struct Writer {
     pub(super) spool: Arc<Spool>,
     pub(super) lease: LeaseId,
-    pub(super) dir: PathBuf,
+    pub(super) dir: Option<PathBuf>,
     pub(super) segment: Option<Open>,
 }
 
@@ -48,6 +48,15 @@ impl Writer {
             seq,
             records,
         });
+        if self.dir.is_none() {
+            self.held(|held| {
+                held.written = seq + 1;
+                held.batches.insert(seq, batch);
+                last.apply(held);
+            });
+            self.spool.grown.send_replace(());
+            return Ok(seq);
+        }
         let frame = segment::frame(&batch.encode_to_vec());
         if self
             .segment
@@ -90,14 +99,17 @@ impl Writer {
     }
 
     pub(super) fn open_segment(&mut self) -> Result<(), Error> {
+        let Some(dir) = self.dir.clone() else {
+            return Ok(());
+        };
         let (first_seq, open_launch) = self.held(|held| (held.written, held.open_launch));
-        let path = segment::path(&self.dir, first_seq);
+        let path = segment::path(&dir, first_seq);
         let header = Header {
             first_seq,
             open_launch,
         };
         let file = segment::create(&path, &header).map_err(Error::file("write", &path))?;
-        sync_folder(&self.dir)?;
+        sync_folder(&dir)?;
         let bytes = segment::HEADER_BYTES;
         self.held(|held| held.segments.insert(first_seq, bytes));
         self.segment = Some(Open {

@@ -7,4 +7,5 @@ mod fleet;
 mod import;
 mod life;
 mod secrets;
+mod simulate;
 mod up;
