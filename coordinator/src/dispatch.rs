@@ -48,6 +48,7 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub struct Dispatch {
     pool: store::Pool,
     hub: Arc<Hub>,
+    looks: Arc<watch::Looks>,
     intake: Intake,
     desk: Arc<query::Desk>,
     tools: store::dump::Tools,
@@ -115,6 +116,7 @@ impl Dispatch {
         let dispatch = Self {
             pool,
             hub: Arc::new(Hub::default()),
+            looks: Arc::default(),
             intake,
             desk: Arc::new(query::Desk::new(reader)),
             tools,

@@ -1,5 +1,11 @@
 //! Following a run: its whole state at once, then after each change what is new, until it has ended.
+//!
+//! Watchers of one run share what is read: after a change the first of them looks, and whoever wanted to
+//! look before that look began takes what it saw.
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use domain::ids::RunId;
@@ -9,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::hub::Changed;
 use super::{Dispatch, Error, Result};
-use crate::store::{job, run};
+use crate::store::{self, job, run};
 
 /// Changes within this time are told together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -23,14 +29,29 @@ pub struct Snapshot {
     pub jobs: Vec<job::Summary>,
 }
 
+/// The runs that are watched in this process.
+#[derive(Default)]
+pub struct Looks(Mutex<HashMap<RunId, Weak<Look>>>);
+
+/// What the watchers of one run have seen.
+#[derive(Default)]
+struct Look {
+    /// Looks that were begun; each has its number.
+    begun: AtomicU64,
+    last: tokio::sync::Mutex<Option<(u64, Arc<Snapshot>)>>,
+}
+
 /// A watcher's place in the run's story.
 pub struct Watch {
     dispatch: Dispatch,
     run_id: RunId,
     changes: broadcast::Receiver<Changed>,
     next: Next,
-    /// The jobs as they were told last; their order does not change.
-    told: Vec<job::Summary>,
+    look: Arc<Look>,
+    /// The looks that were begun when it last wanted one: they may have missed what it heard of.
+    too_old: u64,
+    /// What it was told last; the order of jobs does not change.
+    told: Option<Arc<Snapshot>>,
 }
 
 enum Next {
@@ -39,31 +60,69 @@ enum Next {
     Over,
 }
 
+impl Looks {
+    fn of(&self, run_id: RunId) -> Arc<Look> {
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(look) = all.get(&run_id).and_then(Weak::upgrade) {
+            return look;
+        }
+        all.retain(|_, look| look.strong_count() > 0);
+        let look = Arc::default();
+        all.insert(run_id, Arc::downgrade(&look));
+        look
+    }
+}
+
+impl Look {
+    /// The run as a look saw it that was begun after those.
+    async fn after(
+        &self,
+        too_old: u64,
+        pool: &store::Pool,
+        run_id: RunId,
+    ) -> Result<Arc<Snapshot>> {
+        let mut last = self.last.lock().await;
+        if let Some((number, snapshot)) = &*last
+            && *number > too_old
+        {
+            return Ok(Arc::clone(snapshot));
+        }
+        let number = self.begun.fetch_add(1, Ordering::SeqCst) + 1;
+        let snapshot = Arc::new(snapshot(pool, run_id).await?);
+        *last = Some((number, Arc::clone(&snapshot)));
+        Ok(snapshot)
+    }
+}
+
+async fn snapshot(pool: &store::Pool, run_id: RunId) -> Result<Snapshot> {
+    // The run before its jobs: then a run that has ended shows how all its jobs did.
+    let run = run::summaries(pool, Some(run_id), 1)
+        .await?
+        .pop()
+        .ok_or_else(|| Error::NotFound {
+            noun: "run",
+            name: run_id.to_string(),
+            help: "",
+        })?;
+    let jobs = job::summaries(pool, run_id).await?;
+    Ok(Snapshot { run, jobs })
+}
+
 impl Dispatch {
     pub async fn watch(&self, run: &str) -> Result<Watch> {
         // Before the first look, so that nothing falls between.
         let changes = self.hub.runs();
+        let run_id = self.find_run(run).await?;
+        let look = self.looks.of(run_id);
         Ok(Watch {
-            run_id: self.find_run(run).await?,
+            run_id,
             dispatch: self.clone(),
             changes,
             next: Next::First,
-            told: Vec::new(),
+            too_old: look.begun.load(Ordering::SeqCst),
+            look,
+            told: None,
         })
-    }
-
-    pub async fn snapshot(&self, run_id: RunId) -> Result<Snapshot> {
-        // The run before its jobs: then a run that has ended shows how all its jobs did.
-        let run = run::summaries(&self.pool, Some(run_id), 1)
-            .await?
-            .pop()
-            .ok_or_else(|| Error::NotFound {
-                noun: "run",
-                name: run_id.to_string(),
-                help: "",
-            })?;
-        let jobs = job::summaries(&self.pool, run_id).await?;
-        Ok(Snapshot { run, jobs })
     }
 }
 
@@ -75,15 +134,19 @@ impl Watch {
             Next::AfterChange => self.changed().await,
             Next::Over => return Ok(None),
         }
-        let mut snapshot = self.dispatch.snapshot(self.run_id).await?;
-        self.next = match snapshot.run.state {
+        let pool = &self.dispatch.pool;
+        let seen = self.look.after(self.too_old, pool, self.run_id).await?;
+        self.next = match seen.run.state {
             RunState::Active => Next::AfterChange,
             RunState::Succeeded | RunState::Incomplete | RunState::Cancelled => Next::Over,
         };
-        let told = std::mem::replace(&mut self.told, snapshot.jobs.clone());
-        let mut told = told.iter();
-        snapshot.jobs.retain(|job| told.next() != Some(job));
-        Ok(Some(snapshot))
+        let told = self.told.replace(Arc::clone(&seen));
+        let mut told = told.iter().flat_map(|told| &told.jobs);
+        let jobs = seen.jobs.iter().filter(|job| told.next() != Some(*job));
+        Ok(Some(Snapshot {
+            run: seen.run.clone(),
+            jobs: jobs.cloned().collect(),
+        }))
     }
 
     async fn changed(&mut self) {
@@ -101,5 +164,7 @@ impl Watch {
         .await;
         sleep(DEBOUNCE).await;
         self.changes = self.changes.resubscribe();
+        // What is heard no more is seen by a look that begins from now on.
+        self.too_old = self.look.begun.load(Ordering::SeqCst);
     }
 }
