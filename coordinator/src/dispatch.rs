@@ -2,8 +2,8 @@
 //! types, and statements are `store`'s.
 //!
 //! ```text
-//!   rpc ──▶ enrol  runs  import  grant  leases  ingest  watch  machines  events  tokens  query  report
-//!       schedules ────┘      ▲                    ▲                        every one of them ──▶ store
+//!   rpc ──▶ enrol  runs  import  grant  leases  pulse  ingest  watch  machines  events  tokens  query  report
+//!       schedules ────┘      ▲                           ▲                 every one of them ──▶ store
 //!                     └──────┴──── hub ───────────┘   wakes sessions and watchers of this process
 //!                                   ▲
 //!                                   └── Postgres' notifications, from any coordinator
@@ -19,6 +19,7 @@ pub mod leases;
 pub mod machines;
 pub mod monitor;
 pub mod prune;
+pub mod pulse;
 pub mod query;
 pub mod report;
 pub mod runs;
@@ -39,6 +40,7 @@ use service::tls::Authority;
 use crate::store;
 use hub::Hub;
 use ingest::Intake;
+use pulse::Pulse;
 
 /// Which version of the coordinator this is; agents of another one are told so.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -50,6 +52,7 @@ pub struct Dispatch {
     hub: Arc<Hub>,
     looks: Arc<watch::Looks>,
     intake: Intake,
+    pulse: Pulse,
     desk: Arc<query::Desk>,
     tools: store::dump::Tools,
     counts: Arc<monitor::Counts>,
@@ -103,8 +106,8 @@ pub struct Parts {
 }
 
 impl Dispatch {
-    /// The second value is for [`ingest::work`], which one task runs.
-    pub fn new(parts: Parts) -> (Self, ingest::Queue) {
+    /// The others are for [`ingest::work`] and [`pulse::work`], each of which one task runs.
+    pub fn new(parts: Parts) -> (Self, ingest::Queue, pulse::Beats) {
         let Parts {
             pool,
             reader,
@@ -113,18 +116,20 @@ impl Dispatch {
             approve_machines,
         } = parts;
         let (intake, queue) = ingest::intake();
+        let (pulse, beats) = pulse::pulse();
         let dispatch = Self {
             pool,
             hub: Arc::new(Hub::default()),
             looks: Arc::default(),
             intake,
+            pulse,
             desk: Arc::new(query::Desk::new(reader)),
             tools,
             counts: Arc::default(),
             authority,
             approve_machines,
         };
-        (dispatch, queue)
+        (dispatch, queue, beats)
     }
 
     pub fn hub(&self) -> &Arc<Hub> {

@@ -26,7 +26,7 @@ use tokio::net::TcpListener;
 use tonic::transport::server::TcpIncoming;
 
 use crate::dispatch::tokens::{Purpose, Role};
-use crate::dispatch::{self, Dispatch, Parts, housekeeping, ingest};
+use crate::dispatch::{self, Dispatch, Parts, housekeeping, ingest, pulse};
 use crate::{rpc, store};
 use database::Database;
 
@@ -135,9 +135,9 @@ impl Coordinator {
             authority,
             approve_machines,
         };
-        let (dispatch, queue) = Dispatch::new(parts);
+        let (dispatch, queue, beats) = Dispatch::new(parts);
         operator_token(&folder, &dispatch).await?;
-        housekeep(lifecycle, &dispatch, &pool, &database, queue);
+        housekeep(lifecycle, &dispatch, &pool, &database, queue, beats);
         let mut metrics = None;
         if let Some((listener, address)) = monitor {
             let monitor = monitor::serve(dispatch.clone(), listener, lifecycle.stop_handle());
@@ -306,6 +306,7 @@ fn housekeep(
     pool: &store::Pool,
     database: &Database,
     queue: ingest::Queue,
+    beats: pulse::Beats,
 ) {
     let stop = || lifecycle.stop_handle();
     lifecycle.spawn(
@@ -318,14 +319,18 @@ fn housekeep(
     );
     let listen = housekeeping::listen(dispatch.clone(), pool.clone(), stop());
     lifecycle.spawn("listener", listen);
-    let work = ingest::work(pool.clone(), Arc::clone(dispatch.counts()), queue);
-    let stop = stop();
-    lifecycle.spawn("ingest", async move {
-        tokio::select! {
-            () = work => {}
-            () = stop.hard() => {}
-        }
-    });
+    let ingest = ingest::work(pool.clone(), Arc::clone(dispatch.counts()), queue);
+    lifecycle.spawn("ingest", until_hard(ingest, stop()));
+    let heartbeats = pulse::work(pool.clone(), beats);
+    lifecycle.spawn("heartbeats", until_hard(heartbeats, stop()));
+}
+
+/// Work that ends by itself when the last session has, and must not be waited for any longer then.
+async fn until_hard(work: impl Future<Output = ()>, stop: Stop) {
+    tokio::select! {
+        () = work => {}
+        () = stop.hard() => {}
+    }
 }
 
 fn serve(

@@ -75,7 +75,7 @@ impl Dispatch {
         match held {
             Some(held) if unfinished.contains(&held.lease_id) => {
                 let ttl_seconds = terms::TTL.as_secs_f64();
-                lease::renew(&mut *tx, held.lease_id, machine_id, ttl_seconds).await?;
+                lease::renew(&mut *tx, &[(held.lease_id, machine_id)], ttl_seconds).await?;
                 live_leases.push(held.lease_id);
             }
             Some(held) => {
@@ -89,23 +89,6 @@ impl Dispatch {
             machine_name: name,
             live_leases,
         })
-    }
-
-    /// A heartbeat: the machine was seen, and its lease, if it has one, lives longer.
-    pub async fn heartbeat(
-        &self,
-        machine_id: MachineId,
-        lease_id: Option<LeaseId>,
-    ) -> Result<Option<Renewal>> {
-        machine::touch(&self.pool, machine_id).await?;
-        let Some(lease_id) = lease_id else {
-            return Ok(None);
-        };
-        let ttl_seconds = terms::TTL.as_secs_f64();
-        if lease::renew(&self.pool, lease_id, machine_id, ttl_seconds).await? {
-            return Ok(Some(Renewal::Renewed));
-        }
-        Ok(Some(self.why_lost(machine_id, lease_id).await?))
     }
 
     /// Where a lease of this machine stands, without renewing it; None while it is live or when it
@@ -122,28 +105,9 @@ impl Dispatch {
         {
             Some(State::Live | State::Released) => Ok(None),
             Some(State::Expired | State::Cancelled) | None => {
-                Ok(Some(self.why_lost(machine_id, lease_id).await?))
+                Ok(Some(why_lost(&self.pool, machine_id, lease_id).await?))
             }
         }
-    }
-
-    async fn why_lost(&self, machine_id: MachineId, lease_id: LeaseId) -> Result<Renewal> {
-        let found = lease::find(&self.pool, &[lease_id]).await?;
-        let state = found
-            .first()
-            .filter(|lease| lease.machine_id == machine_id)
-            .map(|lease| lease.state);
-        let reason = match state {
-            Some(State::Cancelled) => return Ok(Renewal::Cancelled),
-            // Renewed by nobody between two statements, so it is about to be.
-            Some(State::Live) => return Ok(Renewal::Renewed),
-            Some(State::Released) => "the job of this lease has ended",
-            Some(State::Expired) => "no heartbeat arrived in time: the lease has expired",
-            None => "this lease was never granted to this machine",
-        };
-        Ok(Renewal::Lost {
-            reason: reason.to_owned(),
-        })
     }
 
     /// Gives every live lease a whole life from now: nobody could renew while the coordinator or its
@@ -177,6 +141,30 @@ impl Dispatch {
         self.counts.leases_expired.inc_by(overdue.len() as u64);
         Ok(overdue.len())
     }
+}
+
+/// What became of a lease that was not renewed.
+pub(super) async fn why_lost(
+    pool: &store::Pool,
+    machine_id: MachineId,
+    lease_id: LeaseId,
+) -> Result<Renewal> {
+    let found = lease::find(pool, &[lease_id]).await?;
+    let state = found
+        .first()
+        .filter(|lease| lease.machine_id == machine_id)
+        .map(|lease| lease.state);
+    let reason = match state {
+        Some(State::Cancelled) => return Ok(Renewal::Cancelled),
+        // Renewed by nobody between two statements, so it is about to be.
+        Some(State::Live) => return Ok(Renewal::Renewed),
+        Some(State::Released) => "the job of this lease has ended",
+        Some(State::Expired) => "no heartbeat arrived in time: the lease has expired",
+        None => "this lease was never granted to this machine",
+    };
+    Ok(Renewal::Lost {
+        reason: reason.to_owned(),
+    })
 }
 
 /// A live lease is lost without a word from its agent: a failure of the job.

@@ -27,9 +27,10 @@ use uuid::Uuid;
 
 use super::convert::refused;
 use super::{Context, draining};
-use crate::dispatch;
+use crate::dispatch::{self, Error};
 use crate::dispatch::hub::Seated;
 use crate::dispatch::leases::Renewal;
+use crate::dispatch::pulse::Answer;
 
 /// A client that connects and says nothing is let go after this.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -51,7 +52,12 @@ pub struct Session {
     rest: Option<String>,
     /// Whose work what happens is about.
     of_job: Span,
+    /// The last heartbeat, while it is not committed.
+    beat: Option<Beat>,
 }
+
+/// The lease that it named, and what it will have found.
+type Beat = (Option<LeaseId>, Answer);
 
 /// What happened; [`Session::handle`] decides.
 #[expect(
@@ -60,6 +66,8 @@ pub struct Session {
 )]
 enum Event {
     Said(Up),
+    /// A heartbeat was taken; of the lease that it named, what was found.
+    Beaten(Result<Option<(LeaseId, Renewal)>, Error>),
     /// The agent closed its side, or is gone.
     Gone,
     Broken(Status),
@@ -85,6 +93,7 @@ impl Session {
             lease: None,
             rest: None,
             of_job: Span::none(),
+            beat: None,
         }
     }
 
@@ -109,6 +118,10 @@ impl Session {
         loop {
             let event = tokio::select! {
                 said = up.message() => heard(said),
+                beaten = beaten(&mut self.beat) => {
+                    self.beat = None;
+                    Event::Beaten(beaten)
+                }
                 () = seated.woken() => Event::Woken,
                 _ = look.tick() => Event::Woken,
                 () = seated.replaced() => Event::Replaced,
@@ -128,6 +141,10 @@ impl Session {
                 "hello comes once, at the beginning",
             ))),
             Event::Said(Up::Heartbeat(heartbeat)) => self.heartbeat(&heartbeat).await,
+            Event::Beaten(found) => match found.map_err(|why| Some(why.into()))? {
+                Some((lease_id, found)) => self.tell(lease_id, found).await,
+                None => Ok(()),
+            },
             Event::Said(Up::Ready(wire::Ready {})) => {
                 self.ready = true;
                 self.lease = None;
@@ -159,7 +176,11 @@ impl Session {
             Event::Said(Up::Hello(hello)) => hello,
             Event::Broken(status) => return Err(Some(status)),
             Event::Gone => return Err(None),
-            Event::Said(_) | Event::Woken | Event::Replaced | Event::Draining => {
+            Event::Said(_)
+            | Event::Beaten(_)
+            | Event::Woken
+            | Event::Replaced
+            | Event::Draining => {
                 return Err(Some(Status::invalid_argument(
                     "a session begins with hello",
                 )));
@@ -219,16 +240,11 @@ impl Session {
                 )))
             })?),
         };
-        let found = self
-            .context
-            .dispatch
-            .heartbeat(self.machine_id, lease_id)
-            .await
-            .map_err(|why| Some(why.into()))?;
-        match lease_id.zip(found) {
-            Some((lease_id, found)) => self.tell(lease_id, found).await,
-            None => Ok(()),
-        }
+        let taken = self.context.dispatch.heartbeat(self.machine_id, lease_id);
+        let answer = taken.await.map_err(|why| Some(why.into()))?;
+        // A grant does not wait for it. The answer to one before that is still under way is not missed.
+        self.beat = Some((lease_id, answer));
+        Ok(())
     }
 
     async fn look_after_lease(&mut self) -> Result<(), Ended> {
@@ -323,6 +339,13 @@ impl Session {
             message: Some(message),
         };
         self.down.send(Ok(down)).await.map_err(|_| None)
+    }
+}
+
+async fn beaten(beat: &mut Option<Beat>) -> Result<Option<(LeaseId, Renewal)>, Error> {
+    match beat {
+        Some((lease_id, answer)) => Ok(lease_id.zip(answer.found().await?)),
+        None => std::future::pending().await,
     }
 }
 

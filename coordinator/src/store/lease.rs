@@ -62,23 +62,37 @@ pub async fn insert(
     expect_rows("insert lease", 1, done.rows_affected())
 }
 
-/// Lengthens a live lease; false when it is not live any more. Touches at most one row.
+/// Lengthens those of these leases that are live and the machine's own that stands beside; says which. They
+/// are locked in the order of [`lock`].
 pub async fn renew(
     executor: impl PgExecutor<'_>,
-    lease_id: LeaseId,
-    machine_id: MachineId,
+    leases: &[(LeaseId, MachineId)],
     ttl_seconds: f64,
-) -> Result<bool> {
-    let done = sqlx::query!(
+) -> Result<Vec<(LeaseId, MachineId)>> {
+    let ids: Vec<Uuid> = leases.iter().map(|(lease, _)| lease.0).collect();
+    let machines: Vec<Uuid> = leases.iter().map(|(_, machine)| machine.0).collect();
+    let rows = sqlx::query!(
         "update fleet.lease set expires_at = now() + make_interval(secs => $3)
-         where lease_id = $1 and machine_id = $2 and state = 'live'",
-        lease_id.0,
-        machine_id.0,
+         from (
+             select lease_id
+             from fleet.lease
+             join unnest($1::uuid[], $2::uuid[]) as told (lease_id, machine_id)
+                 using (lease_id, machine_id)
+             where state = 'live'
+             order by lease_id for no key update of lease
+         ) as live
+         where lease.lease_id = live.lease_id
+         returning lease.lease_id, lease.machine_id",
+        &ids,
+        &machines,
         ttl_seconds
     )
-    .execute(executor)
+    .fetch_all(executor)
     .await?;
-    Ok(done.rows_affected() == 1)
+    Ok(rows
+        .into_iter()
+        .map(|row| (LeaseId(row.lease_id), MachineId(row.machine_id)))
+        .collect())
 }
 
 /// Lengthens every live lease that would end sooner.

@@ -7,6 +7,7 @@ use domain::ids::MachineId;
 use domain::machine::{CpuTier, Inventory};
 use serde_json::{Value, json};
 use sqlx::PgExecutor;
+use uuid::Uuid;
 
 use super::error::{Error, Result, count, expect_rows};
 
@@ -137,15 +138,21 @@ fn tiers_from_json(value: &Value) -> Option<Vec<CpuTier>> {
         .collect()
 }
 
-/// A heartbeat arrived. Touches one row.
-pub async fn touch(executor: impl PgExecutor<'_>, machine_id: MachineId) -> Result<()> {
-    let done = sqlx::query!(
-        "update fleet.machine set last_seen_at = now() where machine_id = $1",
-        machine_id.0
+/// Heartbeats arrived. Touches one row per machine.
+pub async fn touch(executor: impl PgExecutor<'_>, machines: &[MachineId]) -> Result<()> {
+    let ids: Vec<Uuid> = machines.iter().map(|id| id.0).collect();
+    sqlx::query!(
+        "update fleet.machine set last_seen_at = now()
+         from (
+             select machine_id from fleet.machine where machine_id = any($1)
+             order by machine_id for no key update
+         ) as seen
+         where machine.machine_id = seen.machine_id",
+        &ids
     )
     .execute(executor)
     .await?;
-    expect_rows("touch machine", 1, done.rows_affected())
+    Ok(())
 }
 
 /// Machines that can still connect: those that a plan may mean.

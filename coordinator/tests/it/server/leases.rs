@@ -57,6 +57,43 @@ async fn a_job_granted_again_keeps_its_finished_launches() {
     assert_eq!(world.number(COUNTED).await, 4);
 }
 
+#[tokio::test]
+async fn heartbeats_that_come_together_renew_each_machines_own_lease_alone() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let mut agents = Vec::new();
+    for name in ["mini", "studio", "air"] {
+        let machine = join(&world, &mut operator, name).await;
+        agents.push(machine.connect().await);
+    }
+    operator.submit(PLAN).await;
+    let mut leases = Vec::new();
+    for agent in &mut agents {
+        agent.ready().await;
+        leases.push(agent.granted().await.lease_id);
+    }
+    let shorten = "with touched as (
+            update fleet.lease set expires_at = now() + interval '5 seconds' returning 1
+        ) select count(*) from touched";
+    assert_eq!(world.number(shorten).await, 3);
+    agents[0].heartbeat(leases[0]).await;
+    agents[1].heartbeat(leases[1]).await;
+    agents[2].heartbeat(leases[1]).await;
+    for agent in &mut agents[..2] {
+        let heard = agent.hear().await.unwrap();
+        assert!(matches!(heard, Some(Down::Renewed(_))), "{heard:?}");
+    }
+    let heard = agents[2].hear().await.unwrap();
+    let Some(Down::LeaseLost(lost)) = heard else {
+        panic!("another machine's lease was renewed: {heard:?}");
+    };
+    assert!(
+        lost.reason.contains("never granted to this machine"),
+        "{lost:?}"
+    );
+    assert_eq!(world.number(LASTING).await, 2);
+}
+
 /// One case, as many launches as its agent finds that it needs.
 const AUTO: &str = r#"
 name = "auto"
