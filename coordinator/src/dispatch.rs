@@ -2,9 +2,10 @@
 //! types, and statements are `store`'s.
 //!
 //! ```text
-//!   rpc ──▶ enrol  runs  import  grant  leases  pulse  ingest  watch  machines  events  tokens  query  report
-//!       schedules ────┘      ▲                           ▲                 every one of them ──▶ store
-//!                     └──────┴──── hub ───────────┘   wakes sessions and watchers of this process
+//!   rpc ──▶ enrol  runs  grant  leases  pulse  ingest  watch  import  machines  events  tokens  query  report
+//!                    ▲     ▲                      ▲                           each of them ──▶ store
+//!       schedules ───┤     │                      │
+//!                    └─────┴──────── hub ─────────┘   wakes sessions and watchers of this process
 //!                                   ▲
 //!                                   └── Postgres' notifications, from any coordinator
 //! ```

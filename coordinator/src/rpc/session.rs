@@ -27,10 +27,10 @@ use uuid::Uuid;
 
 use super::convert::refused;
 use super::{Context, draining};
-use crate::dispatch::{self, Error};
 use crate::dispatch::hub::Seated;
 use crate::dispatch::leases::Renewal;
 use crate::dispatch::pulse::Answer;
+use crate::dispatch::{self, Error};
 
 /// A client that connects and says nothing is let go after this.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
