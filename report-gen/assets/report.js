@@ -88,7 +88,93 @@
     },
   });
 
+  // A legend, and where the plot begins below it.
+  const legendAbove = (el, spec) => {
+    const names = spec.series.map((s) => s.name);
+    const narrow = el.clientWidth < 560;
+    const wanted = names.reduce((sum, name) => sum + 36 + 6.6 * name.length, 0);
+    const rows = narrow && wanted > el.clientWidth ? names.length : Math.ceil(wanted / (el.clientWidth - 16));
+    const upright = rows === names.length && narrow;
+    return {
+      legend: { ...legend(names), orient: upright ? "vertical" : "horizontal" },
+      top: names.length > 1 ? 20 + 16 * rows : 14,
+    };
+  };
+  const ratioAxis = (log, margin, ends) => {
+    const low = Math.min(1 - 2 * margin, ...ends);
+    const high = Math.max(1 + 2 * margin, ...ends);
+    const pad = (high - low) * 0.08;
+    return axis({
+      type: log ? "log" : "value", logBase: 2,
+      min: log ? 2 ** Math.floor(Math.log2(low)) : low - pad,
+      max: log ? 2 ** Math.ceil(Math.log2(high)) : high + pad,
+      axisLabel: { color: colour("muted"), formatter: format, hideOverlap: true, showMinLabel: log, showMaxLabel: log },
+    });
+  };
+  const aroundOne = (margin) => ({
+    markLine: {
+      silent: true, symbol: "none", label: { show: false },
+      lineStyle: { color: colour("muted"), type: "solid" }, data: [{ xAxis: 1 }],
+    },
+    markArea: {
+      silent: true, itemStyle: { color: colour("margin") },
+      data: [[{ xAxis: 1 / (1 + margin) }, { xAxis: 1 + margin }]],
+    },
+  });
+
   const drawings = {
+    strips(el, spec) {
+      const points = spec.series.flatMap((s) => s.points);
+      const ends = points.flatMap((p) => [p.low ?? p.value, p.high ?? p.value]);
+      const top = Math.max(0, ...ends);
+      const largest = spec.categories.map((_, row) => points
+        .filter((p) => p.row === row).reduce((a, b) => (a && a.value >= b.value ? a : b), null));
+      const named = el.clientWidth >= 560;
+      const lane = 7;
+      const above = legendAbove(el, spec);
+      const series = spec.series.flatMap((s, k) => [
+        {
+          type: "scatter", name: s.name, symbolSize: 8, z: 6, itemStyle: { color: palette()[k % 8] },
+          ...(k === 0 && spec.margin !== null ? aroundOne(spec.margin) : {}),
+          data: s.points.map((p) => ({
+            value: [p.value, p.row], point: p, symbolOffset: [0, p.lane * lane],
+            // Too small for stripes: a ring.
+            itemStyle: { ...shade(p.state, palette()[k % 8]), color: p.state === "sound" ? palette()[k % 8] : colour("panel") },
+            label: {
+              show: named && largest[p.row] === p, position: "right", distance: 7,
+              formatter: p.label + marks[p.state], color: colour("text"), fontSize: 11.5,
+            },
+          })),
+        },
+        {
+          type: "custom", name: s.name, silent: true, z: 5, tooltip: { show: false },
+          data: s.points.map((p) => [p.value, p.row]),
+          renderItem(params, api) {
+            const p = s.points[params.dataIndex];
+            if (p.low === null) return null;
+            const [from, to] = [p.low, p.high].map((v) => api.coord([v, p.row]));
+            return {
+              type: "line", style: { stroke: palette()[k % 8], lineWidth: 1.25 },
+              shape: { x1: from[0], y1: from[1] + p.lane * lane, x2: to[0], y2: to[1] + p.lane * lane },
+            };
+          },
+        },
+      ]);
+      return frame({
+        legend: above.legend,
+        grid: { left: 8, right: named ? 90 : 16, top: above.top, bottom: 6, containLabel: true },
+        xAxis: spec.margin === null
+          ? axis({ type: "value", min: 0, max: top > 0 ? top * 1.02 : 1, axisLabel: { color: colour("muted"), hideOverlap: true, showMaxLabel: false, formatter: format } })
+          : ratioAxis(spec.log, spec.margin, ends),
+        yAxis: { ...categoryAxis(el, spec.categories), splitLine: { show: true, lineStyle: { color: colour("line") } } },
+        series,
+        tooltip: {
+          ...frame().tooltip,
+          formatter: (p) => tip(p.data.point.label, [p.name.replace("\n", ", "), ...describe("", p.data.point, spec.unit)]),
+        },
+      });
+    },
+
     bars(el, spec) {
       const top = Math.max(0, ...spec.series.flatMap((s) => s.points.filter(Boolean).map((p) => p.high ?? p.value)));
       const gaps = { barGap: "25%", barCategoryGap: "30%" };
@@ -141,12 +227,10 @@
           },
         },
       ]);
-      const narrow = el.clientWidth < 560;
-      const wanted = spec.series.reduce((sum, s) => sum + 36 + 6.6 * s.name.length, 0);
-      const rows = narrow ? spec.series.length : Math.ceil(wanted / (el.clientWidth - 16));
+      const above = legendAbove(el, spec);
       return frame({
-        legend: { ...legend(spec.series.map((s) => s.name)), orient: narrow ? "vertical" : "horizontal" },
-        grid: { left: 12, right: 24, top: (spec.series.length > 1 ? 20 + 16 * rows : 14), bottom: 30, containLabel: true },
+        legend: above.legend,
+        grid: { left: 12, right: 24, top: above.top, bottom: 30, containLabel: true },
         xAxis: axis({
           type: log ? "log" : "value", logBase: 2, name: spec.xTitle, nameLocation: "middle", nameGap: 28,
           min: log ? undefined : 0, splitLine: { show: false },
@@ -170,8 +254,7 @@
       const highest = new Map();
       for (const p of dots) if (!(highest.get(p.label)?.value >= p.value)) highest.set(p.label, p);
       const named = !narrow && highest.size <= 12;
-      const wanted = spec.series.reduce((sum, s) => sum + 36 + 6.6 * s.name.length, 0);
-      const rows = narrow ? spec.series.length : Math.ceil(wanted / (el.clientWidth - 16));
+      const above = legendAbove(el, spec);
       const middle = log ? Math.sqrt(Math.min(...xs) * Math.max(...xs)) : Math.max(...xs) / 2;
       const series = spec.series.flatMap((s, k) => [
         {
@@ -199,8 +282,8 @@
         },
       ]);
       return frame({
-        legend: { ...legend(spec.series.map((s) => s.name)), orient: narrow ? "vertical" : "horizontal" },
-        grid: { left: 12, right: 24, top: (spec.series.length > 1 ? 20 + 16 * rows : 14), bottom: 30, containLabel: true },
+        legend: above.legend,
+        grid: { left: 12, right: 24, top: above.top, bottom: 30, containLabel: true },
         xAxis: axis({
           type: log ? "log" : "value", logBase: 2, name: spec.xTitle, nameLocation: "middle", nameGap: 28,
           min: log ? undefined : 0, splitLine: { show: false },
@@ -219,19 +302,10 @@
 
     ratios(el, spec) {
       const ends = spec.points.flatMap((p) => [p.low ?? p.value, p.high ?? p.value]);
-      const low = Math.min(1 - 2 * spec.margin, ...ends);
-      const high = Math.max(1 + 2 * spec.margin, ...ends);
-      const pad = (high - low) * 0.08;
-      const { log } = spec;
       const tone = { good: "good", bad: "bad", even: "muted" };
       return frame({
         grid: { left: 8, right: 24, top: 10, bottom: 6, containLabel: true },
-        xAxis: axis({
-          type: log ? "log" : "value", logBase: 2,
-          min: log ? 2 ** Math.floor(Math.log2(low)) : low - pad,
-          max: log ? 2 ** Math.ceil(Math.log2(high)) : high + pad,
-          axisLabel: { color: colour("muted"), formatter: format, hideOverlap: true, showMinLabel: log, showMaxLabel: log },
-        }),
+        xAxis: ratioAxis(spec.log, spec.margin, ends),
         yAxis: categoryAxis(el, spec.categories),
         series: [
           {
@@ -240,14 +314,7 @@
               value: [p.value, i], point: p,
               itemStyle: shade(p.state, colour(tone[spec.tones[i]])),
             })),
-            markLine: {
-              silent: true, symbol: "none", label: { show: false },
-              lineStyle: { color: colour("muted"), type: "solid" }, data: [{ xAxis: 1 }],
-            },
-            markArea: {
-              silent: true, itemStyle: { color: colour("margin") },
-              data: [[{ xAxis: 1 / (1 + spec.margin) }, { xAxis: 1 + spec.margin }]],
-            },
+            ...aroundOne(spec.margin),
           },
           {
             type: "custom", silent: true, z: 5, tooltip: { show: false },

@@ -3,7 +3,7 @@
 
 mod chart;
 
-pub use chart::{Chart, Cloud, Dot, Plot, Point, PointState, Series};
+pub use chart::{Chart, Cloud, Dot, Plot, Point, PointState, Series, Spot, spread_out};
 
 use crate::number::{self, Scale};
 use crate::report::{

@@ -95,6 +95,11 @@ fn draw(chart: &Chart, source: &str) -> String {
     top = legend(&mut canvas, chart, top + leading(QUIET) + 6.0);
     let bottom = match &chart.plot {
         Plot::Bars { categories, series } => plots::bars(&mut canvas, top, categories, series),
+        Plot::Strips {
+            rows,
+            series,
+            margin,
+        } => plots::strips(&mut canvas, top, chart.plot.is_log(), rows, series, *margin),
         Plot::Lines { x_title, series } => {
             let traces: Vec<_> = series.iter().map(plots::Trace::of_line).collect();
             plots::over_x(&mut canvas, top, x_title, chart.plot.is_log(), &traces)
@@ -159,6 +164,7 @@ fn legend(canvas: &mut Canvas, chart: &Chart, top: f64) -> f64 {
     const GAP: f64 = 24.0;
     let names: Vec<&str> = match &chart.plot {
         Plot::Bars { series, .. } => series.iter().map(|series| series.name.as_str()).collect(),
+        Plot::Strips { series, .. } => series.iter().map(|series| series.name.as_str()).collect(),
         Plot::Lines { series, .. } => series.iter().map(|series| series.name.as_str()).collect(),
         Plot::Scatter { clouds, .. } => clouds.iter().map(|cloud| cloud.name.as_str()).collect(),
         Plot::Ratios { .. } => Vec::new(),

@@ -111,6 +111,36 @@ pub fn report() -> Report {
     analyze(rows(), datetime!(2026-11-02 10:00 UTC))
 }
 
+/// So many machines that all measured what `mini` did, each 2 % faster than the one before; the first is
+/// the baseline.
+pub fn report_of_machines(count: usize) -> Report {
+    let mut rows = rows();
+    let named = |at: usize| format!("mac-{at:02}");
+    rows.machines = (0..count)
+        .map(|at| machine(&named(at), ["Apple M2", "Apple M4 Max"][at % 2]))
+        .collect();
+    rows.launches.retain(|launch| launch.case.machine == "mini");
+    rows.differences.retain(|row| row.machine == "studio");
+    let (launches, differences) = (rows.launches.clone(), rows.differences.clone());
+    rows.launches.clear();
+    rows.differences.clear();
+    rows.baseline = Some(named(0));
+    for at in 0..count {
+        rows.launches
+            .extend(launches.iter().cloned().map(|mut launch| {
+                launch.case.machine = named(at);
+                launch.median *= 1.0 + 0.02 * at as f64;
+                launch
+            }));
+        let beside = differences.iter().filter(|_| at > 0).cloned();
+        rows.differences.extend(beside.map(|mut row| {
+            row.machine = named(at);
+            row
+        }));
+    }
+    analyze(rows, datetime!(2026-11-02 10:00 UTC))
+}
+
 pub fn rows() -> Rows {
     Rows {
         run: run(),

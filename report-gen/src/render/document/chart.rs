@@ -22,6 +22,7 @@ impl Chart {
         let (shown, what) = match &self.plot {
             Plot::Bars { categories, .. } => (categories.len(), "rows"),
             Plot::Lines { series, .. } => (series.len(), "lines"),
+            Plot::Strips { rows, .. } => (rows.len(), "rows"),
             Plot::Ratios { rows, .. } => (rows.len(), "rows"),
             Plot::Scatter { clouds, .. } => (clouds.len(), "series"),
         };
@@ -35,6 +36,14 @@ impl Chart {
                 format!(
                     "Bars of {} rows in {} series",
                     categories.len(),
+                    series.len()
+                )
+            }
+            Plot::Strips { rows, series, .. } => {
+                let dots: usize = series.iter().map(|series| series.points.len()).sum();
+                format!(
+                    "{dots} points in {} rows and {} series",
+                    rows.len(),
                     series.len()
                 )
             }
@@ -52,6 +61,10 @@ impl Chart {
             Plot::Bars { series, .. } => {
                 let points = series.iter().flat_map(|series| &series.points);
                 points.flatten().collect()
+            }
+            Plot::Strips { series, .. } => {
+                let spots = series.iter().flat_map(|series| &series.points);
+                spots.map(|spot| &spot.point).collect()
             }
             Plot::Lines { series, .. } => {
                 let points = series.iter().flat_map(|series| &series.points);
@@ -75,7 +88,12 @@ impl Plot {
     /// Whether equal ratios are equal distances: of the quantity along x, or of the ratios drawn.
     pub fn is_log(&self) -> bool {
         match self {
-            Self::Bars { .. } => false,
+            Self::Bars { .. } | Self::Strips { margin: None, .. } => false,
+            Self::Strips { series, .. } => {
+                let spots = series.iter().flat_map(|series| &series.points);
+                let ends = spots.flat_map(|spot| spot.point.ends());
+                spread(ends.chain([1.0])) > RATIOS_FAR_APART
+            }
             Self::Lines { series, .. } => {
                 let points = series.iter().flat_map(|series| &series.points);
                 spread(points.map(|(x, _)| *x)) >= FAR_APART
@@ -109,6 +127,13 @@ pub enum Plot {
         categories: Vec<String>,
         series: Vec<Series<Option<Point>>>,
     },
+    /// A row for each category with a dot for each machine: what bars would be of a fleet.
+    Strips {
+        rows: Vec<String>,
+        series: Vec<Series<Spot>>,
+        /// Of ratios around 1, the margin within which they do not matter.
+        margin: Option<f64>,
+    },
     /// Lines over a quantity.
     Lines {
         x_title: String,
@@ -132,6 +157,29 @@ pub enum Plot {
 pub struct Series<P> {
     pub name: String,
     pub points: Vec<P>,
+}
+
+/// A machine's dot.
+#[derive(Clone, Debug)]
+pub struct Spot {
+    pub row: usize,
+    /// Above (less than 0) or below the row's middle, so that neighbours do not cover one another.
+    pub lane: i32,
+    pub label: String,
+    pub point: Point,
+}
+
+/// Gives each dot its lane, going around them from the least value of a row to the largest.
+pub fn spread_out(series: &mut [Series<Spot>]) {
+    const LANES: [i32; 5] = [0, -1, 1, -2, 2];
+    let mut spots: Vec<&mut Spot> = series.iter_mut().flat_map(|s| &mut s.points).collect();
+    spots.sort_by(|a, b| {
+        let by_value = a.point.value.total_cmp(&b.point.value);
+        a.row.cmp(&b.row).then(by_value)
+    });
+    for (at, spot) in spots.into_iter().enumerate() {
+        spot.lane = LANES[at % LANES.len()];
+    }
 }
 
 #[derive(Clone, Debug)]

@@ -2,10 +2,11 @@
 
 use serde_json::{Value, json};
 
-use crate::render::document::{Chart, Cloud, Plot, Point, Series};
+use crate::render::document::{Chart, Cloud, Plot, Point, Series, Spot};
 use crate::stats::Verdict;
 
 const ROW_PX: usize = 26;
+const STRIP_PX: usize = 52;
 const FRAME_PX: usize = 96;
 
 pub fn height_px(chart: &Chart) -> usize {
@@ -13,6 +14,7 @@ pub fn height_px(chart: &Chart) -> usize {
         Plot::Bars { categories, series } => {
             FRAME_PX + categories.len() * (14 + series.len().max(1) * (ROW_PX - 6))
         }
+        Plot::Strips { rows, .. } => FRAME_PX + rows.len() * STRIP_PX,
         Plot::Lines { series, .. } => 320 + 10 * series.len(),
         Plot::Scatter { clouds, .. } => 320 + 10 * clouds.len(),
         Plot::Ratios { rows, .. } => FRAME_PX + rows.len() * (ROW_PX + 16),
@@ -23,6 +25,11 @@ pub fn height_px(chart: &Chart) -> usize {
 pub fn options(chart: &Chart) -> String {
     let options = match &chart.plot {
         Plot::Bars { categories, series } => bars(chart, categories, series),
+        Plot::Strips {
+            rows,
+            series,
+            margin,
+        } => strips(chart, rows, series, *margin),
         Plot::Lines { x_title, series } => lines(chart, x_title, series),
         Plot::Scatter {
             x_title, clouds, ..
@@ -62,6 +69,30 @@ fn bars(chart: &Chart, categories: &[String], series: &[Series<Option<Point>>]) 
         })
         .collect();
     json!({ "kind": "bars", "unit": chart.unit, "categories": categories, "series": series })
+}
+
+fn strips(chart: &Chart, rows: &[String], series: &[Series<Spot>], margin: Option<f64>) -> Value {
+    let series: Vec<Value> = series
+        .iter()
+        .map(|series| {
+            let points: Vec<Value> = series
+                .points
+                .iter()
+                .map(|spot| {
+                    let mut value = value(&spot.point);
+                    value["row"] = json!(spot.row);
+                    value["lane"] = json!(spot.lane);
+                    value["label"] = json!(spot.label);
+                    value
+                })
+                .collect();
+            json!({ "name": series.name, "points": points })
+        })
+        .collect();
+    json!({
+        "kind": "strips", "unit": chart.unit, "categories": rows, "series": series, "margin": margin,
+        "log": chart.plot.is_log(),
+    })
 }
 
 fn lines(chart: &Chart, x_title: &str, series: &[Series<(f64, Point)>]) -> Value {

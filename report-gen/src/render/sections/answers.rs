@@ -12,10 +12,7 @@ pub fn section(report: &Report) -> Option<Section> {
             id: "answers",
             title: "Whole answers",
             suite: "generate",
-            chart: Some((
-                "response_ms",
-                "Time from question to whole answer (shorter is better)",
-            )),
+            chart: Some(("response_ms", "Time from question to whole answer")),
             tables: &[(
                 "Four questions, each answered with so many tokens; mean over the questions",
                 &[

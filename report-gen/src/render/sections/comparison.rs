@@ -1,5 +1,6 @@
 //! Machines against each other: geometric means over the cases that may be compared, then case by case.
 
+use super::tables;
 use crate::number;
 use crate::render::document::{
     Block, Cell, Chart, Column, Doubt, Plot, Point, PointState, Section, Table,
@@ -24,7 +25,7 @@ pub fn section(report: &Report) -> Section {
             "A comparison needs two machines with counted launches; this run has fewer.".to_owned(),
         )),
         Some(baseline) => {
-            blocks.extend(chart(baseline, &report.comparison));
+            blocks.extend(chart(report, baseline));
             blocks.push(Block::Heading("Case by case".to_owned()));
             blocks.push(if report.comparison.pairs.is_empty() {
                 Block::Note(format!(
@@ -128,8 +129,9 @@ fn left_out(scores: &[Score]) -> Option<Block> {
     })
 }
 
-fn chart(baseline: &str, comparison: &Comparison) -> Option<Block> {
-    let rows: Vec<_> = comparison
+fn chart(report: &Report, baseline: &str) -> Option<Block> {
+    let comparison = &report.comparison;
+    let compared: Vec<(&Score, Point)> = comparison
         .scores
         .iter()
         .filter_map(|score| {
@@ -140,21 +142,50 @@ fn chart(baseline: &str, comparison: &Comparison) -> Option<Block> {
                 n: None,
                 state: PointState::of(score),
             };
-            let title = comparison.title(score);
-            Some((format!("{}\n{title}", score.machine), point, score.verdict))
+            Some((score, point))
         })
         .collect();
-    (!rows.is_empty()).then(|| {
-        Block::Chart(Chart {
-            title: format!("Ratio to {baseline}, with 95 % interval and the 2 % margin"),
-            unit: "times".to_owned(),
-            plot: Plot::Ratios {
-                rows,
-                margin: MARGIN,
-            },
-            of: None,
-        })
-    })
+    if compared.is_empty() {
+        return None;
+    }
+    let plot = if tables::is_fleet(report.machines.len()) {
+        dots(report, &compared)
+    } else {
+        let row = |(score, point): (&Score, Point)| {
+            let name = format!("{}\n{}", score.machine, comparison.title(score));
+            (name, point, score.verdict)
+        };
+        Plot::Ratios {
+            rows: compared.into_iter().map(row).collect(),
+            margin: MARGIN,
+        }
+    };
+    Some(Block::Chart(Chart {
+        title: format!("Ratio to {baseline}, with 95 % interval and the 2 % margin"),
+        unit: "times".to_owned(),
+        plot,
+        of: None,
+    }))
+}
+
+/// Of a fleet: a row for each metric.
+fn dots(report: &Report, compared: &[(&Score, Point)]) -> Plot {
+    let mut rows: Vec<String> = Vec::new();
+    let mut spots = Vec::new();
+    for (score, point) in compared {
+        let title = report.comparison.title(score);
+        let row = rows
+            .iter()
+            .position(|row| *row == title)
+            .unwrap_or_else(|| {
+                rows.push(title);
+                rows.len() - 1
+            });
+        let mut machines = report.machines.iter();
+        let machine = machines.find(|machine| machine.machine == score.machine);
+        spots.extend(machine.map(|machine| (machine, row, *point)));
+    }
+    tables::strips(rows, spots.into_iter(), Some(MARGIN))
 }
 
 fn pairs(baseline: &str, pairs: &[Pair]) -> Table {

@@ -1,10 +1,11 @@
 //! What a token costs in energy, in prefill and in decoding, by each power sensor.
 
+use super::tables;
 use crate::number::Scale;
 use crate::render::document::{
     Block, Cell, Chart, Column, Doubt, Plot, Point, PointState, Section, Series, Table,
 };
-use crate::report::{CaseKey, Energy, Report};
+use crate::report::{CaseKey, Direction, Energy, Report};
 use crate::stats::Estimate;
 
 /// What a request is here, in tokens: the prompt and the answer.
@@ -39,7 +40,7 @@ pub fn section(report: &Report) -> Option<Section> {
              Sensors differ in what they include, so compare only within one."
                 .to_owned(),
         )];
-        blocks.extend(chart(&splits).map(Block::Chart));
+        blocks.extend(chart(report, &splits).map(Block::Chart));
         blocks.push(Block::Table(split(&splits)));
         blocks.extend(missing(&splits));
         blocks.push(Block::Table(detail(&measured)));
@@ -104,33 +105,64 @@ fn splits<'a>(measured: &[&'a Energy]) -> Vec<Split<'a>> {
     splits
 }
 
-fn chart(splits: &[Split<'_>]) -> Option<Chart> {
+fn chart(report: &Report, splits: &[Split<'_>]) -> Option<Chart> {
     let sensor = SENSORS
         .iter()
         .find(|sensor| splits.iter().any(|split| split.of.sensor == **sensor))?;
     let shown: Vec<&Split<'_>> = splits.iter().filter(|s| s.of.sensor == *sensor).collect();
+    let plot = if tables::is_fleet(report.machines.len()) {
+        dots(report, &shown)
+    } else {
+        bars(&shown)
+    };
+    let title = format!("Energy of a token, {}", sensor_words(sensor));
+    Some(Chart {
+        title: tables::better(&title, Direction::Lower, &plot),
+        unit: "J/tok".to_owned(),
+        plot,
+        of: None,
+    })
+}
+
+fn bars(shown: &[&Split<'_>]) -> Plot {
     let series = |name: &str, of: fn(&Split<'_>) -> Option<Point>| Series {
         name: name.to_owned(),
         points: shown.iter().map(|split| of(split)).collect(),
     };
-    Some(Chart {
-        title: format!(
-            "Energy of a token, {} (shorter is better)",
-            sensor_words(sensor)
-        ),
-        unit: "J/tok".to_owned(),
-        plot: Plot::Bars {
-            categories: shown
-                .iter()
-                .map(|split| format!("{}\n{}", split.of.variant, split.of.machine))
-                .collect(),
-            series: vec![
-                series("Prefill", |split| drawn(split.prefill)),
-                series("Decode", |split| drawn(split.decode)),
-            ],
-        },
-        of: None,
-    })
+    Plot::Bars {
+        categories: shown
+            .iter()
+            .map(|split| format!("{}\n{}", split.of.variant, split.of.machine))
+            .collect(),
+        series: vec![
+            series("Prefill", |split| drawn(split.prefill)),
+            series("Decode", |split| drawn(split.decode)),
+        ],
+    }
+}
+
+/// Of a fleet: a row for each model and phase.
+fn dots(report: &Report, shown: &[&Split<'_>]) -> Plot {
+    let mut rows: Vec<String> = Vec::new();
+    let mut spots = Vec::new();
+    for split in shown {
+        let machine = report
+            .machines
+            .iter()
+            .find(|m| m.machine == split.of.machine);
+        for (phase, energy) in [("prefill", split.prefill), ("decode", split.decode)] {
+            let Some((machine, point)) = machine.zip(drawn(energy)) else {
+                continue;
+            };
+            let name = format!("{}\n{phase}", split.of.variant);
+            let row = rows.iter().position(|row| *row == name).unwrap_or_else(|| {
+                rows.push(name);
+                rows.len() - 1
+            });
+            spots.push((machine, row, point));
+        }
+    }
+    tables::strips(rows, spots.into_iter(), None)
 }
 
 fn drawn(energy: Option<&Energy>) -> Option<Point> {

@@ -63,7 +63,7 @@ fn prefill(report: &Report) -> Vec<Block> {
         Some(chart) => blocks.push(Block::Chart(chart)),
         None if rates.is_empty() => {}
         None => {
-            let title = "Prefill rate (longer is better)";
+            let title = "Prefill rate";
             blocks.push(Block::Chart(tables::bars(report, &rates, title)));
         }
     }
@@ -144,7 +144,7 @@ fn decode(report: &Report) -> Vec<Block> {
     }
     let shallow = of_metrics(&measured, &["decode_tps"]);
     if !shallow.is_empty() {
-        let title = "Decode rate (longer is better)";
+        let title = "Decode rate";
         blocks.push(Block::Chart(tables::bars(report, &shallow, title)));
     }
     let by_depth = tables::lines(

@@ -129,9 +129,9 @@ fn load_chart(report: &Report) -> Option<Block> {
         report,
         &measured,
         if metric == "load_warm_ms" {
-            "Warm load time (shorter is better)"
+            "Warm load time"
         } else {
-            "Cold load time (shorter is better)"
+            "Cold load time"
         },
     )))
 }

@@ -1,10 +1,13 @@
 //! The tables and charts that several sections share: rows of cases, columns of metrics.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
 
 use crate::number::Scale;
-use crate::render::document::{Block, Cell, Chart, Column, Plot, Point, Section, Series, Table};
-use crate::report::{CaseKey, Measurement, Report, Variant};
+use crate::render::document::{
+    Block, Cell, Chart, Column, Plot, Point, Section, Series, Spot, Table, spread_out,
+};
+use crate::report::{CaseKey, Direction, Machine, Measurement, Report, Variant};
 
 /// More bars than these tell nobody anything; the table has them all.
 const MOST_CATEGORIES: usize = 40;
@@ -143,7 +146,7 @@ struct RowKey<'a> {
     machine: &'a str,
 }
 
-/// Bars by model (and case, where there are several), one series per machine.
+/// Bars by model (and case, where there are several), one series per machine; of a fleet, dots.
 pub fn bars(report: &Report, measurements: &[&Measurement], title: &str) -> Chart {
     let several_cases = measurements
         .iter()
@@ -158,44 +161,113 @@ pub fn bars(report: &Report, measurements: &[&Measurement], title: &str) -> Char
         }
     };
     let mut categories: Vec<String> = Vec::new();
+    let mut rows: HashMap<String, usize> = HashMap::new();
+    let mut places: Vec<(usize, &Measurement)> = Vec::new();
     for m in measurements {
         let label = label(m);
-        if !categories.contains(&label) {
+        let row = *rows.entry(label.clone()).or_insert_with(|| {
             categories.push(label);
-        }
+            categories.len() - 1
+        });
+        places.push((row, m));
     }
     let of = cut(&mut categories, MOST_CATEGORIES);
+    places.retain(|(row, _)| *row < categories.len());
     let scale = Scale::of(measurements);
-    let series = report
-        .machines
-        .iter()
-        .filter(|machine| measurements.iter().any(|m| m.machine == machine.machine))
-        .map(|machine| {
-            let points = categories
+    let is_measured = |machine: &&Machine| places.iter().any(|(_, m)| m.machine == machine.machine);
+    let machines: Vec<&Machine> = report.machines.iter().filter(is_measured).collect();
+    let plot = if is_fleet(machines.len()) {
+        let spots = places.iter().filter_map(|(row, m)| {
+            let machine = machines
                 .iter()
-                .map(|category| {
-                    let found = measurements
-                        .iter()
-                        .find(|m| m.machine == machine.machine && label(m) == *category);
-                    found.map(|m| Point::of(m, &scale))
-                })
-                .collect();
+                .find(|machine| machine.machine == m.machine)?;
+            Some((*machine, *row, Point::of(m, &scale)))
+        });
+        strips(categories.clone(), spots, None)
+    } else {
+        let series = machines.iter().map(|machine| {
+            let mut points = vec![None; categories.len()];
+            for (row, m) in places.iter().filter(|(_, m)| m.machine == machine.machine) {
+                points[*row] = Some(Point::of(m, &scale));
+            }
             Series {
                 name: format!("{} ({})", machine.machine, machine.chip),
                 points,
             }
-        })
-        .collect();
+        });
+        Plot::Bars {
+            series: series.collect(),
+            categories,
+        }
+    };
     Chart {
-        title: title.to_owned(),
+        title: better(title, measurements[0].direction, &plot),
         unit: scale.unit,
-        plot: Plot::Bars { categories, series },
+        plot,
         of,
     }
 }
 
-/// Lines over a numeric parameter of the cases, one per model and machine; None with fewer than two
-/// values of it.
+/// Whether so many machines are dots rather than bars.
+pub fn is_fleet(machines: usize) -> bool {
+    machines > MOST_LINES
+}
+
+/// A title with the way in which a bar or dot is better.
+pub fn better(title: &str, direction: Direction, plot: &Plot) -> String {
+    let which = match (direction, plot) {
+        (Direction::Neutral, _) => return title.to_owned(),
+        (Direction::Higher, Plot::Strips { .. }) => "right",
+        (Direction::Lower, Plot::Strips { .. }) => "left",
+        (Direction::Higher, _) => "longer",
+        (Direction::Lower, _) => "shorter",
+    };
+    format!("{title} ({which} is better)")
+}
+
+/// A dot for each machine in its row, coloured by the generation of its chip.
+pub fn strips<'a>(
+    rows: Vec<String>,
+    spots: impl Iterator<Item = (&'a Machine, usize, Point)>,
+    margin: Option<f64>,
+) -> Plot {
+    let mut series: BTreeMap<&str, Vec<Spot>> = BTreeMap::new();
+    for (machine, row, point) in spots {
+        series
+            .entry(generation(&machine.chip))
+            .or_default()
+            .push(Spot {
+                row,
+                lane: 0,
+                label: machine.machine.clone(),
+                point,
+            });
+    }
+    let mut series: Vec<Series<Spot>> = series
+        .into_iter()
+        .map(|(name, points)| Series {
+            name: name.to_owned(),
+            points,
+        })
+        .collect();
+    spread_out(&mut series);
+    Plot::Strips {
+        rows,
+        series,
+        margin,
+    }
+}
+
+/// `M3` of `Apple M3 Max`; of another maker's the whole name.
+fn generation(chip: &str) -> &str {
+    let apple = chip.strip_prefix("Apple ");
+    apple
+        .and_then(|chip| chip.split(' ').next())
+        .unwrap_or(chip)
+}
+
+/// Lines over a numeric parameter of the cases, one per model, machine and rest of the case; None with
+/// fewer than two values of it.
 pub fn lines(
     report: &Report,
     measurements: &[&Measurement],
@@ -209,22 +281,23 @@ pub fn lines(
         .iter()
         .find(|m| x_of(m).is_some_and(|x| x != first))?;
     let several_machines = report.machines.len() > 1;
+    let rest = |m: &Measurement| m.case_key.without(parameter);
+    let several_rests = measurements
+        .iter()
+        .any(|m| rest(m) != rest(measurements[0]));
     let scale = Scale::of(measurements);
     let mut series: Vec<Series<(f64, Point)>> = Vec::new();
     for m in measurements {
         let Some(x) = x_of(m) else { continue };
-        let name = if several_machines {
-            format!("{} on {}", m.variant, m.machine)
-        } else {
-            m.variant.to_string()
-        };
+        let mut name = m.variant.to_string();
+        if several_machines {
+            _ = write!(name, " on {}", m.machine);
+        }
+        if several_rests {
+            _ = write!(name, ", {}", rest(m).words());
+        }
         let point = (x as f64, Point::of(m, &scale));
         match series.iter_mut().find(|series| series.name == name) {
-            Some(series)
-                if series
-                    .points
-                    .iter()
-                    .any(|(at, _)| at.total_cmp(&point.0).is_eq()) => {}
             Some(series) => series.points.push(point),
             None => series.push(Series {
                 name,

@@ -7,7 +7,7 @@ use super::{
     stroke,
 };
 use crate::number;
-use crate::render::document::{Cloud, Point, PointState, Series};
+use crate::render::document::{Cloud, Point, PointState, Series, Spot};
 use crate::stats::Verdict;
 
 const BAR: f64 = 18.0;
@@ -20,6 +20,11 @@ const VALUE: f64 = 72.0;
 const RATIO: f64 = 150.0;
 const OVER_X_HEIGHT: f64 = 380.0;
 const DOT: f64 = 5.5;
+const SPOT: f64 = 4.0;
+/// Between the dots of a row that lie side by side.
+const LANE: f64 = 7.0;
+/// A machine's name beside the last dot of a row.
+const NAME: f64 = 96.0;
 /// More names than these would cover one another.
 const MOST_NAMED: usize = 12;
 
@@ -223,6 +228,66 @@ fn names<'a>(traces: &[Trace<'a>]) -> Vec<Name<'a>> {
     names
 }
 
+/// Rows of dots, one a machine, the largest of a row with its name; from zero, or around 1.
+pub fn strips(
+    canvas: &mut Canvas,
+    top: f64,
+    log: bool,
+    rows: &[String],
+    series: &[Series<Spot>],
+    margin: Option<f64>,
+) -> f64 {
+    let drawn = Rows::of(rows, 5.0 * LANE, top);
+    let bottom = drawn.bottom();
+    let spots = || series.iter().flat_map(|series| &series.points);
+    let values = spots().flat_map(|spot| spot.point.ends());
+    let around = match margin {
+        Some(margin) => [1.0 - 2.0 * margin, 1.0 + 2.0 * margin],
+        None => [0.0, 0.0],
+    };
+    let axis = Axis::of(
+        values.chain(around),
+        log,
+        (drawn.left, WIDTH - MARGIN - NAME),
+    );
+    x_grid(canvas, &axis, top, bottom);
+    if let Some(margin) = margin {
+        around_one(canvas, &axis, margin, (top, bottom));
+    }
+    let middles = drawn.draw_names(canvas);
+    for (k, series) in series.iter().enumerate() {
+        for spot in &series.points {
+            let y = middles[spot.row] + f64::from(spot.lane) * LANE;
+            if spot.point.interval.is_some() {
+                let [low, high] = spot.point.ends().map(|end| (axis.at(end), y));
+                canvas.line(&[low, high], &stroke(series_colour(k), WHISKER));
+            }
+            let place = (axis.at(spot.point.value), y);
+            canvas.dot(place, SPOT, &shade(PointState::Sound, WHITE));
+            canvas.dot(place, SPOT, &shade(spot.point.state, series_colour(k)));
+        }
+    }
+    for (row, middle) in middles.into_iter().enumerate() {
+        let of_row = spots().filter(|spot| spot.row == row);
+        let largest = of_row.max_by(|a, b| a.point.value.total_cmp(&b.point.value));
+        if let Some(spot) = largest {
+            let x = spot.point.ends().map(|end| axis.at(end))[1] + 10.0;
+            let name = with_mark(spot.label.clone(), &spot.point);
+            canvas.text((x, middle + f64::from(spot.lane) * LANE), &name, TICK);
+        }
+    }
+    bottom + leading(TICK)
+}
+
+/// The line where nothing differs, and the band within which differences do not matter.
+fn around_one(canvas: &mut Canvas, axis: &Axis, margin: f64, (top, bottom): (f64, f64)) {
+    let [low, high] = [1.0 / (1.0 + margin), 1.0 + margin].map(|end| axis.at(end));
+    let band = format!(r#"fill="{MUTED}" fill-opacity="0.14""#);
+    canvas.bar((low, top), (high, bottom), &band);
+    let one = axis.at(1.0);
+    canvas.line(&[(one, top), (one, bottom)], &stroke(MUTED, 1.0));
+}
+
 /// Ratios around 1, and the margin within which they do not matter.
 pub fn ratios(
     canvas: &mut Canvas,
@@ -239,11 +304,7 @@ pub fn ratios(
     let right = WIDTH - MARGIN - RATIO;
     let axis = Axis::of(values.chain(around), log, (drawn.left, right));
     x_grid(canvas, &axis, top, bottom);
-    let [low, high] = [1.0 / (1.0 + margin), 1.0 + margin].map(|end| axis.at(end));
-    let band = format!(r#"fill="{MUTED}" fill-opacity="0.14""#);
-    canvas.bar((low, top), (high, bottom), &band);
-    let one = axis.at(1.0);
-    canvas.line(&[(one, top), (one, bottom)], &stroke(MUTED, 1.0));
+    around_one(canvas, &axis, margin, (top, bottom));
     let places = drawn.draw_names(canvas);
     for ((_, point, verdict), y) in rows.iter().zip(places) {
         let tone = match verdict.map_or("even", Verdict::tone) {
