@@ -1,5 +1,6 @@
 //! The summary's sentences. Each carries its numbers; none is written when its numbers are missing.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use super::comparison::is_at_home;
@@ -7,9 +8,9 @@ use super::monotone;
 use crate::number;
 use crate::report::{
     Direction, Disagreement, Finding, FindingKind, History, Law, Measurement, MemorySlope, Ranking,
-    Report, Step, leaders_in_words,
+    Report, Score, Step, leaders_in_words,
 };
-use crate::stats::Known;
+use crate::stats::{Known, Ratio, Verdict};
 
 pub fn findings(report: &Report) -> Vec<Finding> {
     let mut findings = vec![imported(report).unwrap_or_else(|| success(report))];
@@ -134,15 +135,55 @@ fn extremes_of(
     )))
 }
 
+/// More machines than these are told of together.
+const MOST_BY_NAME: usize = 8;
+
 fn comparisons(report: &Report) -> Vec<Finding> {
     let Some(baseline) = &report.comparison.baseline else {
         return Vec::new();
     };
-    let mut findings = Vec::new();
+    let mut by_metric: Vec<Vec<Judged<'_>>> = Vec::new();
     for score in &report.comparison.scores {
         let (Some(ratio), Some(verdict)) = (score.ratio, score.verdict) else {
             continue;
         };
+        let judged = Judged {
+            score,
+            ratio,
+            verdict,
+        };
+        match by_metric.iter_mut().find(|of| of[0].is_like(&judged)) {
+            Some(of) => of.push(judged),
+            None => by_metric.push(vec![judged]),
+        }
+    }
+    by_metric
+        .into_iter()
+        .flat_map(|of| match of.len() {
+            0..=MOST_BY_NAME => of.iter().map(|j| j.alone(report, baseline)).collect(),
+            _ => vec![Judged::together(&of, report, baseline)],
+        })
+        .collect()
+}
+
+/// A machine's score with its ratio to the baseline's.
+struct Judged<'a> {
+    score: &'a Score,
+    ratio: Ratio,
+    verdict: Verdict,
+}
+
+impl Judged<'_> {
+    fn is_like(&self, other: &Self) -> bool {
+        (&self.score.suite, &self.score.metric) == (&other.score.suite, &other.score.metric)
+    }
+
+    fn alone(&self, report: &Report, baseline: &str) -> Finding {
+        let Self {
+            score,
+            ratio,
+            verdict,
+        } = self;
         let left_out = match score.single_launch_cases {
             0 => String::new(),
             n => format!(
@@ -150,16 +191,49 @@ fn comparisons(report: &Report) -> Vec<Finding> {
                 number::counted(n as i64, "more case", "more cases")
             ),
         };
-        findings.push(result(format!(
+        result(format!(
             "The {} of {} is {} times that of {baseline}, over {}{left_out}: {verdict}{}.",
             report.comparison.title(score),
             score.machine,
-            number::ratio_with_interval(&ratio),
+            number::ratio_with_interval(ratio),
             number::counted(score.cases as i64, "case", "cases"),
             number::doubts(score.tainted, &score.reasons)
-        )));
+        ))
     }
-    findings
+
+    /// Of a fleet: how many there are of each verdict, and the ends.
+    fn together(of: &[Self], report: &Report, baseline: &str) -> Finding {
+        let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+        for judged in of {
+            *counts.entry(judged.verdict.to_string()).or_default() += 1;
+        }
+        let mut counts: Vec<(String, usize)> = counts.into_iter().collect();
+        counts.sort_by_key(|(_, count)| Reverse(*count));
+        let counts: Vec<String> = counts
+            .into_iter()
+            .map(|(verdict, count)| format!("{count} {verdict}"))
+            .collect();
+        let by_value = |a: &&Self, b: &&Self| a.ratio.value.total_cmp(&b.ratio.value);
+        let ends = [of.iter().max_by(by_value), of.iter().min_by(by_value)];
+        let ends = ends.map(|end| {
+            end.map_or_else(String::new, |end| {
+                format!(
+                    "{} with {} times{}",
+                    end.score.machine,
+                    number::ratio_with_interval(&end.ratio),
+                    number::doubt_mark(end.score.tainted)
+                )
+            })
+        });
+        result(format!(
+            "The {} of {} beside that of {baseline}: {}; highest {}, lowest {}.",
+            report.comparison.title(of[0].score),
+            number::counted(of.len() as i64, "machine", "machines"),
+            counts.join(", "),
+            ends[0],
+            ends[1],
+        ))
+    }
 }
 
 /// Which model leads over all metrics.

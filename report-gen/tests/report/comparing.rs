@@ -48,6 +48,27 @@ const MODEL: &str = "tinyllama-1.1b";
 const PACKED: &str = "tinyllama-1.1b-4bit";
 
 #[test]
+fn of_a_fleet_the_summary_says_each_metric_once() {
+    let told = |machines: usize| -> Vec<String> {
+        let report = fleet::report_of_machines(machines);
+        let findings = report.findings.into_iter().map(|finding| finding.text);
+        findings
+            .filter(|text| text.starts_with("The decode rate of"))
+            .collect()
+    };
+    assert_eq!(told(9).len(), 8, "each of eight beside the ninth");
+    let [of_all] = <[String; 1]>::try_from(told(60)).unwrap();
+    for part in [
+        "of 59 machines beside that of mac-00: ",
+        " faster",
+        "highest mac-59 with 2.18",
+        "lowest mac-01 with 1.02",
+    ] {
+        assert!(of_all.contains(part), "{part} is not in: {of_all}");
+    }
+}
+
+#[test]
 fn a_pair_that_the_database_says_nothing_of_has_no_ratio() {
     let report = report(|rows| rows.differences.retain(|row| row.metric != "decode_tps"));
     assert_eq!(pairs(&report, "decode_tps").count(), 2);
