@@ -3,6 +3,7 @@
 //! A table for people, `--json` for scripts; never a timed test.
 
 mod engine;
+mod fleet;
 mod report;
 
 use anyhow::Result;
@@ -19,12 +20,14 @@ pub struct Args {
 #[derive(clap::Subcommand)]
 enum What {
     Engine(engine::Args),
+    Fleet(fleet::Args),
     Report(report::Args),
 }
 
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {
         What::Engine(args) => engine::run(args),
+        What::Fleet(args) => fleet::run(args),
         What::Report(args) => report::run(args),
     }
 }
@@ -70,7 +73,7 @@ fn print(rows: &[Row], json: bool) -> Result<()> {
         return Ok(());
     }
     println!(
-        "{:44} {:>12} {:>12} {:8} {:>7}  95 % interval",
+        "{:60} {:>12} {:>12} {:8} {:>7}  95 % interval",
         "", "value", "reference", "", "ratio"
     );
     for row in rows {
@@ -86,7 +89,7 @@ fn print(rows: &[Row], json: bool) -> Result<()> {
             ratio,
             ..
         } = row;
-        println!("{name:44} {value:>12.2} {reference:>12.2} {unit:8} {ratio:>7.3}  {interval}");
+        println!("{name:60} {value:>12.2} {reference:>12.2} {unit:8} {ratio:>7.3}  {interval}");
     }
     Ok(())
 }

@@ -19,9 +19,13 @@ pub fn folder() -> Result<TempDir> {
 
 /// Its command, on a free port; environment, logs and more options are the caller's.
 pub fn command(data_dir: &Path) -> Result<Command> {
+    command_at("127.0.0.1:0", data_dir)
+}
+
+pub fn command_at(listen: &str, data_dir: &Path) -> Result<Command> {
     let mut command = Command::new(repo::target_folder()?.join("release/mlx-fleet"));
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--data-dir"])
+        .args(["serve", "--listen", listen, "--data-dir"])
         .arg(data_dir)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());

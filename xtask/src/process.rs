@@ -5,6 +5,9 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
+/// Of times in `/proc`, on every Linux that there is.
+const TICKS_PER_SECOND: f64 = 100.0;
+
 #[derive(Default)]
 pub struct Usage {
     /// Private memory: pages of files and of Postgres's shared buffers fill up and are no leak.
@@ -40,6 +43,26 @@ pub fn children(pid: u32) -> Result<Vec<u32>> {
         found.extend(pids.filter_map(|pid| pid.parse::<u32>().ok()));
     }
     Ok(found)
+}
+
+/// Its pages in memory, those shared with others in proportion, in units of 10⁶ bytes.
+pub fn pss_mb(pid: u32) -> Result<f64> {
+    let rollup = fs::read_to_string(format!("/proc/{pid}/smaps_rollup"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    let line = rollup.lines().find_map(|line| line.strip_prefix("Pss:"));
+    let kb = line.context("no Pss")?.trim().trim_end_matches(" kB");
+    Ok(kb.parse::<f64>()? * 1024.0 / 1e6)
+}
+
+/// What it has computed since its start, children that have ended included.
+pub fn cpu_seconds(pid: u32) -> Result<f64> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
+        .with_context(|| format!("process {pid} is gone"))?;
+    // The name before may hold spaces.
+    let (_, fields) = stat.rsplit_once(')').context("no name")?;
+    let ticks = fields.split_whitespace().skip(11).take(4);
+    let ticks = ticks.map(str::parse::<f64>).sum::<Result<f64, _>>()?;
+    Ok(ticks / TICKS_PER_SECOND)
 }
 
 /// Asks a process to end, softly.

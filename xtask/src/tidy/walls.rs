@@ -32,7 +32,13 @@ const OURS: &[(&str, &[&str])] = &[
     ),
     (
         "xtask",
-        &["domain", "private-postgres", "proto", "report-gen"],
+        &[
+            "domain",
+            "private-postgres",
+            "proto",
+            "report-gen",
+            "service",
+        ],
     ),
 ];
 const OURS_IN_TESTS: &[(&str, &str)] = &[("report-gen", "private-postgres")];
@@ -42,7 +48,10 @@ const THEIRS: &[(&str, &[&str])] = &[
     ("sqlx", &["coordinator", "report-gen", "xtask"]),
     ("mlx-rs", &["suites"]),
     ("mlx-sys", &["suites"]),
-    ("tonic", &["agent", "coordinator", "proto", "service"]),
+    (
+        "tonic",
+        &["agent", "coordinator", "proto", "service", "xtask"],
+    ),
     ("tonic-prost", &["proto"]),
     ("rustls", &["agent", "coordinator", "service"]),
     ("rcgen", &["agent", "coordinator", "service"]),
