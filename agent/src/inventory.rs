@@ -11,6 +11,7 @@ use linux as platform;
 use macos as platform;
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use domain::machine::Inventory;
 use service::folders::{self, DataFolder};
@@ -47,11 +48,14 @@ pub enum Error {
         why: &'static str,
         source: folders::Error,
     },
+    #[error("the id that was given to this machine cannot be read")]
+    KeptIdentity(#[source] folders::Error),
     #[error("the size of this machine's memory could not be read")]
     NoMemory,
 }
 
-/// Looks at this machine; one without an id gets one, kept in the folder.
+/// Looks at this machine. An id in the folder stands before the platform's own, which clones share; where
+/// there is neither, one is made up and kept.
 pub fn read(labels: BTreeMap<String, String>, folder: &DataFolder) -> Result<Inventory, Error> {
     let Hardware {
         machine_id,
@@ -68,7 +72,10 @@ pub fn read(labels: BTreeMap<String, String>, folder: &DataFolder) -> Result<Inv
         boot_id,
         virtual_machine,
     } = platform::hardware();
-    let machine_id = machine_id.map_or_else(|| made_up_id(folder), Ok)?;
+    let machine_id = match kept_id(folder)?.or(machine_id) {
+        Some(id) => id,
+        None => made_up_id(folder)?,
+    };
     if memory_bytes == 0 {
         return Err(Error::NoMemory);
     }
@@ -138,22 +145,31 @@ pub fn to_json(inventory: &Inventory) -> serde_json::Value {
     })
 }
 
+fn id_file(folder: &DataFolder) -> PathBuf {
+    folder.root().join("machine-id")
+}
+
+/// Put there by a person, or made up at an earlier start.
+fn kept_id(folder: &DataFolder) -> Result<Option<String>, Error> {
+    match folders::read_public(&id_file(folder)) {
+        Ok(id) if id.trim().is_empty() => Ok(None),
+        Ok(id) => Ok(Some(id)),
+        Err(error) if error.is_missing() => Ok(None),
+        Err(source) => Err(Error::KeptIdentity(source)),
+    }
+}
+
 /// What the fleet knows a machine by that has no id: random, and the same as long as the folder lives.
 fn made_up_id(folder: &DataFolder) -> Result<String, Error> {
-    let path = folder.root().join("machine-id");
+    let path = id_file(folder);
     let why = platform::MACHINE_ID_SOURCE;
     tracing::warn!(why, path = %path.display(), "this machine goes by a random id");
-    let kept = match folders::read_public(&path) {
-        Err(error) if error.is_missing() => {
-            let id = Uuid::new_v4().simple().to_string();
-            let written = folder.create();
-            written
-                .and_then(|()| folders::write_public(&path, &id))
-                .map(|()| id)
-        }
-        kept => kept,
-    };
-    kept.map_err(|source| Error::NoIdentity { why, source })
+    let id = Uuid::new_v4().simple().to_string();
+    let written = folder.create();
+    written
+        .and_then(|()| folders::write_public(&path, &id))
+        .map_err(|source| Error::NoIdentity { why, source })?;
+    Ok(id)
 }
 
 fn identity(machine_id: &str) -> String {
@@ -195,8 +211,25 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let [one, other] = ["a", "b"].map(|name| DataFolder::at(dir.path().join(name)));
         let id = made_up_id(&one).unwrap();
-        assert_eq!(made_up_id(&one).unwrap(), id);
+        assert_eq!(kept_id(&one).unwrap(), Some(id.clone()));
         assert_ne!(made_up_id(&other).unwrap(), id);
+    }
+
+    #[test]
+    fn clones_that_were_given_ids_are_different_machines() {
+        let dir = tempfile::tempdir().unwrap();
+        let [plain, one, other] = ["a", "b", "c"].map(|name| DataFolder::at(dir.path().join(name)));
+        for (folder, id) in [(&one, "lab 1\n"), (&other, "lab 2\n")] {
+            folder.create().unwrap();
+            folders::write_public(&id_file(folder), id).unwrap();
+        }
+        let identity = |folder| read(BTreeMap::new(), folder).unwrap().identity;
+        let all = [&plain, &one, &other].map(identity);
+        assert!(
+            all[0] != all[1] && all[1] != all[2] && all[0] != all[2],
+            "{all:?}"
+        );
+        assert_eq!(identity(&one), all[1]);
     }
 
     #[test]
