@@ -171,21 +171,30 @@ pub async fn supervise(
     };
     listener.spawned(pid);
     let tail = Tail::keep(stderr);
-    let said = Said::read(stdout);
+    let mut said = Said::read(stdout);
     let subject = match request.model {
         Some(_) => Subject::Model,
         None => Subject::Machine,
     };
     let mut talk = Conversation::about(subject);
-    let (cut, stdin) = listen(pid, stdin, request, limits, said, &mut talk, listener, stop).await;
-    let patience = match cut {
-        Cut::Silence => limits.leave,
-        Cut::Rubbish(_) | Cut::TimedOut | Cut::Memory(_) | Cut::Stopped => {
+    let (cut, stdin) = listen(
+        pid, stdin, request, limits, &mut said, &mut talk, listener, stop,
+    )
+    .await;
+    let left = match cut {
+        Cut::Silence => bring_to_its_end(&mut child, pid, limits.leave, stdin).await,
+        Cut::Rubbish(_) => {
             sys::signal_group(pid, libc::SIGTERM);
-            GRACE
+            bring_to_its_end(&mut child, pid, GRACE, stdin).await
+        }
+        Cut::TimedOut | Cut::Memory(_) | Cut::Stopped => {
+            sys::signal_group(pid, libc::SIGTERM);
+            // What it had measured until then is kept.
+            let rest = timeout(GRACE + DRAIN, hear_out(&mut said, &mut talk, listener));
+            let end = bring_to_its_end(&mut child, pid, GRACE, stdin);
+            tokio::join!(end, rest).0
         }
     };
-    let left = bring_to_its_end(&mut child, pid, patience, stdin).await;
     let stderr_tail = tail.text(DRAIN).await;
     tracing::debug!(pid, ?cut, ?left, "the worker ended");
     Ended {
@@ -213,7 +222,7 @@ async fn listen(
     mut stdin: ChildStdin,
     request: &wire::WorkerRequest,
     limits: Limits,
-    mut said: Said,
+    said: &mut Said,
     talk: &mut Conversation,
     listener: &mut impl Listener,
     stop: impl Future<Output = ()> + Send,
@@ -261,6 +270,15 @@ async fn listen(
     }
     sys::signal_group(pid, libc::SIGKILL);
     (cut, asked.await)
+}
+
+/// Takes what the worker said before its end, up to where it makes no sense.
+async fn hear_out(said: &mut Said, talk: &mut Conversation, listener: &mut impl Listener) {
+    while let Some(Ok(frame)) = said.next().await
+        && talk.accept(&frame).is_ok()
+    {
+        listener.frame(frame).await;
+    }
 }
 
 /// How the process went.

@@ -48,6 +48,15 @@ fn behave(behaviour: &str, request: &Request) -> ExitCode {
         "crash-once" => measure(request, |_| {}),
         // Goes on when the test makes the file.
         "waits" => measure(request, |_| until(|| cache.join("go").exists())),
+        // Says all that it has to say but the last word.
+        "says-much" => {
+            say(Frame::Started(started()));
+            say(Frame::Model(model(request)));
+            (0..request.protocol.iterations)
+                .for_each(|ordinal| say(Frame::Iteration(iteration(ordinal))));
+            mark(&cache.join("said"));
+            until(|| false);
+        }
         "hang" => measure(request, |_| until(|| false)),
         "exit" => {
             eprintln!("no such luck");
@@ -92,13 +101,7 @@ fn behave(behaviour: &str, request: &Request) -> ExitCode {
 
 /// A whole launch; `mid` comes after the first iteration.
 fn measure(request: &Request, mut mid: impl FnMut(&Request)) {
-    say(Frame::Started(Started {
-        pid: std::process::id(),
-        suite_version: "fake".into(),
-        suite_commit: "unknown".into(),
-        mlx_version: "none".into(),
-        ..Started::default()
-    }));
+    say(Frame::Started(started()));
     say(Frame::Model(model(request)));
     for ordinal in 0..request.protocol.iterations {
         say(Frame::Iteration(iteration(ordinal)));
@@ -107,6 +110,16 @@ fn measure(request: &Request, mut mid: impl FnMut(&Request)) {
         }
     }
     say(Frame::Finished(finished()));
+}
+
+fn started() -> Started {
+    Started {
+        pid: std::process::id(),
+        suite_version: "fake".into(),
+        suite_commit: "unknown".into(),
+        mlx_version: "none".into(),
+        ..Started::default()
+    }
 }
 
 /// A canary as the file `canary` says: its speed, or how it dies. Each leaves a line in `canaries`.

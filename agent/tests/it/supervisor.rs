@@ -233,6 +233,46 @@ async fn a_stopped_worker_is_gone() {
     assert_gone(heard.pid.unwrap());
 }
 
+/// Hears nothing for as long as the worker has something to say.
+struct Slow {
+    said: PathBuf,
+    stop: mpsc::Sender<()>,
+    iterations: u32,
+}
+
+impl Listener for Slow {
+    fn spawned(&mut self, _: u32) {}
+
+    async fn frame(&mut self, frame: Frame) {
+        while !self.said.exists() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        self.stop.try_send(()).ok();
+        self.iterations += u32::from(matches!(frame, Frame::Iteration(_)));
+    }
+}
+
+#[tokio::test]
+async fn what_a_worker_said_before_it_was_stopped_is_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut request = request("says-much", dir.path());
+    request.protocol.as_mut().unwrap().iterations = 100;
+    let (sender, mut asked) = mpsc::channel(1);
+    let mut slow = Slow {
+        said: dir.path().join("said"),
+        stop: sender,
+        iterations: 0,
+    };
+    let stop = async {
+        asked.recv().await;
+    };
+    let suite = fake_suite();
+    let ended = supervise(&suite, &request, LIMITS, &mut slow, stop);
+    let ended = timeout(DEADLINE, ended).await.unwrap();
+    assert_eq!(ended.outcome, LaunchOutcome::Interrupted);
+    assert_eq!(slow.iterations, 100);
+}
+
 #[tokio::test]
 async fn a_missing_program_is_named() {
     let suite = Suite {
