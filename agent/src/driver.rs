@@ -28,9 +28,9 @@ use crate::link::{self, News};
 use crate::session::{Effect, Input, Progress, Session, Stop};
 use crate::spool::Spool;
 use crate::task::Task;
-use crate::upload;
+use crate::upload::{self, Outcome};
 
-/// News of the link, progress and settled leases: handled in microseconds, a few are many.
+/// News of the link, progress and what comes of uploads: handled in microseconds, a few are many.
 const QUEUE: usize = 64;
 
 const RETRY_MIN: Duration = Duration::from_millis(250);
@@ -54,7 +54,7 @@ pub struct Driver<W> {
     stop: lifecycle::Stop,
 
     news: (mpsc::Sender<News>, mpsc::Receiver<News>),
-    settled: (mpsc::Sender<LeaseId>, mpsc::Receiver<LeaseId>),
+    uploads: (mpsc::Sender<Outcome>, mpsc::Receiver<Outcome>),
     progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
 
     link: Option<Link>,
@@ -88,7 +88,7 @@ enum Event {
     Redial,
     HeartbeatDue,
     Progress(Progress),
-    Settled(LeaseId),
+    Uploaded(Outcome),
     WorkEnded(Result<Left, JoinError>),
     SoftStop,
     HardStop,
@@ -108,7 +108,7 @@ impl<W: Workshop> Driver<W> {
             workshop,
             stop,
             news: mpsc::channel(QUEUE),
-            settled: mpsc::channel(QUEUE),
+            uploads: mpsc::channel(QUEUE),
             progress: mpsc::channel(QUEUE),
             link: None,
             redial: Some(Instant::now()),
@@ -136,7 +136,10 @@ impl<W: Workshop> Driver<W> {
                 }
                 Event::HeartbeatDue => Some(Input::HeartbeatDue),
                 Event::Progress(progress) => Some(Input::Progress(progress)),
-                Event::Settled(lease) => Some(Input::Settled(lease)),
+                Event::Uploaded(Outcome::Settled(lease)) => Some(Input::Settled(lease)),
+                Event::Uploaded(Outcome::Refused { lease, reason }) => {
+                    Some(Input::Refused { lease, reason })
+                }
                 Event::WorkEnded(left) => self.work_ended(left),
                 Event::SoftStop => {
                     stopping = true;
@@ -169,7 +172,7 @@ impl<W: Workshop> Driver<W> {
             () = self.stop.hard() => Event::HardStop,
             () = self.stop.soft(), if !stopping => Event::SoftStop,
             Some(news) = self.news.1.recv() => Event::News(news),
-            Some(lease) = self.settled.1.recv() => Event::Settled(lease),
+            Some(outcome) = self.uploads.1.recv() => Event::Uploaded(outcome),
             Some(progress) = self.progress.1.recv() => Event::Progress(progress),
             left = work => Event::WorkEnded(left),
             () = beat => Event::HeartbeatDue,
@@ -367,7 +370,7 @@ impl<W: Workshop> Driver<W> {
             return;
         };
         let spool = Arc::clone(&self.spool);
-        let upload = upload::run(channel, spool, self.settled.0.clone());
+        let upload = upload::run(channel, spool, self.uploads.0.clone());
         self.upload = Some(Task::start(upload.in_current_span()));
     }
 
@@ -411,7 +414,7 @@ impl<W: Workshop> Driver<W> {
             .and_then(|mut writer| writer.append(vec![released]));
         if let Err(error) = written {
             tracing::error!(%lease, %error, "its end is not written; its lease will expire");
-            self.settled.0.try_send(lease).ok();
+            self.uploads.0.try_send(Outcome::Settled(lease)).ok();
         }
     }
 

@@ -402,6 +402,7 @@ pub(crate) fn as_stopped(stop: &watch::Receiver<Option<Stop>>) -> Verdict {
             Verdict::End(JobOutcome::Cancelled, "cancelled by an operator".to_owned())
         }
         Some(Stop::Lost { reason }) => Verdict::End(JobOutcome::Released, reason.clone()),
+        Some(Stop::Refused { reason }) => Verdict::End(JobOutcome::Failed, reason.clone()),
         Some(Stop::Released) | None => {
             Verdict::End(JobOutcome::Released, "the agent is stopping".to_owned())
         }

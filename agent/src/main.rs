@@ -413,7 +413,7 @@ async fn serve(
     let endpoints = member.endpoints()?;
     let suite = suite(args)?;
     let spool = Spool::open(folder.root().join("spool"))?;
-    spool.end_interrupted(OffsetDateTime::now_utc())?;
+    spool.end_interrupted(OffsetDateTime::now_utc(), &inventory.boot_id)?;
     let bench = Arc::new(Bench {
         suite,
         inventory,

@@ -5,9 +5,9 @@
 //!            ▲                        │                         │     │ Resumed: Ready again
 //!            └────────LinkDown────────┴─────────────────────────┘─────┘
 //!
-//!  work:   Idle ──Granted: StartWork──▶ At work ──Cancelled, LeaseLost, Stop: StopWork──▶ Stopping
-//!            ▲                             │                                                 │
-//!            └──────── WorkEnded ──────────┴─────────────────────────────────────────────────┘
+//!  work:   Idle ──Granted: StartWork──▶ At work ──Cancelled, LeaseLost, Refused, Stop: StopWork──▶ Stopping
+//!            ▲                             │                                                          │
+//!            └──────── WorkEnded ──────────┴──────────────────────────────────────────────────────────┘
 //! ```
 //!
 //! Link and work are independent: a lost link stops no worker, and a lease that died meanwhile is
@@ -41,6 +41,11 @@ pub enum Input {
         reason: String,
     },
     Cancelled(LeaseId),
+    /// The coordinator will not take something of the lease: its job has failed.
+    Refused {
+        lease: LeaseId,
+        reason: String,
+    },
     Drained,
     Resumed,
     HeartbeatDue,
@@ -87,6 +92,8 @@ pub enum Stop {
     Cancelled,
     /// The lease is dead: nothing more can count.
     Lost { reason: String },
+    /// The coordinator will not take what was measured: the job has failed.
+    Refused { reason: String },
     /// The daemon ends: the job goes back.
     Released,
 }
@@ -192,6 +199,11 @@ impl Session {
             Input::Cancelled(lease) => {
                 if self.at_work() == Some(lease) {
                     self.stop_work(&mut effects, Stop::Cancelled);
+                }
+            }
+            Input::Refused { lease, reason } => {
+                if self.at_work() == Some(lease) {
+                    self.stop_work(&mut effects, Stop::Refused { reason });
                 }
             }
             Input::Drained => {

@@ -3,7 +3,8 @@
 //! ```text
 //!   DIR/<lease>/<first seq>.seg   batches in order, appended and synced before they are sent
 //!   DIR/<lease>/acknowledged      how many the coordinator has; a lost write only repeats some
-//!   DIR/<lease>/refused.bin       batches that the coordinator would not take, for a person to see
+//!   DIR/<lease>-refused.bin       batches that the coordinator would not take: see [`refused`]
+//!   DIR/boot-id                   since which start of the machine there is an agent: see [`interrupted`]
 //! ```
 //!
 //! A lease has one [`Writer`] and any number of readers, which see what is synced and nothing else.
@@ -16,30 +17,32 @@ mod reader;
 mod segment;
 mod writer;
 
+mod interrupted;
+mod refused;
+
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
+use std::fs::{self, File};
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use domain::ids::{LaunchId, LeaseId};
-use domain::job::{JobOutcome, LaunchOutcome};
-use domain::record::{Batch, JobFinished, LaunchFinished, Record};
+use domain::record::{Batch, Record};
 use prost::Message;
 use proto::wire;
-use time::OffsetDateTime;
 use tokio::sync::watch;
 
+use refused::Refusal;
 use segment::Scan;
 
 pub use reader::Reader;
+pub use refused::SetAside;
 pub use writer::Writer;
 
 /// Given up when the disk is full, so that the end of a job can still be written.
 const RESERVE_BYTES: usize = 256 * 1024;
 
 const ACKNOWLEDGED: &str = "acknowledged";
-const REFUSED: &str = "refused.bin";
 const RESERVE: &str = "reserve";
 
 #[derive(Debug, thiserror::Error)]
@@ -93,6 +96,8 @@ struct Held {
     finished: bool,
     open_launch: Option<LaunchId>,
     writing: bool,
+    /// Set when the coordinator would not take something of it.
+    refusal: Option<Refusal>,
     /// Where there is no folder: the batches that are not acknowledged.
     batches: BTreeMap<u64, wire::Batch>,
 }
@@ -140,7 +145,8 @@ impl Spool {
                 continue;
             };
             let lease_dir = entry.path();
-            let found = recover(&lease_dir)?;
+            let mut found = recover(&lease_dir)?;
+            found.refusal = Refusal::read(&dir, lease)?;
             if found.finished && found.acknowledged == found.written {
                 remove(&lease_dir)?;
             } else {
@@ -289,76 +295,10 @@ impl Spool {
         self.acknowledge(lease, 0)
     }
 
-    /// Ends every lease that a killed agent left open: its launch was interrupted, its job goes back.
-    pub fn end_interrupted(self: &Arc<Self>, now: OffsetDateTime) -> Result<(), Error> {
-        for Unfinished { lease, open_launch } in self.unfinished() {
-            tracing::info!(%lease, "ending a lease that was interrupted");
-            let interrupted = open_launch.map(|launch_id| {
-                Record::LaunchFinished(LaunchFinished {
-                    launch_id,
-                    outcome: LaunchOutcome::Interrupted,
-                    message: "the agent was restarted".to_owned(),
-                    finished_at: now,
-                    steady: false,
-                    warmup_iterations: 0,
-                    reasons: Vec::new(),
-                    stderr_tail: String::new(),
-                    exit_code: None,
-                    signal: None,
-                })
-            });
-            let given_back = Record::JobFinished(JobFinished {
-                outcome: JobOutcome::Interrupted,
-                reason: "the agent was restarted".to_owned(),
-            });
-            let records: Vec<_> = interrupted.into_iter().chain([given_back]).collect();
-            let end = || self.writer(lease)?.append(records.clone());
-            let ended = end().or_else(|error| {
-                let again = error.is_full_disk() && self.give_up_reserve();
-                if again { end() } else { Err(error) }
-            });
-            match ended {
-                Err(error) if error.is_full_disk() => {
-                    tracing::warn!(%lease, %error, "its end is not written; it will expire");
-                    self.abandon(lease)?;
-                }
-                ended => drop(ended?),
-            }
-        }
-        Ok(())
-    }
-
     /// Makes room on a full disk, once: for the records that end a launch and its job.
     fn give_up_reserve(&self) -> bool {
         let reserve = self.dir.as_ref().map(|dir| dir.join(RESERVE));
         reserve.is_some_and(|reserve| fs::remove_file(reserve).is_ok())
-    }
-
-    /// Sets aside a batch that the coordinator refuses for its content, so that it blocks nothing.
-    /// None where it is not kept.
-    pub fn quarantine(
-        &self,
-        lease: LeaseId,
-        batch: &wire::Batch,
-    ) -> Result<Option<PathBuf>, Error> {
-        // Beside the leases' folders: it must outlive them.
-        let Some(path) = self
-            .dir
-            .as_ref()
-            .map(|dir| dir.join(format!("{lease}-{REFUSED}")))
-        else {
-            return Ok(None);
-        };
-        OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(&path)
-            .and_then(|mut file| {
-                file.write_all(&batch.encode_length_delimited_to_vec())?;
-                file.sync_data()
-            })
-            .map_err(Error::file("write", &path))?;
-        Ok(Some(path))
     }
 
     fn lease_dir(&self, lease: LeaseId) -> Option<PathBuf> {

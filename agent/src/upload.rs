@@ -2,7 +2,7 @@
 //!
 //! A stream is opened when there is something to send. At most a window of batches is on its way;
 //! a new stream begins at the first batch that is not acknowledged. A batch whose content the
-//! coordinator refuses is found by sending one at a time, set aside, and passed over.
+//! coordinator refuses is found by sending one at a time, set aside, and passed over; its job fails.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
-use crate::spool::{Reader, Spool};
+use crate::spool::{Reader, SetAside, Spool};
 
 /// Batches on their way: enough to fill a commit of the coordinator and the next behind it.
 const WINDOW: usize = 64;
@@ -39,8 +39,17 @@ enum End {
     Refused(Status, Vec<(LeaseId, u64)>),
 }
 
-/// Uploads until it is aborted; tells of leases of which nothing is left.
-pub async fn run(channel: Channel, spool: Arc<Spool>, settled: mpsc::Sender<LeaseId>) {
+/// What comes of uploads.
+#[derive(Debug)]
+pub enum Outcome {
+    /// Nothing is left of the lease.
+    Settled(LeaseId),
+    /// Something of it was refused for good: its job has failed.
+    Refused { lease: LeaseId, reason: String },
+}
+
+/// Uploads until it is aborted, and tells what comes of it.
+pub async fn run(channel: Channel, spool: Arc<Spool>, told: mpsc::Sender<Outcome>) {
     let client = AgentServiceClient::new(channel)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
@@ -52,11 +61,11 @@ pub async fn run(channel: Channel, spool: Arc<Spool>, settled: mpsc::Sender<Leas
     let mut pauses = backoff.build();
     let mut window = WINDOW;
     loop {
-        let mut flight = Flight::new(&spool, &settled, window);
+        let mut flight = Flight::new(&spool, &told, window);
         match flight.fly(client.clone()).await {
             End::Refused(why, suspects) => match suspects[..] {
                 [(lease, seq)] => {
-                    set_aside(&spool, &settled, lease, seq, &why).await;
+                    set_aside(&spool, &told, lease, seq, &why).await;
                     window = WINDOW;
                 }
                 _ => window = 1,
@@ -76,32 +85,40 @@ pub async fn run(channel: Channel, spool: Arc<Spool>, settled: mpsc::Sender<Leas
 /// A batch that would be refused for ever must not stand before all others.
 async fn set_aside(
     spool: &Spool,
-    settled: &mpsc::Sender<LeaseId>,
+    told: &mpsc::Sender<Outcome>,
     lease: LeaseId,
     seq: u64,
     why: &Status,
 ) {
     let batch = spool.reader(lease).map(|mut reader| reader.next(spool));
-    let kept = match batch {
-        Some(Ok(Some(batch))) if batch.seq == seq => spool.quarantine(lease, &batch),
+    let done = match batch {
+        Some(Ok(Some(batch))) if batch.seq == seq => spool.set_aside(lease, &batch, why.message()),
         _ => return,
     };
-    match kept {
-        Ok(path) => {
+    match done {
+        Ok(SetAside {
+            kept,
+            reason,
+            again,
+        }) => {
             tracing::error!(
-                %lease, seq, why = why.message(), kept = ?path,
-                "the coordinator refuses a batch; it is set aside and not uploaded"
+                %lease, seq, why = why.message(), ?kept,
+                "the coordinator refuses a batch; it is set aside, and its job has failed"
             );
-            acknowledge(spool, settled, lease, seq + 1).await;
+            // Who listened ends with us.
+            told.send(Outcome::Refused { lease, reason }).await.ok();
+            if !again {
+                acknowledge(spool, told, lease, seq + 1).await;
+            }
         }
         Err(error) => tracing::error!(%lease, seq, %error, "a refused batch cannot be set aside"),
     }
 }
 
-async fn acknowledge(spool: &Spool, settled: &mpsc::Sender<LeaseId>, lease: LeaseId, count: u64) {
+async fn acknowledge(spool: &Spool, told: &mpsc::Sender<Outcome>, lease: LeaseId, count: u64) {
     match spool.acknowledge(lease, count) {
         // Who listened ends with us.
-        Ok(true) => drop(settled.send(lease).await),
+        Ok(true) => drop(told.send(Outcome::Settled(lease)).await),
         Ok(false) => {}
         // The batches are sent again, which costs time only.
         Err(error) => tracing::error!(%lease, %error, "an acknowledgement was not kept"),
@@ -111,7 +128,7 @@ async fn acknowledge(spool: &Spool, settled: &mpsc::Sender<LeaseId>, lease: Leas
 /// What one stream has sent and not seen acknowledged.
 struct Flight<'a> {
     spool: &'a Arc<Spool>,
-    settled: &'a mpsc::Sender<LeaseId>,
+    told: &'a mpsc::Sender<Outcome>,
     window: usize,
     readers: BTreeMap<LeaseId, Reader>,
     sent: BTreeMap<LeaseId, BTreeMap<u64, usize>>,
@@ -119,10 +136,10 @@ struct Flight<'a> {
 }
 
 impl<'a> Flight<'a> {
-    fn new(spool: &'a Arc<Spool>, settled: &'a mpsc::Sender<LeaseId>, window: usize) -> Self {
+    fn new(spool: &'a Arc<Spool>, told: &'a mpsc::Sender<Outcome>, window: usize) -> Self {
         Self {
             spool,
-            settled,
+            told,
             window,
             readers: BTreeMap::new(),
             sent: BTreeMap::new(),
@@ -232,7 +249,7 @@ impl<'a> Flight<'a> {
             let reader = self.readers.get(&lease);
             reader.map_or(ack.seq + 1, Reader::position)
         };
-        acknowledge(self.spool, self.settled, lease, count).await;
+        acknowledge(self.spool, self.told, lease, count).await;
         if !self.spool.holds(lease) {
             // Its reader holds a file open, whose space the disk gets back only then.
             self.readers.remove(&lease);
@@ -263,9 +280,9 @@ mod tests {
     async fn a_lease_that_is_settled_leaves_no_file_open() {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(dir.path()).unwrap();
-        let (settled, mut told) = mpsc::channel(8);
+        let (tell, mut outcomes) = mpsc::channel(8);
         let (sender, mut batches) = mpsc::channel(WINDOW);
-        let mut flight = Flight::new(&spool, &settled, WINDOW);
+        let mut flight = Flight::new(&spool, &tell, WINDOW);
         for _ in 0..3 {
             let lease = LeaseId::new();
             let end = Record::JobFinished(JobFinished {
@@ -281,7 +298,8 @@ mod tests {
                 seq: batch.seq,
             };
             flight.take(ack).await;
-            assert_eq!(told.recv().await, Some(lease));
+            let outcome = outcomes.recv().await;
+            assert!(matches!(outcome, Some(Outcome::Settled(settled)) if settled == lease));
             assert_eq!(flight.readers.len(), 0, "nobody reads what is gone");
         }
     }

@@ -61,8 +61,12 @@ impl Walk<'_> {
             }
         }
         let lease = self.grant.lease_id;
-        if matches!(*self.stop.borrow(), Some(Stop::Lost { .. })) {
-            return Left::Unrecorded;
+        match &*self.stop.borrow() {
+            Some(Stop::Lost { .. }) => return Left::Unrecorded,
+            Some(Stop::Refused { reason: why }) => {
+                (outcome, reason) = (JobOutcome::Failed, why.clone());
+            }
+            Some(Stop::Cancelled | Stop::Released) | None => {}
         }
         tracing::info!(%outcome, reason, "job ended");
         let finished = JobFinished { outcome, reason };

@@ -16,6 +16,7 @@ enum Happening {
     Grant,
     LoseLease,
     Cancel,
+    Refuse,
     Drain,
     Resume,
     Beat,
@@ -33,6 +34,7 @@ fn happening() -> impl Strategy<Value = Happening> {
         6 => Just(Grant),
         1 => Just(LoseLease),
         1 => Just(Cancel),
+        1 => Just(Refuse),
         1 => Just(Drain),
         1 => Just(Resume),
         2 => Just(Beat),
@@ -114,6 +116,14 @@ impl World {
             Happening::Cancel if self.welcomed => {
                 if let Some(&lease) = self.live.first() {
                     self.step(Input::Cancelled(lease));
+                }
+            }
+            Happening::Refuse if self.welcomed => {
+                if let Some(lease) = at_work {
+                    let reason = "no such metric".to_owned();
+                    self.step(Input::Refused { lease, reason });
+                    let told = self.working.as_ref().and_then(|(_, why)| why.as_ref());
+                    assert!(told.is_some(), "works on for nothing");
                 }
             }
             Happening::Drain if self.welcomed => {
@@ -219,6 +229,9 @@ impl World {
 }
 
 proptest! {
+    // What fails is kept in `proptest-regressions`, and comes first from then on.
+    #![proptest_config(ProptestConfig::with_cases(4_000))]
+
     #[test]
     fn no_history_breaks_the_promises(happenings in prop::collection::vec(happening(), 0..120)) {
         let mut world = World::default();
@@ -226,7 +239,7 @@ proptest! {
             world.happen(happening);
         }
         // Let everything end: whoever works finishes, the link returns, all is acknowledged.
-        for _ in 0..200 {
+        for _ in 0..=world.granted.len() {
             world.happen(Happening::WorkEnds);
             world.happen(Happening::Connect);
             world.happen(Happening::Welcome { forget: false });

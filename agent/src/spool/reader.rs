@@ -24,6 +24,7 @@ impl Reader {
         self.next
     }
 
+    /// As it is to be uploaded: not quite as it stands on the disk once something was refused.
     pub fn next(&mut self, spool: &Spool) -> Result<Option<wire::Batch>, Error> {
         loop {
             let place = {
@@ -35,7 +36,10 @@ impl Reader {
                     return Ok(None);
                 }
                 if self.dir.is_none() {
-                    let batch = held.batches.get(&self.next).cloned();
+                    let mut batch = held.batches.get(&self.next).cloned();
+                    if let (Some(batch), Some(refusal)) = (&mut batch, &held.refusal) {
+                        refusal.amend(batch);
+                    }
                     self.next += 1;
                     return Ok(batch);
                 }
@@ -64,10 +68,11 @@ impl Reader {
             let Some(body) = scan.next(synced).map_err(Error::file("read", &path))? else {
                 return Err(Error::Damaged { path, at });
             };
-            let batch =
+            let mut batch =
                 wire::Batch::decode(body.as_slice()).map_err(|_| Error::Damaged { path, at })?;
             if batch.seq >= self.next {
                 self.next = batch.seq + 1;
+                spool.amend(self.lease, &mut batch);
                 return Ok(Some(batch));
             }
         }

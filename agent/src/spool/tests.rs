@@ -1,8 +1,12 @@
 //! Batches on a disk that is cut at every byte, and what is left of them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
-use domain::record::{LaunchStarted, Reading};
+use domain::job::{JobOutcome, LaunchOutcome};
+use domain::reason::Reason;
+use domain::record::{JobFinished, LaunchFinished, LaunchStarted, Reading};
+use domain::worker::{Iteration, Phase};
 use time::OffsetDateTime;
 
 use super::writer::SEGMENT_BYTES;
@@ -173,7 +177,7 @@ fn an_interrupted_lease_is_ended_once_and_its_launch_with_it() {
         .unwrap();
     for _restart in 0..2 {
         let spool = Spool::open(dir.path()).unwrap();
-        spool.end_interrupted(NOW).unwrap();
+        spool.end_interrupted(NOW, "this boot").unwrap();
         assert_eq!(spool.unfinished(), []);
         let batches = read(&spool, lease);
         assert_eq!(batches.len(), 2);
@@ -187,6 +191,146 @@ fn an_interrupted_lease_is_ended_once_and_its_launch_with_it() {
         );
         assert_eq!(job.outcome, JobOutcome::Interrupted);
     }
+}
+
+#[test]
+fn a_launch_in_which_the_machine_was_restarted_says_so() {
+    for (boot, expected) in [
+        ("this boot", vec![]),
+        ("", vec![]),
+        ("the next boot", vec![Reason::Rebooted]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let spool = Spool::open(dir.path()).unwrap();
+        spool.end_interrupted(NOW, "this boot").unwrap();
+        let lease = LeaseId::new();
+        let mut writer = spool.writer(lease).unwrap();
+        writer.append(vec![started(LaunchId::new())]).unwrap();
+        drop(writer);
+        let spool = Spool::open(dir.path()).unwrap();
+        spool.end_interrupted(NOW, boot).unwrap();
+        let last = Batch::try_from(read(&spool, lease).remove(1)).unwrap();
+        let [Record::LaunchFinished(finished), Record::JobFinished(job)] = &last.records[..] else {
+            panic!("{last:?}");
+        };
+        assert_eq!(finished.reasons, expected, "{boot}");
+        let by_the_machine = job.reason == "the machine was restarted";
+        assert_eq!(by_the_machine, !expected.is_empty(), "{}", job.reason);
+    }
+}
+
+fn iteration(launch_id: LaunchId) -> Record {
+    Record::Iteration {
+        launch_id,
+        iteration: Iteration {
+            ordinal: 0,
+            phase: Phase::Measured,
+            mode: String::new(),
+            started: Duration::ZERO,
+            duration: Duration::ZERO,
+            work: 1,
+            token_times: Vec::new(),
+            samples: Vec::new(),
+            reasons: Vec::new(),
+            token_ids_sha256: String::new(),
+        },
+    }
+}
+
+fn finished(launch_id: LaunchId) -> Record {
+    Record::LaunchFinished(LaunchFinished {
+        launch_id,
+        outcome: LaunchOutcome::Succeeded,
+        message: String::new(),
+        finished_at: NOW,
+        steady: true,
+        warmup_iterations: 0,
+        reasons: Vec::new(),
+        stderr_tail: String::new(),
+        exit_code: Some(0),
+        signal: None,
+    })
+}
+
+/// How launches and the job of what is left to upload ended, batch by batch.
+fn ends(spool: &Spool, lease: LeaseId) -> Vec<Vec<String>> {
+    let ends = |batch: wire::Batch| {
+        let records = Batch::try_from(batch).unwrap().records.into_iter();
+        let ends = records.filter_map(|record| match record {
+            Record::LaunchFinished(finished) => Some(finished.outcome.to_string()),
+            Record::JobFinished(job) => Some(format!("job {}", job.outcome)),
+            Record::Iteration { .. } => Some("iteration".to_owned()),
+            _ => None,
+        });
+        ends.collect()
+    };
+    read(spool, lease).into_iter().map(ends).collect()
+}
+
+#[test]
+fn what_was_refused_fails_its_launch_and_its_job_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let (lease, whole, maimed) = (LeaseId::new(), LaunchId::new(), LaunchId::new());
+    let mut writer = spool.writer(lease).unwrap();
+    for records in [
+        vec![
+            started(whole),
+            iteration(whole),
+            finished(whole),
+            started(maimed),
+        ],
+        vec![iteration(maimed)],
+        vec![iteration(maimed), finished(maimed)],
+        vec![end()],
+    ] {
+        writer.append(records).unwrap();
+    }
+    drop(writer);
+    spool.acknowledge(lease, 1).unwrap();
+    let refused = read(&spool, lease).remove(0);
+    let aside = spool.set_aside(lease, &refused, "no such metric").unwrap();
+    assert!(!aside.again, "it ends nothing");
+    for word in ["batch 1", "no such metric", aside.kept.to_str().unwrap()] {
+        assert!(aside.reason.contains(word), "{word}: {}", aside.reason);
+    }
+    let kept = fs::read(&aside.kept).unwrap();
+    assert_eq!(
+        wire::Batch::decode_length_delimited(&kept[..]).unwrap(),
+        refused
+    );
+    spool.acknowledge(lease, 2).unwrap();
+    let expected = [vec!["iteration", "failed"], vec!["job failed"]];
+    assert_eq!(ends(&spool, lease), expected);
+
+    let spool = Spool::open(dir.path()).unwrap();
+    assert_eq!(ends(&spool, lease), expected);
+    let last = Batch::try_from(read(&spool, lease).remove(1)).unwrap();
+    assert!(matches!(&last.records[..], [Record::JobFinished(job)] if job.reason == aside.reason));
+}
+
+#[test]
+fn a_refused_batch_that_ends_its_job_comes_once_more_with_the_end_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let spool = Spool::open(dir.path()).unwrap();
+    let (lease, known, unknown) = (LeaseId::new(), LaunchId::new(), LaunchId::new());
+    let mut writer = spool.writer(lease).unwrap();
+    writer.append(vec![started(known)]).unwrap();
+    let all = vec![
+        iteration(known),
+        finished(known),
+        started(unknown),
+        finished(unknown),
+        end(),
+    ];
+    writer.append(all).unwrap();
+    drop(writer);
+    spool.acknowledge(lease, 1).unwrap();
+    let refused = read(&spool, lease).remove(0);
+    assert!(spool.set_aside(lease, &refused, "no").unwrap().again);
+    assert_eq!(ends(&spool, lease), [["failed", "job failed"]]);
+    let rest = read(&spool, lease).remove(0);
+    assert!(!spool.set_aside(lease, &rest, "no").unwrap().again, "once");
 }
 
 #[test]
@@ -258,9 +402,8 @@ fn a_full_disk_leaves_whole_batches_and_its_reserve_ends_the_job() {
     writer.append(vec![reading(1.0)]).unwrap();
     // A segment that takes no more writes stands for the full disk.
     let open = writer.segment.as_mut().unwrap();
-    let sound = std::mem::replace(&mut open.file, File::open(&open.path).unwrap());
+    open.file = File::open(&open.path).unwrap();
     assert!(writer.append(vec![reading(2.0)]).is_err());
-    writer.segment.as_mut().unwrap().file = sound;
     assert_eq!(writer.append(vec![reading(3.0)]).unwrap(), 1, "no gap");
     assert_eq!(seqs(&spool, lease), [0, 1]);
     assert!(writer.give_up_reserve());

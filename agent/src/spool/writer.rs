@@ -76,9 +76,12 @@ impl Writer {
             // What stands behind `bytes` would be cut at the next start; cut it now, to give the
             // space back. A failure of this changes nothing.
             open.file.set_len(open.bytes).ok();
+            let path = open.path.clone();
+            // A file that may not grow is no reason for another.
+            self.segment = None;
             return Err(Error::File {
                 action: "write",
-                path: open.path.clone(),
+                path,
                 source,
             });
         }

@@ -14,6 +14,7 @@ use agent::task::Task;
 use domain::job::LaunchOutcome;
 use domain::lease::FinishedLaunch;
 use domain::plan::LEAST_LAUNCHES;
+use domain::reason::Reason;
 use domain::record::{LaunchFinished, Record};
 use domain::suite::Case;
 use service::folders::DataFolder;
@@ -47,10 +48,12 @@ pub struct Agent {
 impl Agent {
     pub fn start(dir: &Path, coordinator: &Coordinator) -> Self {
         let spool = Spool::open(dir.join("spool")).unwrap();
-        spool.end_interrupted(OffsetDateTime::now_utc()).unwrap();
+        let inventory = inventory::read([].into(), &DataFolder::at(dir)).unwrap();
+        let now = OffsetDateTime::now_utc();
+        spool.end_interrupted(now, &inventory.boot_id).unwrap();
         let bench = Bench {
             suite: fake_suite(),
-            inventory: inventory::read([].into(), &DataFolder::at(dir)).unwrap(),
+            inventory,
             kernel: inventory::kernel(),
             cache_dir: dir.join("cache"),
             host_lock: dir.join("host.lock"),
@@ -365,24 +368,57 @@ async fn a_case_that_is_precise_enough_is_launched_no_more() {
 }
 
 #[tokio::test]
-async fn a_refused_batch_is_set_aside_and_blocks_nothing() {
+async fn a_refused_batch_is_kept_and_fails_its_job() {
     let dir = tempfile::tempdir().unwrap();
     let mut coordinator = Coordinator::start().await;
     let agent = Agent::start(dir.path(), &coordinator);
     coordinator.ready().await;
     coordinator.refuse(0);
-    let grant = grant("good", 1, 2);
+    // It would hang for ever; but when nothing of it can be stored it is not worth the time.
+    let grant = grant("hang", 1, 2);
     coordinator.grant(&grant).await;
-    assert_eq!(
-        coordinator.job_finished(grant.lease_id).await.0,
-        "succeeded"
-    );
-    coordinator.ready().await;
-    assert!(!coordinator.seqs(grant.lease_id).contains(&0));
+    let (outcome, reason) = coordinator.job_finished(grant.lease_id).await;
+    assert_eq!(outcome, "failed");
     let kept = dir
         .path()
         .join(format!("spool/{}-refused.bin", grant.lease_id));
+    for word in ["batch 0", "no such metric", kept.to_str().unwrap()] {
+        assert!(reason.contains(word), "{word}: {reason}");
+    }
     assert!(std::fs::metadata(kept).unwrap().len() > 0);
+    assert!(!coordinator.seqs(grant.lease_id).contains(&0));
+    coordinator.ready().await;
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_launch_in_which_the_machine_restarted_says_so_and_the_plan_goes_past_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let first = grant("hang", 1, 1);
+    coordinator.grant(&first).await;
+    coordinator.record(first.lease_id, is_iteration).await;
+    agent.kill().await;
+    // As if this boot were the next.
+    std::fs::write(dir.path().join("spool/boot-id"), "the boot before").unwrap();
+
+    let agent = Agent::start(dir.path(), &coordinator);
+    let (outcome, reason) = coordinator.job_finished(first.lease_id).await;
+    assert_eq!(
+        (outcome.as_str(), reason.as_str()),
+        ("interrupted", "the machine was restarted")
+    );
+    let records = coordinator.records(first.lease_id);
+    assert_eq!(finished(&records)[0].reasons, [Reason::Rebooted]);
+    coordinator.ready().await;
+    let second = grant("good", 1, 1);
+    coordinator.grant(&second).await;
+    assert_eq!(
+        coordinator.job_finished(second.lease_id).await.0,
+        "succeeded"
+    );
     agent.kill().await;
 }
 

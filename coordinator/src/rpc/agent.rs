@@ -111,6 +111,7 @@ impl AgentService for Agents {
         request: Request<Streaming<wire::Batch>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
         let machine = self.machine(request.extensions()).await?;
+        let of_machine = tracing::info_span!("upload", machine_id = %machine.machine);
         let (acks, answers) = mpsc::channel(MAX_UNREAD);
         let upload = Upload {
             context: self.context.clone(),
@@ -118,7 +119,6 @@ impl AgentService for Agents {
             acks,
         };
         let stop = self.context.stop.clone();
-        let of_machine = tracing::info_span!("upload", %machine_id);
         let receive = async move {
             tokio::select! {
                 () = upload.run(request.into_inner()) => {}

@@ -94,6 +94,7 @@ reasons! {
     NotLazySafe "g8" Invalid "doubled work did not take twice the time";
     Imported "imported" Tainted "somebody else's number: under which conditions it was measured is not known here";
     MeanOnly "mean_only" Tainted "a mean whose single values are not known: there is no median and no interval";
+    Rebooted "rebooted" Invalid "the machine was restarted in the middle of the launch, which may have brought it down";
     ClockJump "g9" Invalid "clocks disagree: the machine slept or the parts do not add up";
 }
 
