@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service::lifecycle::Stop;
+use time::OffsetDateTime;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 
-use super::{Dispatch, Error};
+use super::{Dispatch, Error, Result};
 use crate::store;
 use crate::store::wake::{Listener, Wake};
 
@@ -15,37 +16,37 @@ use crate::store::wake::{Listener, Wake};
 const REAP_EVERY: Duration = Duration::from_secs(1);
 /// A plan is submitted so much later than it is due at most.
 const LOOK_AT_SCHEDULES_EVERY: Duration = Duration::from_secs(1);
+/// Between two looks; a longer one means that we, or the database, stood still.
+const GAP: Duration = Duration::from_secs(5);
 const RECONNECT_AFTER: Duration = Duration::from_millis(500);
 
 /// Called when the database cannot be reached; a private server is started again by it.
 pub type Mend = Arc<dyn Fn() + Send + Sync>;
 
-/// Reaps until the stop. After a start and after an outage of the database agents first get the time to
-/// come back.
+/// Reaps until the stop. Whenever nobody could renew, because this process, its machine or the database was
+/// away, agents first get the time to come back.
 pub async fn reap(dispatch: Dispatch, mend: Mend, stop: Stop) {
     let mut ticks = interval(REAP_EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut was_away = true;
+    let mut last = None;
     loop {
         tokio::select! {
             _ = ticks.tick() => {}
             () = stop.soft() => return,
         }
-        let done = if was_away {
-            dispatch.spare().await.map(|_| was_away = false)
-        } else {
-            dispatch.reap().await.map(drop)
-        };
-        match done {
-            Ok(()) => {}
+        match look(&dispatch, last).await {
+            Ok(now) => last = Some(now),
             Err(Error::Store(error)) if error.lost_connection() => {
-                was_away = true;
+                last = None;
                 tracing::warn!(%error, "the database cannot be reached");
                 let mend = Arc::clone(&mend);
                 // It may take as long as a recovery; a panic in it is logged by the runtime.
                 drop(tokio::task::spawn_blocking(move || mend()).await);
             }
-            Err(error) => tracing::warn!(%error, "leases were not reaped"),
+            Err(error) => {
+                last = None;
+                tracing::warn!(%error, "leases were not reaped");
+            }
         }
     }
 }
@@ -66,6 +67,22 @@ pub async fn schedule(dispatch: Dispatch, stop: Stop) {
             Err(error) => tracing::warn!(%error, "schedules were not looked at"),
         }
     }
+}
+
+/// `last`: when the database was last looked at, by its own clock; None after a failure. The time of this
+/// look.
+async fn look(dispatch: &Dispatch, last: Option<OffsetDateTime>) -> Result<OffsetDateTime> {
+    let now = dispatch.database_time().await?;
+    if last.is_some_and(|last| now - last <= GAP) {
+        dispatch.reap().await?;
+    } else {
+        let spared = dispatch.spare().await?;
+        tracing::info!(
+            leases = spared,
+            "live leases begin anew: nobody could renew them"
+        );
+    }
+    Ok(now)
 }
 
 /// Passes notifications on until the stop.

@@ -17,6 +17,7 @@ use domain::job::{FAILURES_TO_PARK, JobOutcome, JobState};
 use domain::lease as terms;
 use domain::machine::Inventory;
 use domain::record::JobFinished;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::changes::Changes;
@@ -108,6 +109,11 @@ impl Dispatch {
                 Ok(Some(why_lost(&self.pool, machine_id, lease_id).await?))
             }
         }
+    }
+
+    /// The clock by which leases expire.
+    pub async fn database_time(&self) -> Result<OffsetDateTime> {
+        Ok(lease::now(&self.pool).await?)
     }
 
     /// Gives every live lease a whole life from now: nobody could renew while the coordinator or its

@@ -3,6 +3,7 @@
 use domain::ids::{JobId, LeaseId, MachineId, RunId};
 use domain::lease::Epoch;
 use sqlx::PgExecutor;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::error::{Error, Result, expect_rows};
@@ -37,6 +38,12 @@ impl State {
             }),
         }
     }
+}
+
+/// The time by which leases expire.
+pub async fn now(executor: impl PgExecutor<'_>) -> Result<OffsetDateTime> {
+    let now = sqlx::query_scalar!(r#"select clock_timestamp() as "now!""#);
+    Ok(now.fetch_one(executor).await?)
 }
 
 /// Touches one row; the unique indexes refuse a second live lease of a job or a machine.
