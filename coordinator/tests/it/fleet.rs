@@ -157,6 +157,10 @@ impl Fleet {
         self.dir.path().join("agent")
     }
 
+    pub fn coordinator(&self) -> &Process {
+        self.coordinator.as_ref().expect("a coordinator")
+    }
+
     /// Kills the coordinator without a word and starts it again at the same address.
     pub fn crash_and_restart_coordinator(&mut self) {
         self.coordinator.take().expect("a coordinator").kill();

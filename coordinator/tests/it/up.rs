@@ -6,11 +6,15 @@ use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
 use crate::e2e::SMALL;
 use crate::fleet::{Fleet, Process, binary, eventually, mlx_fleet, stderr};
+
+/// A daemon asks what it does to end, and drops after ten seconds what has not; five more are for that.
+const SOFT_AND_HARD: Duration = Duration::from_secs(15);
 
 /// `up` with a plan that takes longer than any test.
 struct Up {
@@ -184,6 +188,65 @@ fn an_agent_starts_on_a_full_disk() {
     for words in ["the disk is full", "welcomed by the coordinator"] {
         assert!(said.contains(words), "{said}");
     }
+}
+
+#[test]
+fn a_job_on_a_full_disk_is_parked_with_its_reason_and_keeps_what_was_measured() {
+    let mut fleet = Fleet::start();
+    fleet.start_agent();
+    // The weights are there before the disk is full.
+    let plan = fleet.write_plan(SMALL);
+    assert_eq!(fleet.command(&["run", &plan]).status.code(), Some(0));
+    assert_eq!(fleet.agents.pop().unwrap().stop(), Some(0));
+    fs::remove_file(fleet.agent_dir().join("spool/reserve")).unwrap();
+    // Files that may not grow stand for the full disk: a few launches fit in.
+    let child = Command::new("sh")
+        .args(["-c", "trap '' XFSZ; ulimit -f 24; exec \"$@\"", "sh"])
+        .arg(binary("mlx-fleet-agent"))
+        .args(["run", "--data-dir"])
+        .arg(fleet.agent_dir())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    fleet.agents.push(Process::new(child));
+    let decode = SMALL.replace("[suite.load]\nregimes = [\"warm\"]\n", "");
+    let decode = decode.replace("[suite.prefill]\nprompt_tokens = [64]\n", "");
+    let plan = fleet.write_plan(&decode.replace("launches = 2", "launches = 900"));
+    let ran = fleet.command(&["run", &plan]);
+    assert_eq!(ran.status.code(), Some(4), "{}", stderr(&ran));
+    let row = "select concat_ws(' ', state, launches_counted > 0, launches_failed, reason)
+               from report.job where launches_total = 900";
+    let told = fleet.value(row);
+    assert!(
+        told.contains("parked t 3 3 failures; the last in "),
+        "{told}"
+    );
+    assert!(told.contains("the spool could not be written"), "{told}");
+    assert!(told.contains("File too large"), "{told}");
+}
+
+/// A connection whose other side is there and does not answer.
+#[test]
+fn daemons_end_in_time_though_the_other_side_of_an_open_stream_does_not_answer() {
+    let mut fleet = Fleet::start();
+    fleet.start_agent();
+    let agent = fleet.agents.pop().unwrap();
+    fleet.coordinator().send("-STOP");
+    let asked = Instant::now();
+    assert_eq!(agent.stop(), Some(0));
+    assert!(asked.elapsed() < SOFT_AND_HARD, "{:?}", asked.elapsed());
+    fleet.coordinator().send("-CONT");
+
+    fleet.start_agent();
+    let agent = fleet.agents.pop().unwrap();
+    agent.send("-STOP");
+    let asked = Instant::now();
+    assert_eq!(fleet.stop(), [Some(0)], "the coordinator");
+    assert!(asked.elapsed() < SOFT_AND_HARD, "{:?}", asked.elapsed());
+    agent.send("-CONT");
+    assert_eq!(agent.stop(), Some(0));
 }
 
 #[test]

@@ -213,10 +213,10 @@ async fn a_batch_that_fails_for_a_while_is_not_overtaken_by_those_behind_it() {
         .collect();
     batches.push(batch(&grant, 4, vec![finished(JobOutcome::Succeeded)]));
 
-    // The server runs out of memory each time that batch 3 comes.
+    // The server's disk is full each time that batch 3 comes.
     for statement in [
         "create function fleet.weary() returns trigger language plpgsql as
-         $$ begin raise exception 'weary' using errcode = '53200'; end $$",
+         $$ begin raise exception 'weary' using errcode = '53100'; end $$",
         "create trigger weary before insert on fleet.batch
          for each row when (new.seq = 3) execute function fleet.weary()",
     ] {

@@ -1,6 +1,7 @@
 //! Promises 2 and 3: one live lease per job and machine, an epoch that fences, work that goes on.
 
 use domain::job::JobOutcome;
+use domain::record::Record;
 use proto::wire::session_down::Message as Down;
 use tonic::Code;
 
@@ -314,6 +315,41 @@ async fn an_agent_that_comes_back_with_its_lease_has_it_renewed_by_its_welcome()
     assert_eq!(world.number(LASTING).await, 0);
     machine.connect_with(&[grant.lease_id]).await;
     assert_eq!(world.number(LASTING).await, 1);
+}
+
+#[tokio::test]
+async fn what_the_agents_clock_says_decides_nothing() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    let years = time::Duration::days(3650);
+    let mut batches = Vec::new();
+    for ((case_key, ordinal), jump) in to_do(&grant).iter().zip([-years, years].repeat(2)) {
+        let mut records = launch(case_key, *ordinal).records();
+        for record in &mut records {
+            match record {
+                Record::LaunchStarted(started) => started.started_at += jump,
+                // It jumped back in the middle.
+                Record::LaunchFinished(finished) => finished.finished_at -= jump,
+                Record::Reading(reading) => reading.at += jump,
+                _ => {}
+            }
+        }
+        batches.push(batch(&grant, batches.len() as u64, records));
+    }
+    let last = vec![finished(JobOutcome::Succeeded)];
+    batches.push(batch(&grant, batches.len() as u64, last));
+    agent.upload(batches).await.unwrap();
+    let ended = operator.watch(&run).await.run.unwrap();
+    assert_eq!(
+        (ended.state.as_str(), ended.launches_done),
+        ("succeeded", 4)
+    );
+    assert_eq!(world.number(COUNTED).await, 4);
 }
 
 #[tokio::test]
