@@ -33,6 +33,9 @@ pub mod hub;
 
 mod changes;
 
+#[cfg(test)]
+mod histories;
+
 use std::sync::Arc;
 
 use secrecy::SecretString;
