@@ -1,6 +1,7 @@
 //! Developers' chores, run as `cargo xtask VERB`. A verb is one file: its arguments and its `run`.
 
 mod bench;
+mod chaos;
 mod codegen;
 mod coordinator;
 mod process;
@@ -23,19 +24,24 @@ struct Cli {
 #[derive(Subcommand)]
 enum Verb {
     Bench(bench::Args),
+    Chaos(chaos::Args),
     Codegen(codegen::Args),
     Soak(soak::Args),
     Sqlx(sqlx::Args),
     Tidy(tidy::Args),
+    #[command(hide = true)]
+    Witness(chaos::witness::Args),
 }
 
 fn main() -> ExitCode {
     let done = match Cli::parse().verb {
         Verb::Bench(args) => bench::run(&args),
+        Verb::Chaos(args) => chaos::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
         Verb::Soak(args) => soak::run(&args),
         Verb::Sqlx(args) => sqlx::run(&args),
         Verb::Tidy(args) => tidy::run(&args),
+        Verb::Witness(args) => chaos::witness::run(&args),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

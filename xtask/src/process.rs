@@ -1,7 +1,8 @@
-//! What Linux says of a process (memory, threads, open files, children), and how it is asked to end.
+//! What Linux says of a process (memory, threads, open files, children), and how it is sent a signal.
 
 use std::fs;
-use std::process::Command;
+use std::path::Path;
+use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
@@ -65,13 +66,38 @@ pub fn cpu_seconds(pid: u32) -> Result<f64> {
     Ok(ticks / TICKS_PER_SECOND)
 }
 
+/// Sends a signal, such as `KILL`; false when there is no such process.
+pub fn signal(pid: u32, name: &str) -> Result<bool> {
+    let sent = Command::new("kill")
+        .args(["-s", name, &pid.to_string()])
+        .stderr(Stdio::null())
+        .status()?;
+    Ok(sent.success())
+}
+
 /// Asks a process to end, softly.
 pub fn terminate(pid: u32) -> Result<()> {
-    let asked = Command::new("kill")
-        .args(["-TERM", &pid.to_string()])
-        .status()?;
-    ensure!(asked.success(), "kill {pid}");
+    ensure!(signal(pid, "TERM")?, "kill {pid}");
     Ok(())
+}
+
+/// Processes that were started with this folder for their temporary files, each with its name.
+pub fn with_temporary_folder(folder: &Path) -> Result<Vec<(u32, String)>> {
+    let mark = format!("TMPDIR={}\0", folder.display());
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc")?.flatten() {
+        // Those of other users cannot be read, and those that just ended are gone.
+        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let ours = environment
+            .windows(mark.len())
+            .any(|window| window == mark.as_bytes());
+        let pid = entry.file_name().to_string_lossy().parse();
+        if ours && let Ok(pid) = pid {
+            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
+            found.push((pid, name.trim().to_owned()));
+        }
+    }
+    Ok(found)
 }
 
 #[cfg(test)]

@@ -163,7 +163,12 @@ impl Fleet {
                 left.push(format!("the {name} ended badly: {ended}"));
             }
         }
-        left.extend(processes_of(&temporary(&self.folder))?);
+        let running = process::with_temporary_folder(&temporary(&self.folder))?;
+        left.extend(
+            running
+                .iter()
+                .map(|(pid, name)| format!("process {pid} {name}")),
+        );
         // MLX keeps the kernels that it compiled for the CPU, and the spool room for a full disk.
         let kept = ["tmp/mlx", "agent/spool/reserve"].map(|path| self.folder.join(path));
         for folder in [temporary(&self.folder), self.folder.join("agent/spool")] {
@@ -200,25 +205,6 @@ fn temporary(folder: &Path) -> PathBuf {
 
 fn log(folder: &Path, name: &str) -> Result<File> {
     Ok(File::create(folder.join(format!("{name}.log")))?)
-}
-
-/// Processes that were started with this folder for their temporary files.
-fn processes_of(temporary: &Path) -> Result<Vec<String>> {
-    let mark = format!("TMPDIR={}\0", temporary.display());
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc")?.flatten() {
-        // Those of other users cannot be read, and those that just ended are gone.
-        let environment = fs::read(entry.path().join("environ")).unwrap_or_default();
-        let ours = environment
-            .windows(mark.len())
-            .any(|window| window == mark.as_bytes());
-        if ours {
-            let name = fs::read_to_string(entry.path().join("comm")).unwrap_or_default();
-            let pid = entry.file_name();
-            found.push(format!("process {} {}", pid.display(), name.trim()));
-        }
-    }
-    Ok(found)
 }
 
 fn sockets_below(folder: &Path, found: &mut Vec<String>) -> Result<()> {
