@@ -327,6 +327,8 @@ impl Session {
             return Ok(());
         }
         self.rest.clone_from(&rest);
+        // It takes back that it is ready, and says so anew when it may be.
+        self.ready = false;
         self.say(match rest {
             Some(reason) => Down::Drain(wire::Drain { reason }),
             None => Down::Resume(wire::Resume {}),

@@ -104,6 +104,7 @@ async fn a_drained_machine_finishes_its_job_and_gets_no_other_until_it_is_resume
 
     assert!(operator.resume("mini").await);
     agent.resumed().await;
+    agent.ready().await;
     agent.granted().await;
     assert!(!operator.resume("mini").await, "it was not drained");
     let row = operator.machine("mini").await;
@@ -176,7 +177,15 @@ async fn a_machine_that_waits_for_approval_gets_no_job_until_an_operator_lets_it
     }
     agent.resumed().await;
     operator.submit(PLAN).await;
-    agent.granted().await;
+    agent.ready().await;
+    // That it was ready before its rest counts no more: with the Ready that comes now its session would
+    // forget the lease, and tell of no cancellation.
+    let grant = agent.granted().await;
+    operator.cancel("latest").await;
+    assert!(matches!(
+        agent.hear().await.unwrap(),
+        Some(Down::Cancel(cancel)) if cancel.lease_id == grant.lease_id.to_string()
+    ));
 
     // Whoever enrols as a machine that is in waits as well, and holds its jobs.
     enrol(&world, &token.expose(), &inventory("mini"))
