@@ -22,7 +22,8 @@ const DATA_DIR: &str = "MLX_FLEET_DATA_DIR";
 #[derive(clap::Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Finding the coordinator")]
 pub struct Where {
-    /// The coordinator's address, such as https://bench.example:7420
+    /// The coordinator's address, such as https://bench.example:7420; of several of one database, with
+    /// commas, the first that can be reached
     #[arg(long, value_name = "URL")]
     pub coordinator: Option<String>,
     /// A file that holds the operator's token
@@ -106,23 +107,34 @@ impl Where {
 
     /// Connects, trusting only the authority whose fingerprint the token carries.
     pub async fn connect(&self) -> Result<Client, Failure> {
-        let (url, token) = self.resolve()?;
-        let unreachable = |error: &(dyn std::error::Error + 'static)| {
-            let why = tls::explain(error);
-            Failure::Unreachable(format!("cannot reach the coordinator at {url}: {why}"))
-        };
-        let address = tls::address(&url).map_err(|error| unreachable(&error))?;
-        let ca = tls::fetch_ca(&address, token.ca())
-            .await
-            .map_err(|error| unreachable(&error))?;
-        let endpoint = tls::endpoint(&url, Some(&ca), None).map_err(|error| unreachable(&error))?;
-        let channel = endpoint
-            .connect()
-            .await
-            .map_err(|error| unreachable(&error))?;
-        Ok(FleetServiceClient::with_interceptor(channel, Bearer(token))
-            .max_decoding_message_size(proto::MAX_MESSAGE_BYTES))
+        let (urls, token) = self.resolve()?;
+        let mut why = Vec::new();
+        for url in urls.split(',') {
+            match dial(url, token.clone()).await {
+                Err(Failure::Unreachable(told)) => why.push(told),
+                connected => return connected,
+            }
+        }
+        Err(Failure::Unreachable(why.join("; ")))
     }
+}
+
+async fn dial(url: &str, token: Token) -> Result<Client, Failure> {
+    let unreachable = |error: &(dyn std::error::Error + 'static)| {
+        let why = tls::explain(error);
+        Failure::Unreachable(format!("cannot reach the coordinator at {url}: {why}"))
+    };
+    let address = tls::address(url).map_err(|error| unreachable(&error))?;
+    let ca = tls::fetch_ca(&address, token.ca())
+        .await
+        .map_err(|error| unreachable(&error))?;
+    let endpoint = tls::endpoint(url, Some(&ca), None).map_err(|error| unreachable(&error))?;
+    let channel = endpoint
+        .connect()
+        .await
+        .map_err(|error| unreachable(&error))?;
+    Ok(FleetServiceClient::with_interceptor(channel, Bearer(token))
+        .max_decoding_message_size(proto::MAX_MESSAGE_BYTES))
 }
 
 fn read_token(file: &Path) -> Result<Token, Failure> {

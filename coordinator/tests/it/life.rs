@@ -8,7 +8,9 @@ use private_postgres::{Options, Server};
 use serde_json::Value;
 
 use crate::e2e::SMALL;
-use crate::fleet::{Fleet, JOIN_TOKEN, command_at, eventually, ok_at, serve, start_agent, stderr};
+use crate::fleet::{
+    Fleet, JOIN_TOKEN, command_at, eventually, mlx_fleet, ok_at, serve, start_agent, stderr, stdout,
+};
 
 /// One launch that would go on for minutes.
 const LONG: &str = r#"
@@ -102,6 +104,20 @@ fn agents_move_to_the_other_coordinator_of_their_database_when_theirs_is_killed(
     });
     killed.kill();
     assert!(counted(&there) < 18, "it was in the midst");
+
+    // Who names both, as agents do, reaches the one that is there.
+    let listed = mlx_fleet()
+        .args([
+            "runs",
+            "--json",
+            "--coordinator",
+            &coordinators,
+            "--token-file",
+        ])
+        .arg(there.join("operator.token"))
+        .output()
+        .unwrap();
+    assert!(stdout(&listed).contains(run), "{}", stderr(&listed));
 
     let watched = command_at(&there, &["watch", run]);
     assert_eq!(watched.status.code(), Some(0), "{}", stderr(&watched));
