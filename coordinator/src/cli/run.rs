@@ -17,6 +17,10 @@ const MAX_RECONNECTS: u32 = 60;
 const RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "flags of a command line, free of each other"
+)]
 pub struct RunArgs {
     /// The plan, a TOML file
     file: PathBuf,

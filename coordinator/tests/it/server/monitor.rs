@@ -26,8 +26,8 @@ async fn get(world: &World, path: &str) -> (u16, String) {
     (head[9..12].parse().unwrap(), body.to_owned())
 }
 
-/// The samples by name and labels.
-async fn metrics(world: &World) -> BTreeMap<String, f64> {
+/// The samples by name and labels, as they are written.
+async fn metrics(world: &World) -> BTreeMap<String, String> {
     let (status, text) = get(world, "/metrics").await;
     assert_eq!(status, 200);
     assert!(text.ends_with("# EOF\n"), "{text}");
@@ -35,7 +35,7 @@ async fn metrics(world: &World) -> BTreeMap<String, f64> {
     samples
         .map(|line| {
             let (name, value) = line.rsplit_once(' ').unwrap();
-            (name.to_owned(), value.parse().unwrap())
+            (name.to_owned(), value.to_owned())
         })
         .collect()
 }
@@ -47,9 +47,9 @@ async fn metrics_count_what_the_fleet_does() {
     let machine = join(&world, &mut operator, "mini").await;
     join(&world, &mut operator, "other").await;
     let before = metrics(&world).await;
-    assert_eq!(before["mlx_fleet_agent_sessions"], 0.0);
-    assert_eq!(before["mlx_fleet_machines{state=\"idle\"}"], 2.0);
-    assert_eq!(before["mlx_fleet_machines{state=\"drained\"}"], 0.0);
+    assert_eq!(before["mlx_fleet_agent_sessions"], "0");
+    assert_eq!(before["mlx_fleet_machines{state=\"idle\"}"], "2");
+    assert_eq!(before["mlx_fleet_machines{state=\"drained\"}"], "0");
 
     let mut agent = machine.connect().await;
     operator.submit(PLAN).await;
@@ -57,24 +57,25 @@ async fn metrics_count_what_the_fleet_does() {
     let grant = agent.granted().await;
     let now = metrics(&world).await;
     for (name, value) in [
-        ("mlx_fleet_agent_sessions", 1.0),
-        ("mlx_fleet_machines{state=\"busy\"}", 1.0),
-        ("mlx_fleet_jobs{state=\"queued\"}", 1.0),
-        ("mlx_fleet_jobs{state=\"leased\"}", 1.0),
-        ("mlx_fleet_runs_active", 1.0),
-        ("mlx_fleet_runs_submitted_total", 1.0),
-        ("mlx_fleet_jobs_granted_total", 1.0),
-        ("mlx_fleet_batches_stored_total", 0.0),
-        ("mlx_fleet_database_up", 1.0),
+        ("mlx_fleet_agent_sessions", "1"),
+        ("mlx_fleet_machines{state=\"busy\"}", "1"),
+        ("mlx_fleet_jobs{state=\"queued\"}", "1"),
+        ("mlx_fleet_jobs{state=\"leased\"}", "1"),
+        ("mlx_fleet_runs_active", "1"),
+        ("mlx_fleet_runs_submitted_total", "1"),
+        ("mlx_fleet_jobs_granted_total", "1"),
+        ("mlx_fleet_batches_stored_total", "0"),
+        ("mlx_fleet_database_up", "1"),
     ] {
-        assert_eq!(now.get(name), Some(&value), "{name} in {now:?}");
+        assert_eq!(now[name], value, "{name} in {now:?}");
     }
     agent.do_job(&grant).await;
     let now = metrics(&world).await;
     // A batch for each launch and one for the end.
-    assert_eq!(now["mlx_fleet_batches_stored_total"], 5.0);
-    assert!(now["mlx_fleet_records_stored_total"] > 5.0);
-    assert!(now["mlx_fleet_ingest_commit_seconds_count"] >= 1.0);
+    assert_eq!(now["mlx_fleet_batches_stored_total"], "5");
+    let count = |name: &str| now[name].parse::<u32>().unwrap();
+    assert!(count("mlx_fleet_records_stored_total") > 5);
+    assert!(count("mlx_fleet_ingest_commit_seconds_count") >= 1);
     assert!(
         now.keys()
             .any(|name| name.starts_with("mlx_fleet_build_info{version="))
@@ -93,6 +94,6 @@ async fn a_coordinator_is_healthy_while_it_runs_and_ready_while_it_has_its_datab
     assert_eq!(status, 503, "{why}");
     assert_eq!(get(&world, "/healthz").await.0, 200);
     let without = metrics(&world).await;
-    assert_eq!(without["mlx_fleet_database_up"], 0.0);
+    assert_eq!(without["mlx_fleet_database_up"], "0");
     assert_eq!(without.get("mlx_fleet_runs_active"), None);
 }
