@@ -49,12 +49,12 @@ fn an_inventory_of_hostile_names_and_numbers_is_refused() {
         ("chip", &|i| i.chip = "a\nb".to_owned()),
         ("boot_id", &|i| i.boot_id = "x".repeat(10_000)),
         ("agent_version", &|i| {
-            i.agent_version = "\u{9b}1m".to_owned()
+            i.agent_version = "\u{9b}1m".to_owned();
         }),
         ("memory_bytes", &|i| i.memory_bytes = 0),
         ("memory_bytes", &|i| i.memory_bytes = u64::MAX),
         ("wired_limit_bytes", &|i| {
-            i.wired_limit_bytes = Some(u64::MAX)
+            i.wired_limit_bytes = Some(u64::MAX);
         }),
         ("gpu_cores", &|i| i.gpu_cores = Some(u32::MAX)),
         ("cpu_cores", &|i| i.cpu_cores = u32::MAX),

@@ -1,6 +1,6 @@
 //! How rows look: tables for people, JSON for scripts.
 
-use std::fmt::Display;
+use std::fmt::{Display, Write as _};
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
@@ -60,7 +60,7 @@ pub fn harmless(text: &str) -> String {
             shown.push(c);
         } else {
             // All of them lie in the first plane.
-            shown.push_str(&format!("\\u{:04x}", c as u32));
+            _ = write!(shown, "\\u{:04x}", c as u32);
         }
     }
     shown

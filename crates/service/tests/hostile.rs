@@ -26,7 +26,7 @@ use tonic::server::NamedService;
 use tonic_prost::ProstCodec;
 
 /// Longer than any limit of the server.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 
 /// Answers the path `/test.Patience/Ready` at once and any other never.
 #[derive(Clone)]

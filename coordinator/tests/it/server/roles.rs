@@ -120,9 +120,10 @@ async fn callers(world: &World) -> Vec<Caller> {
     let signed = |authority: &Authority, at: OffsetDateTime| {
         let key = AgentKey::generate().unwrap();
         let request = key.request().unwrap();
+        let certificate = authority.sign_agent(&request, mini_id, at).unwrap();
+        let pem = key.to_pem().expose_secret().to_owned();
         let mut machine = mini.clone();
-        machine.certificate = authority.sign_agent(&request, mini_id, at).unwrap();
-        machine.key = key.to_pem().expose_secret().to_owned();
+        (machine.certificate, machine.key) = (certificate, pem);
         machine
     };
     let ended = signed(&ours, now - Duration::days(400));
