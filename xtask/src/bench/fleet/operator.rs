@@ -64,6 +64,7 @@ impl Operator {
         let request = self.request(wire::SubmitRunRequest {
             plan_toml: plan.to_owned(),
             file_name: "bench.toml".to_owned(),
+            once: false,
         });
         let answer = self.client().submit_run(request).await?.into_inner();
         ensure!(answer.problems.is_empty(), "{:?}", answer.problems);
