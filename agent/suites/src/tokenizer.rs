@@ -1,5 +1,6 @@
 //! `tokenizer.json` through Hugging Face's tokenizers, held against the model's vocabulary.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +38,14 @@ fn place(id: Option<u32>) -> String {
     id.map_or_else(|| "unknown".to_owned(), |id| format!("token {id}"))
 }
 
+/// The library panics at some files that are not sound, and they come from anywhere.
+fn guarded<T>(work: impl FnOnce() -> tokenizers::Result<T>) -> Result<T, String> {
+    match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(done) => done.map_err(|error| error.to_string()),
+        Err(_) => Err("the tokenizers library panicked: the file is damaged".to_owned()),
+    }
+}
+
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     vocab: usize,
@@ -46,14 +55,16 @@ impl Tokenizer {
     /// Added tokens may lie beyond the model's vocabulary (fine-tunes add padding that never
     /// occurs); an ordinary token may not.
     pub fn load(path: &Path, vocab: usize) -> Result<Self, TokenizerError> {
-        let refuse = |error: tokenizers::Error| TokenizerError::Parse {
+        let refuse = |why: String| TokenizerError::Parse {
             path: path.to_owned(),
-            why: error.to_string(),
+            why,
         };
-        let mut inner = tokenizers::Tokenizer::from_file(path).map_err(refuse)?;
+        let mut inner = guarded(|| tokenizers::Tokenizer::from_file(path)).map_err(refuse)?;
         // Left over from training in many files; transformers switches both off, and a prompt that
         // is cut or filled up is another prompt.
-        inner.with_truncation(None).map_err(refuse)?;
+        inner
+            .with_truncation(None)
+            .map_err(|error| refuse(error.to_string()))?;
         inner.with_padding(None);
         let tokens = inner.get_vocab_size(false);
         if tokens > vocab {
@@ -70,9 +81,7 @@ impl Tokenizer {
     /// begins with the first of them, as one from a chat template does.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
         let encode = |with_special| {
-            self.inner
-                .encode(text, with_special)
-                .map_err(|error| TokenizerError::Encode(error.to_string()))
+            guarded(|| self.inner.encode(text, with_special)).map_err(TokenizerError::Encode)
         };
         let (plain, special) = (encode(false)?, encode(true)?);
         let begins_twice = special.len() > plain.len()
@@ -106,8 +115,6 @@ impl Tokenizer {
     }
 
     pub fn decode(&self, ids: &[u32]) -> Result<String, TokenizerError> {
-        self.inner
-            .decode(ids, true)
-            .map_err(|error| TokenizerError::Encode(error.to_string()))
+        guarded(|| self.inner.decode(ids, true)).map_err(TokenizerError::Encode)
     }
 }
