@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod codegen;
 mod coordinator;
+mod fuzz;
 mod process;
 mod repo;
 mod soak;
@@ -26,6 +27,7 @@ enum Verb {
     Bench(bench::Args),
     Chaos(chaos::Args),
     Codegen(codegen::Args),
+    Fuzz(fuzz::Args),
     Soak(soak::Args),
     Sqlx(sqlx::Args),
     Tidy(tidy::Args),
@@ -38,6 +40,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Chaos(args) => chaos::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
+        Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Soak(args) => soak::run(&args),
         Verb::Sqlx(args) => sqlx::run(&args),
         Verb::Tidy(args) => tidy::run(&args),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::time::Duration;
+use std::sync::OnceLock;
 
 use domain::job::{JobOutcome, LaunchOutcome};
 use domain::reason::Reason;
@@ -408,4 +409,46 @@ fn a_full_disk_leaves_whole_batches_and_its_reserve_ends_the_job() {
     assert_eq!(seqs(&spool, lease), [0, 1]);
     assert!(writer.give_up_reserve());
     assert!(!writer.give_up_reserve(), "once");
+}
+
+/// A segment as another agent, a broken disk or anybody left it: what is sound is read, the rest is not.
+#[test]
+fn fuzzed() {
+    let batch = |seq, record: Record| {
+        let batch = Batch {
+            lease_id: LeaseId(uuid::Uuid::nil()),
+            seq,
+            records: vec![record],
+        };
+        wire::Batch::from(batch).encode_to_vec()
+    };
+    let bodies = [
+        batch(0, started(LaunchId(uuid::Uuid::max()))),
+        batch(1, reading(1.0)),
+        batch(2, end()),
+    ];
+    let bodies: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
+    fuzz::feed("spool", &bodies, |bytes| {
+        static FOLDER: OnceLock<tempfile::TempDir> = OnceLock::new();
+        let root = FOLDER.get_or_init(|| tempfile::tempdir().unwrap()).path();
+        let lease = LeaseId(uuid::Uuid::max());
+        let dir = root.join(lease.to_string());
+        fs::create_dir_all(&dir).unwrap();
+        let path = segment::path(&dir, 0);
+        let header = segment::Header {
+            first_seq: 0,
+            open_launch: None,
+        };
+        segment::create(&path, &header).unwrap();
+        let sound = segment::frame(bytes);
+        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        // A frame whose sum is right, whatever it holds, and then bytes that are no frame.
+        file.write_all(&[sound.as_slice(), bytes].concat()).unwrap();
+        if let Ok(spool) = Spool::open(root)
+            && let Some(mut reader) = spool.reader(lease)
+        {
+            while let Ok(Some(_)) = reader.next(&spool) {}
+        }
+        fs::remove_dir_all(&dir).ok();
+    });
 }

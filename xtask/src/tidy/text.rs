@@ -15,6 +15,7 @@ fn is_generated(path: &str) -> bool {
         || path == "Cargo.lock"
         || path == "crates/mlx-sys/src/bindings.rs"
         || path.starts_with("report-gen/assets/echarts/")
+        || path.starts_with("crates/fuzz/corpus/")
         || has_extension(path, "snap")
         || path.ends_with(".min.js")
 }

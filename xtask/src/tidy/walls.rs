@@ -13,6 +13,7 @@ use crate::repo;
 /// What each of our crates may use of ours. Tests may use more: see `OURS_IN_TESTS`.
 const OURS: &[(&str, &[&str])] = &[
     ("domain", &[]),
+    ("fuzz", &[]),
     ("proto", &["domain"]),
     ("service", &["domain"]),
     ("private-postgres", &[]),
@@ -41,7 +42,13 @@ const OURS: &[(&str, &[&str])] = &[
         ],
     ),
 ];
-const OURS_IN_TESTS: &[(&str, &str)] = &[("report-gen", "private-postgres")];
+const OURS_IN_TESTS: &[(&str, &str)] = &[
+    ("agent", "fuzz"),
+    ("domain", "fuzz"),
+    ("proto", "fuzz"),
+    ("report-gen", "private-postgres"),
+    ("suites", "fuzz"),
+];
 
 /// Who alone may use a crate of others: its reach is the reason.
 const THEIRS: &[(&str, &[&str])] = &[
