@@ -1,8 +1,8 @@
 //! Batches on a disk that is cut at every byte, and what is left of them.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use domain::job::{JobOutcome, LaunchOutcome};
 use domain::reason::Reason;

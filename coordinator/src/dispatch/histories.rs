@@ -19,7 +19,7 @@ use proptest::sample::select;
 use proptest::test_runner::{Config, FileFailurePersistence, TestRunner};
 use secrecy::SecretString;
 use service::folders::DataFolder;
-use service::tls::Authority;
+use service::tls::{Authority, Fingerprint, PeerIdentity};
 use tempfile::TempDir;
 use time::{Duration, OffsetDateTime};
 use tokio::runtime::{Builder, Runtime};
@@ -28,8 +28,10 @@ use uuid::Uuid;
 
 use super::ingest::{self, Stream};
 use super::leases::Renewal;
+use super::pulse;
 use super::runs::Submitted;
 use super::{Dispatch, Error, Parts};
+use crate::store::dump::Tools;
 use crate::store::lease::State;
 use crate::store::{self, certificate, job, lease, machine};
 use model::{Job, Lease, Model};
@@ -118,7 +120,7 @@ struct World {
     machines: Vec<MachineId>,
     /// What is open of it would be in the way of the next history.
     last_run: Mutex<Option<String>>,
-    _ingest: JoinSet<()>,
+    _workers: JoinSet<()>,
     _postgres: Server,
     _dir: TempDir,
 }
@@ -145,14 +147,19 @@ impl World {
         let folder = DataFolder::at(dir.path().join("coordinator"));
         folder.create().unwrap();
         let now = OffsetDateTime::now_utc();
-        let (dispatch, queue, machines) = runtime.block_on(async {
+        let (dispatch, queue, beats, machines) = runtime.block_on(async {
             store::migrate::migrate(&url).await.unwrap();
             let parts = Parts {
                 pool: store::connect(&url).unwrap(),
                 reader: None,
+                tools: Tools {
+                    url: url.clone(),
+                    bin: None,
+                },
                 authority: Arc::new(Authority::open(&folder, now).unwrap()),
+                approve_machines: false,
             };
-            let (dispatch, queue) = Dispatch::new(parts);
+            let (dispatch, queue, beats) = Dispatch::new(parts);
             let mut machines = Vec::new();
             for number in 0..MACHINES {
                 let id = MachineId::new();
@@ -165,16 +172,20 @@ impl World {
                     .unwrap();
                 machines.push(id);
             }
-            (dispatch, queue, machines)
+            (dispatch, queue, beats, machines)
         });
-        let mut ingest = JoinSet::new();
-        ingest.spawn_on(ingest::work(dispatch.pool.clone(), queue), runtime.handle());
+        let mut workers = JoinSet::new();
+        let counts = Arc::clone(dispatch.counts());
+        let ingest = ingest::work(dispatch.pool.clone(), counts, queue);
+        workers.spawn_on(ingest, runtime.handle());
+        let heartbeats = pulse::work(dispatch.pool.clone(), beats);
+        workers.spawn_on(heartbeats, runtime.handle());
         Self {
             runtime,
             dispatch,
             machines,
             last_run: Mutex::default(),
-            _ingest: ingest,
+            _workers: workers,
             _postgres: postgres,
             _dir: dir,
         }
@@ -205,9 +216,13 @@ impl<'a> History<'a> {
     async fn begin(world: &'a World) -> Self {
         let last = world.last_run.lock().unwrap().take();
         if let Some(last) = last {
-            world.dispatch.cancel(&last).await.unwrap();
+            world.dispatch.cancel(&last, "").await.unwrap();
         }
-        let submitted = world.dispatch.submit(PLAN, "histories.toml").await.unwrap();
+        let submitted = world
+            .dispatch
+            .submit(PLAN, "histories.toml", false, "")
+            .await;
+        let submitted = submitted.unwrap();
         let Submitted::Run { run_id, .. } = submitted else {
             panic!("{submitted:?}");
         };
@@ -273,7 +288,7 @@ impl<'a> History<'a> {
                 }
             }
             Step::Cancel => {
-                dispatch.cancel(&self.run).await.unwrap();
+                dispatch.cancel(&self.run, "").await.unwrap();
                 self.model.cancel();
             }
             Step::Heartbeat { lease, .. }
@@ -339,10 +354,8 @@ impl<'a> History<'a> {
         let owner = self.model.leases[lease].machine;
         match *step {
             Step::Heartbeat { machine, .. } => {
-                let renewal = dispatch
-                    .heartbeat(self.world.machines[machine], Some(id))
-                    .await
-                    .unwrap();
+                let beat = dispatch.heartbeat(self.world.machines[machine], Some(id));
+                let renewal = beat.await.unwrap().found().await.unwrap();
                 let state = self.model.leases[lease].state;
                 let right = match renewal.expect("a word on the lease") {
                     Renewal::Renewed => machine == owner && state == State::Live,
@@ -355,7 +368,8 @@ impl<'a> History<'a> {
             }
             Step::Overdue { .. } => {
                 let owner = self.world.machines[owner];
-                let was_live = lease::renew(&dispatch.pool, id, owner, -1.0).await.unwrap();
+                let ended = lease::renew(&dispatch.pool, &[(id, owner)], -1.0).await;
+                let was_live = !ended.unwrap().is_empty();
                 assert_eq!(was_live, self.model.leases[lease].state == State::Live);
                 assert_eq!(dispatch.reap().await.unwrap(), usize::from(was_live));
                 if was_live {
@@ -412,7 +426,11 @@ impl<'a> History<'a> {
     }
 
     async fn send(&self, machine: usize, batch: Batch) -> super::Result<()> {
-        let stream = Stream::of(self.world.machines[machine]);
+        let stream = Stream::of(PeerIdentity {
+            machine: self.world.machines[machine],
+            fingerprint: Fingerprint::of(name(machine).as_bytes()),
+            not_after: OffsetDateTime::now_utc() + Duration::days(1),
+        });
         self.world.dispatch.upload(&stream, batch).await?.await
     }
 
