@@ -328,7 +328,7 @@ fn identity(model: &ModelRef) -> ModelIdentity {
         source,
         dtype,
         quantisation: "none".to_owned(),
-        parameters: architecture.map_or(1, |a| a.parameters()),
+        parameters: architecture.map_or(1, domain::catalogue::Architecture::parameters),
         weight_bytes: architecture.map_or(bytes, |a| a.weight_bytes(bytes)),
         decode_bytes: architecture.map_or(bytes, |a| a.decode_bytes(bytes)),
         kv_bytes_per_token: architecture.map_or(bytes, |a| a.kv_bytes_per_token(bytes)),

@@ -46,13 +46,15 @@ pub struct SetAside {
 
 impl Refusal {
     fn new(first: &str, kept: Option<&Path>) -> Self {
-        let mut reason = format!("the coordinator refused {first}");
-        if let Some(kept) = kept {
+        let kept = kept.map(|kept| {
             let place = kept.display();
-            reason += &format!("; what it refused is kept on this machine in {place}");
-        }
+            format!("; what it refused is kept on this machine in {place}")
+        });
         Self {
-            reason,
+            reason: format!(
+                "the coordinator refused {first}{}",
+                kept.unwrap_or_default()
+            ),
             seqs: BTreeSet::new(),
             launches: BTreeSet::new(),
             unbegun: BTreeSet::new(),

@@ -1,6 +1,7 @@
 //! Batches on a disk that is cut at every byte, and what is left of them.
 
 use std::collections::BTreeSet;
+use std::io::Write;
 use std::sync::OnceLock;
 use std::time::Duration;
 
@@ -61,12 +62,10 @@ async fn a_spool_in_memory_keeps_what_is_not_acknowledged_and_forgets_the_rest()
         writer.append(vec![reading(value.into())]).unwrap();
     }
     assert_eq!(seqs(&spool, lease), [0, 1, 2, 3, 4]);
-    let room = tokio::spawn({
-        let spool = Arc::clone(&spool);
-        async move { spool.below(lease, 3).await }
-    });
-    assert!(!spool.acknowledge(lease, 3).unwrap());
-    room.await.unwrap();
+    let acknowledge = async { spool.acknowledge(lease, 3).unwrap() };
+    // There is room once it is.
+    let ((), is_done) = tokio::join!(spool.below(lease, 3), acknowledge);
+    assert!(!is_done);
     assert_eq!(seqs(&spool, lease), [3, 4]);
     assert_eq!(spool.lock()[&lease].batches.len(), 2, "the others are gone");
     writer.append(vec![end()]).unwrap();
@@ -110,7 +109,7 @@ fn four_batches() -> (LeaseId, LaunchId, Vec<u8>, Vec<usize>) {
     let spool = Spool::open(dir.path()).unwrap();
     let (lease, launch) = (LeaseId::new(), LaunchId::new());
     let mut writer = spool.writer(lease).unwrap();
-    let path = segment::path(&spool.lease_dir(lease), 0);
+    let path = segment::path(&spool.lease_dir(lease).unwrap(), 0);
     let mut ends = vec![segment::HEADER_BYTES as usize];
     for records in [
         vec![started(launch), reading(1.0)],
@@ -292,10 +291,11 @@ fn what_was_refused_fails_its_launch_and_its_job_also_after_a_restart() {
     let refused = read(&spool, lease).remove(0);
     let aside = spool.set_aside(lease, &refused, "no such metric").unwrap();
     assert!(!aside.again, "it ends nothing");
-    for word in ["batch 1", "no such metric", aside.kept.to_str().unwrap()] {
+    let kept = aside.kept.unwrap();
+    for word in ["batch 1", "no such metric", kept.to_str().unwrap()] {
         assert!(aside.reason.contains(word), "{word}: {}", aside.reason);
     }
-    let kept = fs::read(&aside.kept).unwrap();
+    let kept = fs::read(&kept).unwrap();
     assert_eq!(
         wire::Batch::decode_length_delimited(&kept[..]).unwrap(),
         refused
@@ -349,7 +349,11 @@ fn old_segments_go_when_they_are_acknowledged_and_the_open_launch_is_still_known
     for _ in 0..6 {
         writer.append(vec![large.clone()]).unwrap();
     }
-    let segments = || fs::read_dir(spool.lease_dir(lease)).unwrap().count();
+    let segments = || {
+        fs::read_dir(spool.lease_dir(lease).unwrap())
+            .unwrap()
+            .count()
+    };
     assert!(segments() >= 3);
     assert_eq!(seqs(&spool, lease), [0, 1, 2, 3, 4, 5, 6]);
     assert!(!spool.acknowledge(lease, 7).unwrap());
@@ -441,7 +445,7 @@ fn fuzzed() {
         };
         segment::create(&path, &header).unwrap();
         let sound = segment::frame(bytes);
-        let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+        let mut file = fs::OpenOptions::new().append(true).open(&path).unwrap();
         // A frame whose sum is right, whatever it holds, and then bytes that are no frame.
         file.write_all(&[sound.as_slice(), bytes].concat()).unwrap();
         if let Ok(spool) = Spool::open(root)

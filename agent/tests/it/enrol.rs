@@ -141,7 +141,10 @@ async fn a_token_is_needed_once_and_the_certificate_names_the_machine() {
     assert!(refusal(joins(dir.path(), Wishes::default()).await).contains("token create"));
     joins(dir.path(), coordinator.wishes()).await.unwrap();
     let member = joins(dir.path(), Wishes::default()).await.unwrap();
-    assert_eq!(member.coordinators(), [coordinator.url.clone()]);
+    assert_eq!(
+        member.coordinators(),
+        std::slice::from_ref(&coordinator.url)
+    );
     let endpoint = member.endpoints().unwrap().remove(0);
     let channel = endpoint.connect().await.unwrap();
     let mut client = wire::agent_service_client::AgentServiceClient::new(channel);

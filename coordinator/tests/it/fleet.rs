@@ -190,7 +190,8 @@ impl Fleet {
     pub fn start_agent(&mut self) {
         let mut env = vec![(LOG, self.log)];
         if self.join_token.is_empty() {
-            self.join_token = self.ok(&["token", "create"]).trim().to_owned();
+            let token = self.ok(&["token", "create"]);
+            token.trim().clone_into(&mut self.join_token);
             env.push((JOIN_TOKEN, &self.join_token));
         }
         let agent = start_agent(&self.agent_dir(), &self.url, &self.data_dir(), &env);

@@ -30,7 +30,7 @@ pub fn period(time: Duration) -> String {
     let units = [("d", 86_400), ("h", 3600), ("m", 60)];
     let whole = units
         .iter()
-        .find(|(_, unit)| seconds > 0 && seconds % unit == 0);
+        .find(|(_, unit)| seconds > 0 && seconds.is_multiple_of(*unit));
     match whole {
         Some((name, unit)) => format!("{}{name}", seconds / unit),
         None => format!("{seconds}s"),

@@ -33,6 +33,7 @@ fn plan() {
                 let machine = Candidate {
                     machine_id: MachineId::new(),
                     name: "mini".to_owned(),
+                    approved: true,
                     inventory: Inventory {
                         os: "macos".to_owned(),
                         chip: "Apple M3".to_owned(),

@@ -23,7 +23,7 @@ use crate::process;
 pub const AGENT_STOPS_WITHIN: Duration = Duration::from_secs(15);
 /// The coordinator as well, and then Postgres writes what it has in memory.
 pub const COORDINATOR_STOPS_WITHIN: Duration = Duration::from_secs(30);
-const START_WITHIN: Duration = Duration::from_secs(60);
+const START_WITHIN: Duration = Duration::from_mins(1);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What an agent knows itself by, and is known by.
 const MEMBERSHIP: [&str; 5] = [
@@ -256,17 +256,17 @@ impl Fleet {
     }
 
     /// All of Postgres's processes, the first one first.
-    pub fn postgres(&self) -> Result<Vec<u32>> {
+    pub fn postgres(&self) -> Vec<u32> {
         let mut pids: Vec<u32> = self.postmaster().into_iter().collect();
         if let Some(&postmaster) = pids.first() {
             pids.extend(process::children(postmaster).unwrap_or_default());
         }
-        Ok(pids)
+        pids
     }
 
     /// To every process of Postgres; false when there is none.
     pub fn signal_postgres(&self, name: &str) -> Result<bool> {
-        let pids = self.postgres()?;
+        let pids = self.postgres();
         for &pid in &pids {
             process::signal(pid, name)?;
         }

@@ -193,7 +193,7 @@ impl<'a> Scene<'a> {
                 let wrong = fleet::stop(&mut self.fleet.twins[agent].daemon, AGENT_STOPS_WITHIN);
                 self.outcome.findings.broken.extend(wrong);
             }
-            Step::Expire(agent) => return self.expire(agent),
+            Step::Expire(agent) => return Ok(self.expire(agent)),
             Step::Reboot(agent) => return self.reboot(agent),
             Step::PowerCut => self.power_cut()?,
             Step::StopAll => {
@@ -248,9 +248,9 @@ impl<'a> Scene<'a> {
     }
 
     /// False when Postgres does not answer, or nothing was leased.
-    fn expire(&mut self, agent: Option<usize>) -> Result<bool> {
+    fn expire(&mut self, agent: Option<usize>) -> bool {
         let machine = agent.map(|agent| self.fleet.agents[agent].machine.as_str());
-        Ok(self.database.expire(machine).unwrap_or(0) > 0)
+        self.database.expire(machine).unwrap_or(0) > 0
     }
 
     fn reboot(&mut self, agent: usize) -> Result<bool> {

@@ -6,7 +6,6 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 use domain::metric::Metric;
-use domain::reason::Reason;
 use domain::suite::decode::Case;
 use domain::worker::Finished;
 

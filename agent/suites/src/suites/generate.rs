@@ -5,7 +5,6 @@
 use std::time::Duration;
 
 use domain::metric::Metric;
-use domain::reason::Reason;
 use domain::suite::generate::Case;
 use domain::worker::Finished;
 

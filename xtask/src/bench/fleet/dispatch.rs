@@ -46,12 +46,12 @@ impl Bench<'_> {
             let what = format!("submit to grant, {name} (insert, NOTIFY, call)");
             self.told(&what, value, "ms", limit);
         }
-        self.to_all(simulation).await?;
-        self.to_workers().await
+        self.grant_all(simulation).await?;
+        self.spawn_workers().await
     }
 
     /// One run that has a job for every machine.
-    async fn to_all(&mut self, simulation: &Simulation) -> Result<()> {
+    async fn grant_all(&mut self, simulation: &Simulation) -> Result<()> {
         let plan = plan_of("all", 1, "simulated = true");
         simulation.forget();
         let began = OffsetDateTime::now_utc();
@@ -111,7 +111,7 @@ impl Bench<'_> {
 
     /// A real agent among the simulated ones, whose worker writes down when it was started and ends. The
     /// job before has just ended, so that the agent's sensors have been read.
-    async fn to_workers(&mut self) -> Result<()> {
+    async fn spawn_workers(&mut self) -> Result<()> {
         let folder = self.world.folder.path().join("real");
         fs::create_dir_all(&folder)?;
         let worker = simulation::clock_worker(&folder)?;

@@ -19,7 +19,7 @@ use crate::{process, repo};
 /// Lines that nobody has read yet: some for each of the most machines.
 const QUEUE: usize = 1 << 20;
 /// Longer than anything takes here.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What a machine told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
