@@ -33,7 +33,7 @@ use super::runs::Submitted;
 use super::{Dispatch, Error, Parts};
 use crate::store::dump::Tools;
 use crate::store::lease::State;
-use crate::store::{self, certificate, job, lease, machine};
+use crate::store::{self, certificate, job, lease, machine, roster};
 use model::{Job, Lease, Model};
 
 const HISTORIES: u32 = 100;
@@ -166,6 +166,7 @@ impl World {
                 machine::put(&dispatch.pool, id, &name(number), &inventory(number))
                     .await
                     .unwrap();
+                roster::approve(&dispatch.pool, id, true).await.unwrap();
                 let until = now + Duration::days(1);
                 certificate::insert(&dispatch.pool, &name(number), id, until)
                     .await

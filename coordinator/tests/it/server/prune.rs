@@ -12,6 +12,8 @@ const ROWS: &str = "select concat_ws(' ',
     (select count(*) from fleet.job), (select count(*) from fleet.exclusion),
     (select count(*) from fleet.lease), (select count(*) from fleet.batch),
     (select count(*) from fleet.launch), (select count(*) from fleet.launch_metric),
+    (select count(*) from fleet.launch_region), (select count(*) from fleet.launch_power),
+    (select count(*) from fleet.measured_case), (select count(*) from fleet.case_metric),
     (select count(*) from fleet.heat), (select count(*) from fleet.iteration),
     (select count(*) from fleet.sample), (select count(*) from fleet.reading),
     (select count(*) from fleet.event where run_id is not null))";
