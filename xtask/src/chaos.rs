@@ -77,6 +77,10 @@ pub fn run(args: &Args) -> Result<()> {
     total.findings.broken.extend(stopped);
     total.findings.broken.extend(fleet.left()?);
     total.findings.broken.extend(fleet.panics()?);
+    if !total.jobs.contains_key("succeeded") {
+        let nothing = "no job succeeded, so nothing was shown";
+        total.findings.broken.push(nothing.to_owned());
+    }
     tell(&total, args, number - args.round, began.elapsed());
     if total.findings.broken.is_empty() {
         return Ok(());

@@ -161,11 +161,7 @@ impl Fleet {
         let folder = self.folder.join(name);
         fs::create_dir(&folder)?;
         let suite = self.folder.join(format!("{name}-worker"));
-        witness::install(
-            &suite,
-            &self.binaries.join("mlx-fleet-suite"),
-            &folder.with_extension("witness"),
-        )?;
+        witness::install(&suite, &self.binaries, &folder.with_extension("witness"))?;
         let run = {
             let (program, url) = (self.binaries.join("mlx-fleet-agent"), proxy.url());
             let (folder, temporary) = (folder.clone(), temporary(&self.folder));

@@ -122,15 +122,15 @@ pub fn forget(folder: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The program that an agent is given: agents start theirs with `run` alone.
-pub fn install(program: &Path, suite: &Path, folder: &Path) -> Result<()> {
+/// The program that an agent is given: agents start theirs with `run` alone. What `cargo xtask` started is not
+/// there any more once the workspace is built, so both come out of that build.
+pub fn install(program: &Path, binaries: &Path, folder: &Path) -> Result<()> {
     use std::os::unix::fs::PermissionsExt;
     fs::create_dir_all(folder)?;
-    let xtask = std::env::current_exe()?;
     let text = format!(
         "#!/bin/sh\nexec '{}' witness --suite '{}' --folder '{}' -- \"$@\"\n",
-        xtask.display(),
-        suite.display(),
+        binaries.join("xtask").display(),
+        binaries.join("mlx-fleet-suite").display(),
         folder.display()
     );
     fs::write(program, text)?;
