@@ -1,13 +1,13 @@
 -- More of what views would compute again and again is kept from the moment that a launch counts, as
 -- fleet.launch_metric is: each case's numbers over its launches, a launch's measured iterations as a
 -- whole, and what the power sensors read beneath them. Nothing is here that does not follow from samples,
--- iterations and readings: fleet.summarise_launches makes it again.
+-- iterations and readings: fleet.summarise_launches makes it again, and it goes with what it is of.
 
 -- A case as one run measured it on one machine: what its launches have in common.
 create table fleet.measured_case (
     -- The hash of the rest.
     case_id uuid primary key,
-    run_id uuid not null references fleet.run,
+    run_id uuid not null references fleet.run on delete cascade,
     machine_id uuid not null references fleet.machine,
     suite text not null,
     case_key text not null,
@@ -47,7 +47,7 @@ alter table fleet.launch_metric add column case_id uuid references fleet.measure
 create index launch_metric_of_case on fleet.launch_metric (case_id);
 
 create table fleet.case_metric (
-    case_id uuid not null references fleet.measured_case,
+    case_id uuid not null references fleet.measured_case on delete cascade,
     metric text not null references fleet.metric,
     launches bigint not null,
     iterations bigint not null,
@@ -176,7 +176,7 @@ end
 $$;
 
 create table fleet.launch_region (
-    launch_id uuid not null references fleet.launch,
+    launch_id uuid not null references fleet.launch on delete cascade,
     mode text not null,
     machine_id uuid not null references fleet.machine,
     iterations bigint not null,
@@ -205,7 +205,7 @@ create table fleet.launch_power (
     max_w double precision not null,
     intervals bigint not null,
     primary key (launch_id, mode, sensor),
-    foreign key (launch_id, mode) references fleet.launch_region
+    foreign key (launch_id, mode) references fleet.launch_region on delete cascade
 );
 
 create function fleet.summarise_regions(launch_ids uuid[]) returns void

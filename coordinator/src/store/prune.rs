@@ -70,7 +70,8 @@ pub async fn lock(tx: &mut Tx, run_id: RunId) -> Result<Option<Holding>> {
     .transpose()
 }
 
-/// Deletes a locked run, what refers to a row before the row itself.
+/// Deletes a locked run, what refers to a row before the row itself. What migration 0006 keeps of a launch or a
+/// run goes with it.
 pub async fn delete(tx: &mut Tx, run_id: RunId) -> Result<()> {
     let id = run_id.0;
     delete_measured(tx, id).await?;
@@ -119,7 +120,14 @@ async fn delete_measured(tx: &mut Tx, run_id: Uuid) -> Result<()> {
     )
     .execute(&mut **tx)
     .await?;
-    delete_kept(tx, run_id).await?;
+    sqlx::query!(
+        "delete from fleet.launch_metric using fleet.launch, fleet.job
+         where launch_metric.launch_id = launch.launch_id
+             and launch.job_id = job.job_id and job.run_id = $1",
+        run_id
+    )
+    .execute(&mut **tx)
+    .await?;
     sqlx::query!(
         "delete from fleet.heat using fleet.launch, fleet.job
          where heat.launch_id = launch.launch_id
@@ -135,45 +143,6 @@ async fn delete_measured(tx: &mut Tx, run_id: Uuid) -> Result<()> {
     )
     .execute(&mut **tx)
     .await?;
-    Ok(())
-}
-
-/// What is kept of samples and readings.
-async fn delete_kept(tx: &mut Tx, run_id: Uuid) -> Result<()> {
-    sqlx::query!(
-        "delete from fleet.launch_power using fleet.launch, fleet.job
-         where launch_power.launch_id = launch.launch_id
-             and launch.job_id = job.job_id and job.run_id = $1",
-        run_id
-    )
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query!(
-        "delete from fleet.launch_region using fleet.launch, fleet.job
-         where launch_region.launch_id = launch.launch_id
-             and launch.job_id = job.job_id and job.run_id = $1",
-        run_id
-    )
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query!(
-        "delete from fleet.launch_metric using fleet.launch, fleet.job
-         where launch_metric.launch_id = launch.launch_id
-             and launch.job_id = job.job_id and job.run_id = $1",
-        run_id
-    )
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query!(
-        "delete from fleet.case_metric using fleet.measured_case
-         where case_metric.case_id = measured_case.case_id and measured_case.run_id = $1",
-        run_id
-    )
-    .execute(&mut **tx)
-    .await?;
-    sqlx::query!("delete from fleet.measured_case where run_id = $1", run_id)
-        .execute(&mut **tx)
-        .await?;
     Ok(())
 }
 
