@@ -16,6 +16,7 @@ pub mod stats;
 pub mod render;
 
 mod number;
+mod titles;
 
 #[cfg(feature = "query")]
 use futures_util::TryStreamExt;

@@ -197,7 +197,7 @@ pub fn position(effect: &PositionEffect) -> String {
     } = effect;
     format!(
         "{} of {model} on {machine} (suite {suite}) was {place} {} times what it was in the first",
-        metric_title(metric),
+        crate::titles::metric_title(metric),
         ratio_with_interval(last_over_first),
     )
 }
@@ -296,57 +296,6 @@ pub fn seconds(seconds: f64) -> String {
 
 pub fn counted(count: i64, one: &str, many: &str) -> String {
     format!("{count} {}", if count == 1 { one } else { many })
-}
-
-/// A metric in words, where it has some; its name otherwise.
-pub fn metric_title(metric: &str) -> &str {
-    match metric {
-        "load_warm_ms" => "warm load time",
-        "load_cold_ms" => "cold load time",
-        "load_gbps" => "load bandwidth",
-        "ssd_read_gbps" => "disk bandwidth",
-        "first_eval_ms" => "time of the first pass",
-        "mem_weights_bytes" => "memory of the weights",
-        "mem_peak_bytes" => "peak memory",
-        "prefill_tps" => "prefill rate",
-        "prefill_tps_fused" => "prefill rate with fused attention",
-        "prefill_tps_standard" => "prefill rate with attention written out",
-        "prefill_tps_at_depth" => "prefill rate at depth",
-        "ttft_ms" => "time to first token",
-        "ttft_cold_ms" => "cold time to first token",
-        "decode_tps" => "decode rate",
-        "decode_tps_at_depth" => "decode rate at depth",
-        "decode_tps_sync" => "synchronous decode rate",
-        "itl_ms" => "time between tokens",
-        "host_overhead_us" => "host time per token",
-        "quant_speedup_decode" => "decode gain of quantising",
-        "quant_speedup_prefill" => "prefill gain of quantising",
-        "quant_mem_ratio" => "size of the quantised weights",
-        "generate_tps" => "rate of whole answers",
-        "response_ms" => "time to a whole answer",
-        "mem_activation_bytes" => "memory of activations",
-        "attn_speedup" => "gain of fused attention",
-        "attn_us_fused" => "time of fused attention",
-        "attn_us_standard" => "time of attention written out",
-        "train_tps" => "training rate",
-        "train_step_ms" => "time of an optimizer step",
-        "train_forward_eps" => "rate of forward passes",
-        "train_peak_bytes" => "peak memory of training",
-        "batch_decode_tps" => "decode rate of a batch",
-        "batch_prefill_tps" => "prefill rate of a batch",
-        "batch_speedup" => "gain of a batch",
-        "spec_speedup" => "gain of speculative decoding",
-        "spec_accept_rate" => "acceptance of drafted tokens",
-        "spec_decode_tps" => "speculative decode rate",
-        "sustained_tps" => "sustained decode rate",
-        "trend_pct" => "trend under load",
-        "stream_gbps" => "memory bandwidth",
-        "gemm_tflops_bf16" => "rate of bf16 products",
-        "gemm_tflops_fp16" => "rate of f16 products",
-        "gemm_tflops_fp32" => "rate of f32 products",
-        "dispatch_us" => "time of one dispatch",
-        other => other,
-    }
 }
 
 #[cfg(test)]

@@ -29,8 +29,8 @@ pub use judged::{
 };
 pub use shape::Shape;
 
-use crate::number;
 use crate::stats::{Estimate, Interval, Ratio, Verdict};
+use crate::titles;
 
 /// Version of the JSON's shape; it grows when a reader of the old shape would be misled.
 pub const FORMAT_VERSION: u32 = 2;
@@ -396,7 +396,7 @@ pub struct Comparison {
 impl Comparison {
     /// A score's metric in words, with its suite where several have that metric.
     pub fn title(&self, score: &Score) -> String {
-        let title = number::metric_title(&score.metric);
+        let title = titles::metric_title(&score.metric);
         let elsewhere = |other: &Score| other.metric == score.metric && other.suite != score.suite;
         if self.scores.iter().any(elsewhere) {
             format!("{title} of {}", score.suite)

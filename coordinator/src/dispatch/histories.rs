@@ -1,5 +1,5 @@
 //! Random histories of leases, on a real Postgres and beside the simplest model of the rules: after every
-//! step the database says what the model says.
+//! step the database says what the model says. 256 of them, or as many as `PROPTEST_CASES` says.
 
 mod model;
 
@@ -36,7 +36,6 @@ use crate::store::lease::State;
 use crate::store::{self, certificate, job, lease, machine, roster};
 use model::{Job, Lease, Model};
 
-const HISTORIES: u32 = 100;
 const MACHINES: usize = 2;
 /// Two jobs on each machine.
 const PLAN: &str = r#"
@@ -496,7 +495,6 @@ fn launch(grant: &Grant, ordinal: u32, outcome: LaunchOutcome) -> Vec<Record> {
 fn no_history_of_leases_differs_from_the_rules() {
     let world = World::start();
     let mut runner = TestRunner::new(Config {
-        cases: HISTORIES,
         // A history that failed comes first from then on.
         failure_persistence: Some(Box::new(FileFailurePersistence::SourceParallel(
             "proptest-regressions",

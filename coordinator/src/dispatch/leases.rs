@@ -300,7 +300,11 @@ async fn leave(
         changes.runs.insert(job.run_id);
         Kind::JobRequeued
     };
-    let event = Event::new(kind, format!("{state}: {reason}")).of_job(job.run_id, job.job_id);
+    let detail = match &*reason {
+        "" => state.to_string(),
+        reason => format!("{state}: {reason}"),
+    };
+    let event = Event::new(kind, detail).of_job(job.run_id, job.job_id);
     changes.events.push(event.machine(job.machine_id));
     changes.machines.insert(job.machine_id);
     Ok(())

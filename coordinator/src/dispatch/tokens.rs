@@ -133,6 +133,30 @@ impl Dispatch {
         Ok(made)
     }
 
+    pub async fn list_tokens(&self) -> Result<Vec<token::Summary>> {
+        Ok(token::summaries(&self.pool).await?)
+    }
+
+    /// Nobody is let in by it from now on; whom it let in as a machine stays one. Says whether it was still
+    /// good.
+    pub async fn revoke_token(&self, token_id: &str, actor: &str) -> Result<bool> {
+        let mut tx = store::begin(&self.pool).await?;
+        let Some(stored) = token::find(&mut *tx, token_id).await? else {
+            return Err(Error::NotFound {
+                noun: "token",
+                name: token_id.to_owned(),
+                help: ": `mlx-fleet token list` shows their ids",
+            });
+        };
+        if token::revoke(&mut *tx, token_id).await? {
+            let detail = format!("{} {token_id} ({})", stored.kind, stored.name);
+            let revoked = Event::new(Kind::TokenRevoked, detail);
+            event::insert(&mut *tx, actor, &[revoked]).await?;
+        }
+        store::commit(tx).await?;
+        Ok(stored.live)
+    }
+
     /// Whether the authority that this token tells its bearer to trust is ours.
     pub fn is_ours(&self, token: &Token) -> bool {
         token.ca() == self.authority.fingerprint()

@@ -37,6 +37,8 @@ pub const ROLES: &[(&str, Role)] = &[
     ("ApproveMachine", Role::Admin),
     ("RevokeMachine", Role::Admin),
     ("CreateToken", Role::Admin),
+    ("ListTokens", Role::Admin),
+    ("RevokeToken", Role::Admin),
     ("Query", Role::Viewer),
     ("RenderReport", Role::Viewer),
     ("CompareRuns", Role::Viewer),

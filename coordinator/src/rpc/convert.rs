@@ -13,7 +13,7 @@ use crate::dispatch::import::Imported;
 use crate::dispatch::machines::{self, MachineState};
 use crate::dispatch::watch::Snapshot;
 use crate::store::prune::Holding;
-use crate::store::{event, job, roster, run, schedule};
+use crate::store::{event, job, roster, run, schedule, token};
 
 /// A message that breaks a promise, by the name of its field.
 #[expect(clippy::needless_pass_by_value, reason = "for `map_err`")]
@@ -252,6 +252,27 @@ pub fn schedule_row(schedule: schedule::Summary) -> wire::ScheduleRow {
         problem,
         last_run_id,
         last_run_state,
+    }
+}
+
+pub fn token_row(token: token::Summary) -> wire::TokenRow {
+    let token::Summary {
+        token_id,
+        kind,
+        name,
+        state,
+        created_at,
+        expires_at,
+        uses_left,
+    } = token;
+    wire::TokenRow {
+        token_id,
+        kind,
+        name,
+        state,
+        created_unix_us: unix_us(created_at),
+        expires_unix_us: expires_at.map(unix_us),
+        uses_left,
     }
 }
 

@@ -387,6 +387,27 @@ impl FleetService for Operators {
         }))
     }
 
+    async fn list_tokens(
+        &self,
+        _: Request<wire::ListTokensRequest>,
+    ) -> Result<Response<wire::ListTokensResponse>, Status> {
+        let tokens = self.context.dispatch.list_tokens().await?;
+        Ok(Response::new(wire::ListTokensResponse {
+            tokens: tokens.into_iter().map(convert::token_row).collect(),
+        }))
+    }
+
+    async fn revoke_token(
+        &self,
+        request: Request<wire::RevokeTokenRequest>,
+    ) -> Result<Response<wire::RevokeTokenResponse>, Status> {
+        let actor = actor(&request)?;
+        let wire::RevokeTokenRequest { token_id } = request.into_inner();
+        let dispatch = &self.context.dispatch;
+        let was_live = dispatch.revoke_token(&token_id, &actor).await?;
+        Ok(Response::new(wire::RevokeTokenResponse { was_live }))
+    }
+
     type QueryStream = Answers<wire::QueryRow>;
 
     async fn query(

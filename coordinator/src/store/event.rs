@@ -32,6 +32,7 @@ pub enum Kind {
     LeaseExpired,
     LeaseCancelled,
     TokenCreated,
+    TokenRevoked,
     AuthorityRenewed,
 }
 
@@ -60,6 +61,7 @@ impl Kind {
             Self::LeaseExpired => "lease_expired",
             Self::LeaseCancelled => "lease_cancelled",
             Self::TokenCreated => "token_created",
+            Self::TokenRevoked => "token_revoked",
             Self::AuthorityRenewed => "authority_renewed",
         }
     }

@@ -11,6 +11,7 @@ use crate::report::{
     Report, Score, Step, leaders_in_words,
 };
 use crate::stats::{Known, Ratio, Verdict};
+use crate::titles;
 
 pub fn findings(report: &Report) -> Vec<Finding> {
     let mut findings = vec![imported(report).unwrap_or_else(|| success(report))];
@@ -127,7 +128,7 @@ fn extremes_of(
     };
     Some(result(format!(
         "{best_word} {}{machine}: {}, by {}; {worst_word}: {}, by {}.",
-        number::metric_title(&best.metric),
+        titles::metric_title(&best.metric),
         number::with_interval(best),
         place(best),
         number::with_interval(worst),
@@ -385,7 +386,7 @@ fn worse_since(report: &Report) -> Option<Finding> {
     Some(caution(format!(
         "Since the run of {}{changes} the {} of {}, {} on {} is {} times what it was before{others}.",
         step.submitted_at.date(),
-        number::metric_title(&history.metric),
+        titles::metric_title(&history.metric),
         history.variant,
         history.case_key.words(),
         history.machine,

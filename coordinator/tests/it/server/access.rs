@@ -208,15 +208,21 @@ async fn a_revoked_operators_token_is_refused_and_a_forged_secret_too() {
         Code::Unauthenticated
     );
 
-    sqlx::query("update fleet.token set revoked_at = now() where token_id = $1")
-        .bind(viewer.token.id().to_string())
-        .execute(&world.db)
-        .await
-        .unwrap();
+    let id = viewer.token.id().to_string();
+    assert_eq!(admin.token_state(&id).await.as_deref(), Some("live"));
+    assert_eq!(admin.revoke_token(&id).await.unwrap(), true);
     assert_eq!(
         viewer.query("select 1").await.unwrap_err().code(),
         Code::Unauthenticated
     );
+    assert_eq!(admin.token_state(&id).await.as_deref(), Some("revoked"));
+    // Again changes nothing, and what is not there is told so.
+    assert_eq!(admin.revoke_token(&id).await.unwrap(), false);
+    let events = "select count(*) from fleet.event where kind = 'token_revoked' and actor like '%token%'";
+    assert_eq!(world.number(events).await, 1);
+    let refused = admin.revoke_token("nobody's").await.unwrap_err();
+    assert_eq!(refused.code(), Code::NotFound);
+    assert!(refused.message().contains("token list"), "{refused}");
 }
 
 /// The same secret under the other kind's name.

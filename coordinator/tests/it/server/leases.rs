@@ -405,3 +405,39 @@ async fn a_restart_of_the_coordinator_is_a_reconnect_and_nothing_else() {
     );
     assert_eq!(world.number("select count(*) from fleet.lease").await, 1);
 }
+
+#[tokio::test]
+async fn leases_do_not_expire_while_the_databases_disk_is_full() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+
+    // In Postgres's own words, for all that is written of leases. A sequence forgets nothing with the
+    // transaction: it counts the tries.
+    let full = "
+        update fleet.lease set expires_at = now();
+        create sequence fleet.tries;
+        create function fleet.disk_is_full() returns trigger language plpgsql as $$ begin
+            perform nextval('fleet.tries');
+            raise exception using errcode = 'disk_full',
+                message = 'could not extend file \"base/1/2\": No space left on device';
+        end $$;
+        create trigger disk_is_full before update on fleet.lease
+            for each statement execute function fleet.disk_is_full()";
+    sqlx::raw_sql(full).execute(&world.db).await.unwrap();
+    let tried = "select count(*) from fleet.tries where last_value > 3";
+    world.until("it was tried again and again", tried, 1).await;
+    assert_eq!(world.number(LIVE).await, 1);
+
+    let mended = "drop trigger disk_is_full on fleet.lease";
+    sqlx::raw_sql(mended).execute(&world.db).await.unwrap();
+    world.until("the lease begins anew", LASTING, 1).await;
+    agent.do_job(&grant).await;
+    let ended = operator.watch(&run).await.run.unwrap();
+    assert_eq!(ended.state, "succeeded");
+    assert_eq!(world.number(COUNTED).await, 4);
+}

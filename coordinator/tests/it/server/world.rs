@@ -258,6 +258,20 @@ impl Operator {
         made.token.parse().unwrap()
     }
 
+    pub async fn token_state(&mut self, id: &str) -> Option<String> {
+        let request = self.request(wire::ListTokensRequest {});
+        let answer = self.client.list_tokens(request).await.unwrap();
+        let mut tokens = answer.into_inner().tokens.into_iter();
+        Some(tokens.find(|token| token.token_id == id)?.state)
+    }
+
+    /// Whether it was still good.
+    pub async fn revoke_token(&mut self, id: &str) -> Result<bool, tonic::Status> {
+        let token_id = id.to_owned();
+        let request = self.request(wire::RevokeTokenRequest { token_id });
+        Ok(self.client.revoke_token(request).await?.into_inner().was_live)
+    }
+
     /// Says the run's id.
     pub async fn submit(&mut self, plan: &str) -> String {
         let submitted = self.try_submit(plan).await;

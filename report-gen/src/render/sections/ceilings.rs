@@ -4,6 +4,7 @@ use super::tables::{self, Plain};
 use crate::number::{self, Scale};
 use crate::render::document::{Block, Cell, Column, Doubt, Section, Table};
 use crate::report::{Ceiling, Report, Utilisation};
+use crate::titles;
 
 /// None where nothing is known of any ceiling.
 pub fn section(report: &Report) -> Option<Section> {
@@ -147,7 +148,7 @@ fn shares(report: &Report, caption: &str, share: &Share) -> Option<Block> {
             Cell::Text(m.variant.to_string()),
             Cell::Text(m.case_key.words()),
             Cell::Text(m.machine.clone()),
-            Cell::Text(number::metric_title(&m.metric).to_owned()),
+            Cell::Text(titles::metric_title(&m.metric).to_owned()),
             Cell::measured(Some(m), &Scale::fitting("", [])),
             Cell::known(Some(value)),
         ];

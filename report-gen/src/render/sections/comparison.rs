@@ -7,6 +7,7 @@ use crate::render::document::{
 };
 use crate::report::{Comparison, Pair, Report, Score};
 use crate::stats::MARGIN;
+use crate::titles;
 
 pub fn section(report: &Report) -> Section {
     let mut blocks = Vec::new();
@@ -194,7 +195,7 @@ fn pairs(baseline: &str, pairs: &[Pair]) -> Table {
         .map(|pair| {
             vec![
                 Cell::Text(pair.machine.clone()),
-                Cell::Text(number::metric_title(&pair.metric).to_owned()),
+                Cell::Text(titles::metric_title(&pair.metric).to_owned()),
                 Cell::Text(pair.variant.to_string()),
                 Cell::Text(pair.case_key.words()),
                 Cell::ratio(pair.ratio.as_ref(), Doubt::of(pair)),

@@ -1,11 +1,11 @@
 //! Heat: the launches that were flagged or fell most, over time, and how noisy each machine is.
 
 use super::tables::MOST_LINES;
-use crate::number;
 use crate::render::document::{
     Block, Cell, Chart, Column, Plot, Point, PointState, Section, Series, Table,
 };
 use crate::report::{Noise, Report, Timeline, Track};
+use crate::titles;
 
 /// What is drawn, each by the first of its sensors that a launch has.
 const TRACKS: [(&str, &[&str]); 3] = [
@@ -172,7 +172,7 @@ fn noise(noise: &[Noise]) -> Table {
     let rows = noise.iter().map(|noise| {
         let percent = |cv: Option<f64>| Cell::percent(cv, 2, None);
         vec![
-            Cell::Text(number::metric_title(&noise.metric).to_owned()),
+            Cell::Text(titles::metric_title(&noise.metric).to_owned()),
             Cell::Text(noise.suite.clone()),
             Cell::Text(noise.machine.clone()),
             percent(noise.within_cv),

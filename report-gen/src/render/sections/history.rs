@@ -11,6 +11,7 @@ use crate::render::document::{
     Block, Cell, Chart, Column, Number, Plot, Point, PointState, Section, Series, Table,
 };
 use crate::report::{History, HistoryPoint, Report, Step};
+use crate::titles;
 
 const DAY_S: f64 = 86_400.0;
 
@@ -106,7 +107,7 @@ fn charts(histories: &[History]) -> Vec<Chart> {
             }
             let of = cut(&mut series, MOST_LINES);
             Some(Chart {
-                title: format!("{} by run", capitalised(number::metric_title(metric))),
+                title: format!("{} by run", capitalised(titles::metric_title(metric))),
                 unit: scale.unit,
                 plot: Plot::Lines {
                     x_title: format!("days since {}", start.date()),
@@ -174,7 +175,7 @@ fn drawn(point: &HistoryPoint, scale: &Scale) -> Point {
 fn place(history: &History) -> Vec<Cell> {
     vec![
         Cell::Text(history.machine.clone()),
-        Cell::Text(number::metric_title(&history.metric).to_owned()),
+        Cell::Text(titles::metric_title(&history.metric).to_owned()),
         Cell::Text(if history.variant.source.is_some() {
             history.variant.to_string()
         } else {

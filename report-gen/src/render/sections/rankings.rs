@@ -5,6 +5,7 @@ use crate::render::document::{Block, Cell, Column, Doubt, Section, Table};
 use crate::report::{
     Claim, Contest, Measurement, Overall, Ranking, Report, Variant, leaders, leaders_in_words,
 };
+use crate::titles;
 
 /// None with fewer than two models of one type on one machine.
 pub fn section(report: &Report) -> Option<Section> {
@@ -76,7 +77,7 @@ fn matrix(report: &Report, rankings: &[&Ranking]) -> Table {
     for ranking in rankings {
         for contest in &ranking.contests {
             let mut row = vec![
-                Cell::Text(number::metric_title(&contest.metric).to_owned()),
+                Cell::Text(titles::metric_title(&contest.metric).to_owned()),
                 Cell::Text(contest.case_key.words()),
             ];
             if several {

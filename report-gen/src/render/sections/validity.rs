@@ -4,6 +4,7 @@ use crate::number;
 use crate::render::document::{Block, Cell, Column, Section, Table};
 use crate::report::{PositionEffect, Report};
 use crate::stats::{MARGIN, OUTLIER_LAUNCHES};
+use crate::titles;
 
 pub fn section(report: &Report) -> Section {
     let mut blocks = vec![Block::Text(verdict(report))];
@@ -83,7 +84,7 @@ fn outliers(report: &Report) -> Vec<Block> {
             let scale = number::Scale::fitting(&m.unit, [m.estimate.value]);
             format!(
                 "{} of {} on {}, {}: launch {} gave {} {} where the estimate is {}",
-                number::metric_title(&m.metric),
+                titles::metric_title(&m.metric),
                 m.variant,
                 m.machine,
                 m.case_key.words(),

@@ -1,0 +1,168 @@
+//! The verbs of `mlx-fleet-agent`, and what they share: how one joins a fleet, and the data folder.
+
+pub mod inventory;
+pub mod run;
+pub mod simulate;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use agent::enrol::Wishes;
+use agent::host_lock::{self, HostLock};
+use anyhow::{Context, Result};
+use secrecy::SecretString;
+use service::folders::{self, DataFolder};
+use service::lifecycle::Ending;
+use service::telemetry;
+use tokio::runtime::Runtime;
+
+/// From the first signal to the end: a worker gets its grace, the job's end is uploaded.
+const GRACE: Duration = Duration::from_secs(10);
+/// Two: one may sync a disk or read a pipe while the other beats.
+const WORKER_THREADS: usize = 2;
+/// Writes of the spool and of its readers; never more than a few at once.
+const BLOCKING_THREADS: usize = 4;
+
+const EXIT_BUSY: u8 = 5;
+
+/// Where to join, by what, as what.
+#[derive(Debug, clap::Args)]
+pub struct Joining {
+    /// The coordinator's URL; remembered after the first time. Several of one database, with commas
+    /// or as further options: when one is away, the next is tried
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "MLX_FLEET_COORDINATOR",
+        value_delimiter = ','
+    )]
+    coordinator: Vec<String>,
+    /// Join token, needed the first time, with a use for each machine. Other users may see it in the
+    /// list of processes until this machine is enrolled: prefer --token-file or the environment
+    #[arg(
+        long,
+        value_name = "TOKEN",
+        env = "MLX_FLEET_JOIN_TOKEN",
+        hide_env_values = true
+    )]
+    token: Option<SecretString>,
+    /// File that holds the join token
+    #[arg(long, value_name = "FILE", conflicts_with = "token")]
+    token_file: Option<PathBuf>,
+    /// Where keys, certificates, spool and synthetic weights are kept
+    #[arg(long, value_name = "DIR", env = "MLX_FLEET_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Label that plans can select by; may be repeated
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// What is logged, in the syntax of RUST_LOG
+    #[arg(long, value_name = "FILTER", env = "RUST_LOG", default_value = "info")]
+    log: String,
+    /// How the log looks: `human`, or `json` for one object a line
+    #[arg(long, value_name = "FORMAT", default_value = "human")]
+    log_format: telemetry::Format,
+}
+
+impl Joining {
+    fn wishes(&self) -> Result<Wishes> {
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), _) => Some(token.clone()),
+            (None, Some(file)) => Some(folders::read_secret(file)?),
+            (None, None) => None,
+        };
+        Ok(Wishes {
+            coordinators: self.coordinator.clone(),
+            token,
+        })
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        self.labels.iter().cloned().collect()
+    }
+}
+
+fn label(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not of the form KEY=VALUE")),
+    }
+}
+
+fn runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(WORKER_THREADS)
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .context("starting the runtime")
+}
+
+fn code_of(ending: Ending) -> Result<ExitCode> {
+    match ending {
+        Ending::Clean | Ending::Forced => Ok(ExitCode::SUCCESS),
+        Ending::Abandoned { tasks } => anyhow::bail!("{tasks} tasks did not end"),
+    }
+}
+
+/// MLX_FLEET_DATA_DIR also names a coordinator's folder, and two daemons do not share one.
+fn folder(named: Option<&Path>) -> Result<DataFolder> {
+    let folder = match named {
+        Some(dir) => DataFolder::at(dir),
+        None => DataFolder::at(DataFolder::default_location()?.root().join("agent")),
+    };
+    anyhow::ensure!(
+        !folder.ca_key().exists(),
+        "{} is a coordinator's data folder: name another with --data-dir, such as {0}/agent",
+        folder.root().display()
+    );
+    Ok(folder)
+}
+
+fn lock_path(folder: &DataFolder) -> PathBuf {
+    folder.root().join("agent.lock")
+}
+
+/// The lock's file says who holds it.
+fn lock(folder: &DataFolder) -> Result<Option<HostLock>> {
+    let path = lock_path(folder);
+    let lock = host_lock::try_take(&path).with_context(|| format!("locking {}", path.display()))?;
+    if lock.is_some()
+        && let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id()))
+    {
+        tracing::warn!(%error, "the lock does not say who holds it");
+    }
+    Ok(lock)
+}
+
+fn busy(folder: &DataFolder) -> ExitCode {
+    let pid = std::fs::read_to_string(lock_path(folder)).unwrap_or_default();
+    eprintln!(
+        "mlx-fleet-agent: another agent (pid {}) works in {}: stop that one, or use another \
+         --data-dir",
+        pid.trim(),
+        folder.root().display()
+    );
+    ExitCode::from(EXIT_BUSY)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_coordinators_folder_is_not_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        assert!(folder(Some(dir.path())).is_ok());
+        std::fs::write(dir.path().join("ca.key"), "").unwrap();
+        let refused = folder(Some(dir.path())).unwrap_err().to_string();
+        assert!(refused.contains("--data-dir"), "{refused}");
+    }
+
+    #[test]
+    fn labels_need_a_key_and_a_value() {
+        assert_eq!(label("room=lab"), Ok(("room".to_owned(), "lab".to_owned())));
+        assert!(label("room").is_err() && label("=lab").is_err());
+    }
+}
