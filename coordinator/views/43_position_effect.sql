@@ -5,59 +5,62 @@
 create view report.position_effect as
 with launched as (
     select
-        summary.run_id, summary.label, launch.job_id, summary.machine_id, summary.machine,
-        summary.chip, summary.suite, job.model_label as model, job.model_source, job.dtype,
-        summary.case_key, summary.metric, summary.direction, summary.tainted,
-        ln(summary.median) as value,
-        summary.launch as block,
-        summary.position % nullif(jsonb_array_length(job.cases), 0) as place
-    from report.launch_summary as summary
+        job.run_id, launch.job_id, measured.metric, launch.case_key,
+        ln(measured.median) as value,
+        launch.ordinal as block,
+        launch.position % nullif(jsonb_array_length(job.cases), 0) as place,
+        (launch.reasons || measured.reasons) && (select report.taint_reasons()) as tainted
+    from fleet.launch_metric as measured
     join fleet.launch using (launch_id)
     join fleet.job using (job_id)
-    where summary.median > 0 and summary.valid
+    where launch.counted
+        and measured.median > 0
+        and not (launch.reasons || measured.reasons) && (select report.invalid_reasons())
 ),
 -- Sums of squares about the case's own means.
 centred as (
     select
-        run_id, label, job_id, machine_id, machine, chip, suite, model, model_source, dtype, metric,
-        direction, case_key, along.effect,
+        run_id, job_id, metric, case_key,
+        count(place) as placed,
+        min(place) as first_place,
+        max(place) as last_place,
+        regr_sxx(value, place) as place_sxx,
+        regr_sxy(value, place) as place_sxy,
+        regr_syy(value, place) as place_syy,
         count(*) as launches,
-        min(along.place) as first_place,
-        max(along.place) as last_place,
-        regr_sxx(value, along.place) as sxx,
-        regr_sxy(value, along.place) as sxy,
-        regr_syy(value, along.place) as syy,
+        min(block) as first_block,
+        max(block) as last_block,
+        regr_sxx(value, block) as block_sxx,
+        regr_sxy(value, block) as block_sxy,
+        regr_syy(value, block) as block_syy,
         bool_or(tainted) as tainted
     from launched
-    cross join lateral (
-        values ('place_in_block', launched.place), ('block', launched.block)
-    ) as along (effect, place)
-    where along.place is not null
-    group by
-        run_id, label, job_id, machine_id, machine, chip, suite, model, model_source, dtype, metric,
-        direction, case_key, along.effect
+    group by run_id, job_id, metric, case_key
 ),
 fitted as (
     select
-        run_id, label, job_id, machine_id, machine, chip, suite, model, model_source, dtype, metric,
-        direction, effect,
-        sum(launches)::bigint as launches,
+        run_id, job_id, metric, effect,
+        sum(along.launches)::bigint as launches,
         count(*) as cases,
-        sum(launches)::bigint - count(*) - 1 as df,
-        (max(last_place) - min(first_place))::double precision as span,
+        sum(along.launches)::bigint - count(*) - 1 as df,
+        (max(last) - min(first))::double precision as span,
         sum(sxx) as sxx,
         sum(sxy) as sxy,
         sum(syy) as syy,
         bool_or(tainted) as tainted
     from centred
-    group by
-        run_id, label, job_id, machine_id, machine, chip, suite, model, model_source, dtype, metric,
-        direction, effect
+    cross join lateral (
+        values
+            ('place_in_block', placed, first_place, last_place, place_sxx, place_sxy, place_syy),
+            ('block', launches, first_block, last_block, block_sxx, block_sxy, block_syy)
+    ) as along (effect, launches, first, last, sxx, sxy, syy)
+    where along.launches > 0
+    group by run_id, job_id, metric, effect
     -- Numbers whose cases all stood in one place say nothing of it.
-    having sum(sxx) > 0 and sum(launches) - count(*) - 1 > 0
+    having sum(sxx) > 0 and sum(along.launches) - count(*) - 1 > 0
 )
 select
-    run_id, machine, chip, suite, model, metric,
+    fitted.run_id, machine.name as machine, machine.chip, job.suite, job.model_label as model, metric,
     effect,
     exp(log_effect) as last_over_first,
     exp(log_effect - report.t_quantile_975(df) * log_error) as ci_low,
@@ -66,10 +69,14 @@ select
     df,
     launches,
     cases,
-    direction,
+    metric.direction,
     tainted,
-    dtype, model_source, job_id, machine_id, label
+    job.dtype, job.model_source, job_id, machine_id, run.label
 from fitted
+join fleet.job using (job_id)
+join fleet.run on run.run_id = fitted.run_id
+join fleet.machine using (machine_id)
+join fleet.metric using (metric)
 cross join lateral (
     select
         span * sxy / sxx as log_effect,

@@ -5,9 +5,9 @@
 create view report.noise as
 select
     run_id,
-    label,
-    machine,
-    chip,
+    run.label,
+    machine.name as machine,
+    machine.chip,
     suite,
     metric,
     count(*) as cases,
@@ -18,16 +18,21 @@ select
     machine_id
 from (
     select
-        run_id, label, machine_id, machine, chip, suite, metric,
+        measured_case.run_id, measured_case.machine_id, measured_case.suite, measured.metric,
         count(*) as launches,
-        sqrt(avg(within_cv ^ 2)) as within_cv,
-        stddev_samp(median) / nullif(abs(avg(median)), 0) as between_cv
-    from report.launch_summary
-    where valid
+        sqrt(avg(measured.within_cv ^ 2)) as within_cv,
+        stddev_samp(measured.median) / nullif(abs(avg(measured.median)), 0) as between_cv
+    from fleet.measured_case
+    join fleet.launch_metric as measured using (case_id)
+    join fleet.launch using (launch_id)
+    where launch.counted
+        and not (launch.reasons || measured.reasons) && (select report.invalid_reasons())
     group by
-        run_id, label, machine_id, machine, chip, suite, metric, case_key, model_source, model_id, dtype
+        measured_case.run_id, measured_case.machine_id, measured_case.suite, measured.metric, case_id
 ) as per_case
-group by run_id, label, machine_id, machine, chip, suite, metric;
+join fleet.run using (run_id)
+join fleet.machine using (machine_id)
+group by run_id, run.label, machine_id, machine.name, machine.chip, suite, metric;
 comment on view report.noise is
     'One row per run, machine, suite and metric: coefficients of variation within launches and between them.';
 comment on column report.noise.cases is 'cases with a valid launch, each model''s its own';

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use domain::plan::{Plan, Problem};
 use proto::wire;
+use tonic::Streaming;
 
 use super::connect::{Client, Where};
 use super::exit::{Failure, JOBS_FAILED, JOBS_SKIPPED, lost_link};
@@ -96,7 +97,7 @@ pub async fn run(args: RunArgs) -> Result<ExitCode, Failure> {
             show::counted(submitted.jobs, ["job", "jobs"])
         ));
     }
-    follow_or_leave(&mut client, &submitted.run_id, args.json).await
+    follow_or_leave(&args.coordinator, &submitted.run_id, args.json).await
 }
 
 /// Submits a plan file; its problems are told where they stand, and nothing is stored.
@@ -133,14 +134,13 @@ pub async fn submit(
 }
 
 pub async fn watch(args: WatchArgs) -> Result<ExitCode, Failure> {
-    let mut client = args.coordinator.connect().await?;
-    follow_or_leave(&mut client, &args.run, args.json).await
+    follow_or_leave(&args.coordinator, &args.run, args.json).await
 }
 
 /// Watching can be left with Ctrl-C; the run goes on.
-async fn follow_or_leave(client: &mut Client, run: &str, json: bool) -> Result<ExitCode, Failure> {
+async fn follow_or_leave(place: &Where, run: &str, json: bool) -> Result<ExitCode, Failure> {
     tokio::select! {
-        ended = follow(client, run, json) => ended.map(|ended| exit_code(&ended)),
+        ended = follow(place, run, json) => ended.map(|ended| exit_code(&ended)),
         _ = tokio::signal::ctrl_c() => {
             if !json {
                 show::note(format_args!(
@@ -152,25 +152,21 @@ async fn follow_or_leave(client: &mut Client, run: &str, json: bool) -> Result<E
     }
 }
 
-/// Shows a run until it has ended, over lost connections; returns its last state.
-pub async fn follow(
-    client: &mut Client,
-    run: &str,
-    json: bool,
-) -> Result<wire::RunSnapshot, Failure> {
+/// Shows a run until it has ended, over lost connections, from whichever coordinator is there; returns its
+/// last state.
+pub async fn follow(place: &Where, run: &str, json: bool) -> Result<wire::RunSnapshot, Failure> {
     let mut progress = Progress::new(json);
     let mut run = run.to_owned();
     let mut lost = 0;
     loop {
-        let request = wire::WatchRunRequest { run: run.clone() };
-        let mut stream = match client.watch_run(request).await {
-            Ok(stream) => stream.into_inner(),
-            Err(status) if lost_link(&status) && (1..MAX_RECONNECTS).contains(&lost) => {
+        let mut stream = match begin(place, &run).await {
+            Ok(stream) => stream,
+            Err(Failure::Unreachable(_)) if (1..MAX_RECONNECTS).contains(&lost) => {
                 lost += 1;
                 tokio::time::sleep(RECONNECT_PAUSE).await;
                 continue;
             }
-            Err(status) => return Err(status.into()),
+            Err(failure) => return Err(failure),
         };
         let mut state = wire::RunSnapshot::default();
         loop {
@@ -195,6 +191,14 @@ pub async fn follow(
         }
         lost += 1;
     }
+}
+
+async fn begin(place: &Where, run: &str) -> Result<Streaming<wire::RunSnapshot>, Failure> {
+    let mut client = place.connect().await?;
+    let request = wire::WatchRunRequest {
+        run: run.to_owned(),
+    };
+    Ok(client.watch_run(request).await?.into_inner())
 }
 
 /// The first message has every job, the others those that changed.
@@ -302,5 +306,5 @@ pub async fn resume(args: ResumeArgs) -> Result<ExitCode, Failure> {
     if !args.watch {
         return Ok(ExitCode::SUCCESS);
     }
-    follow_or_leave(&mut client, &run_id, false).await
+    follow_or_leave(&args.coordinator, &run_id, false).await
 }

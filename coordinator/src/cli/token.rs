@@ -162,7 +162,15 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
         show::json(&tokens)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let mut table = show::table(&["id", "kind", "name", "state", "created", "expires", "uses left"]);
+    let mut table = show::table(&[
+        "id",
+        "kind",
+        "name",
+        "state",
+        "created",
+        "expires",
+        "uses left",
+    ]);
     for token in tokens {
         table.add_row([
             token.token_id,
@@ -171,7 +179,10 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
             token.state,
             token.created_at,
             token.expires_at.unwrap_or_else(|| "never".to_owned()),
-            token.uses_left.map(|uses| uses.to_string()).unwrap_or_default(),
+            token
+                .uses_left
+                .map(|uses| uses.to_string())
+                .unwrap_or_default(),
         ]);
     }
     show::line(table)?;

@@ -161,8 +161,9 @@ impl Story<'_> {
         begun.run_id = Some(run_id.clone());
         let jobs = show::counted(submitted.jobs, ["job", "jobs"]);
         show::note(format_args!("run {run_id}: {jobs}"));
+        let place = Where::local(self.data_dir);
         let ended = tokio::select! {
-            ended = run::follow(client, &run_id, false) => ended?,
+            ended = run::follow(&place, &run_id, false) => ended?,
             status = agent.child.wait() => {
                 return Err(agent.failure(&format!("the agent ended with {}", status?)));
             }

@@ -284,7 +284,8 @@ fn cost_of_a_token(law: &Law) -> Option<Finding> {
 
 fn cautions(report: &Report) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if report.run.label != "measured" {
+    // An import says so first of all.
+    if report.run.label != "measured" && report.run.source.is_none() {
         findings.push(caution(format!(
             "This run is {}: its numbers are not measurements of these machines.",
             report.run.label

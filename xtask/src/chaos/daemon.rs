@@ -1,6 +1,6 @@
 //! One of the product's daemons, which is hit and brought up again.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread;
@@ -119,16 +119,19 @@ impl Daemon {
         }
     }
 
-    /// How it ended, when nobody made it.
-    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+    /// How it ended, when nobody made it: its status, and the last that it said.
+    pub fn ended(&mut self) -> Result<Option<String>> {
         let Some(child) = &mut self.child else {
             return Ok(None);
         };
-        let status = child.try_wait()?;
-        if status.is_some() {
-            self.child = None;
-        }
-        Ok(status)
+        let Some(status) = child.try_wait()? else {
+            return Ok(None);
+        };
+        self.child = None;
+        let log = fs::read(&self.log)?;
+        let log = String::from_utf8_lossy(&log);
+        let last = log.lines().next_back().unwrap_or_default();
+        Ok(Some(format!("{status}: {last}")))
     }
 
     /// Whether it was killed before it had been awake for so long since then.
