@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use crate::e2e::SMALL;
 use crate::fleet::{
-    Fleet, JOIN_TOKEN, Process, command_at, eventually, mlx_fleet, ok_at, serve, start_agent, stderr, stdout,
+    Fleet, JOIN_TOKEN, Process, command_at, eventually, mlx_fleet, ok_at, serve, start_agent,
+    stderr, stdout,
 };
 
 /// One launch that would go on for minutes.

@@ -218,7 +218,8 @@ async fn a_revoked_operators_token_is_refused_and_a_forged_secret_too() {
     assert_eq!(admin.token_state(&id).await.as_deref(), Some("revoked"));
     // Again changes nothing, and what is not there is told so.
     assert_eq!(admin.revoke_token(&id).await.unwrap(), false);
-    let events = "select count(*) from fleet.event where kind = 'token_revoked' and actor like '%token%'";
+    let events =
+        "select count(*) from fleet.event where kind = 'token_revoked' and actor like '%token%'";
     assert_eq!(world.number(events).await, 1);
     let refused = admin.revoke_token("nobody's").await.unwrap_err();
     assert_eq!(refused.code(), Code::NotFound);

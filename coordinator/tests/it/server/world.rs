@@ -269,7 +269,12 @@ impl Operator {
     pub async fn revoke_token(&mut self, id: &str) -> Result<bool, tonic::Status> {
         let token_id = id.to_owned();
         let request = self.request(wire::RevokeTokenRequest { token_id });
-        Ok(self.client.revoke_token(request).await?.into_inner().was_live)
+        Ok(self
+            .client
+            .revoke_token(request)
+            .await?
+            .into_inner()
+            .was_live)
     }
 
     /// Says the run's id.
