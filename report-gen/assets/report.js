@@ -259,6 +259,7 @@
       const series = spec.series.flatMap((s, k) => [
         {
           type: "scatter", name: s.name, symbolSize: 10, z: 6, itemStyle: { color: palette()[k % 8] },
+          labelLayout: { moveOverlap: "shiftY" },
           data: s.points.map((p) => ({
             value: [p.x, p.value], point: p, itemStyle: shade(p.state, palette()[k % 8]),
             label: {

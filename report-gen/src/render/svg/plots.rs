@@ -168,12 +168,16 @@ pub fn over_x(
         }
     }
     let middle = f64::midpoint(left, WIDTH - MARGIN);
+    let mut names = names(traces);
+    // From the top, so that those below make way.
+    names.sort_by(|a, b| b.point.value.total_cmp(&a.point.value));
+    let mut written: Vec<[Place; 2]> = Vec::new();
     for Name {
         at,
         point,
         name,
         rises,
-    } in names(traces)
+    } in names
     {
         let (anchor, away) = if x.at(at) > middle {
             (Anchor::End, -1.0)
@@ -186,9 +190,19 @@ pub fn over_x(
             Some(true) => away,
             Some(false) => -away,
         };
-        let place = (x.at(at) + 11.0 * away, y.at(point.value) + 11.0 * below);
         let name = with_mark(name.to_owned(), point);
-        canvas.text(place, &name, LABEL.anchored(anchor));
+        let (near, mut middle_y) = (x.at(at) + 11.0 * away, y.at(point.value) + 11.0 * below);
+        let far = near + LABEL.width(&name) * away;
+        let (x_low, x_high) = (near.min(far), near.max(far));
+        let half = leading(LABEL) / 2.0;
+        for [(low, top), (high, bottom)] in &written {
+            if x_low < *high && x_high > *low && middle_y + half > *top && middle_y - half < *bottom
+            {
+                middle_y = bottom + half;
+            }
+        }
+        written.push([(x_low, middle_y - half), (x_high, middle_y + half)]);
+        canvas.text((near, middle_y), &name, LABEL.anchored(anchor));
     }
     bottom + 3.0 * leading(TICK)
 }
