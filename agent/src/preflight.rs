@@ -141,8 +141,9 @@ impl Gate {
             let window = joined(&self.recent, sampler.since(since), since);
             let waited = now - began;
             let obstacles = unquiet(&window);
-            // Before its first tick nothing is known; that tick is near.
-            let blind = window.is_empty() && waited < INTERVAL;
+            // Before its first tick nothing is known; that tick is near. A plan that gives no time starts
+            // without: the launch's own ticks say what to doubt.
+            let blind = window.is_empty() && waited < INTERVAL && !wanted.is_zero();
             let seen = window.first().map_or(waited, |first| now - first.at);
             if !blind && obstacles.is_empty() && seen >= wanted {
                 self.failed = None;
@@ -247,9 +248,11 @@ mod tests {
         let began = Instant::now();
         assert!(gate.pass(&quiet, &mut budget).await);
         assert!(began.elapsed() >= MOMENT, "{:?}", began.elapsed());
-        // The plan gives no time at all: one look.
-        let mut none = Duration::ZERO;
-        assert!(Gate::default().pass(&quiet, &mut none).await);
+        // The plan gives no time at all.
+        let blind = Sampler::start(|| Box::new(Stuck(0.0)), None);
+        let (began, mut none) = (Instant::now(), Duration::ZERO);
+        assert!(Gate::default().pass(&blind, &mut none).await);
+        assert!(blind.since(began).is_empty(), "no tick was waited for");
     }
 
     #[test]

@@ -109,8 +109,7 @@ impl Bench<'_> {
         Ok(())
     }
 
-    /// A real agent among the simulated ones, whose worker writes down when it was started and ends. The
-    /// job before has just ended, so that the agent's sensors have been read.
+    /// A real agent among the simulated ones, whose worker writes down when it was started and ends.
     async fn spawn_workers(&mut self) -> Result<()> {
         let folder = self.world.folder.path().join("real");
         fs::create_dir_all(&folder)?;
@@ -131,8 +130,7 @@ impl Bench<'_> {
         let mut limit = Limit::open(self).await?;
         let mut limits = Vec::new();
         let mut seen = 0;
-        // The first looks at the sensors and does not count.
-        for number in 0..=WORKERS {
+        for _ in 0..WORKERS {
             limits.push(limit.round_ms(self).await?);
             let began = OffsetDateTime::now_utc();
             let (run, _) = self.operator.submit(&plan).await?;
@@ -141,9 +139,7 @@ impl Bench<'_> {
             let first = starts.lines().nth(seen).context("no worker was started")?;
             seen = starts.lines().count();
             let at = OffsetDateTime::from_unix_timestamp_nanos(first.trim().parse()?)?;
-            if number > 0 {
-                latencies.push((at - began).as_seconds_f64() * 1e3);
-            }
+            latencies.push((at - began).as_seconds_f64() * 1e3);
         }
         for (name, share) in [("p50", 0.5), ("p99", 0.99)] {
             let (value, limit) = (
