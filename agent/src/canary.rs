@@ -135,7 +135,7 @@ impl<'a> Canaries<'a> {
             (outcome, _) => {
                 self.given_up = true;
                 let (message, limit) = (ended.message, PATIENCE);
-                tracing::warn!(%outcome, message, ?limit, "no canary: the job goes on without");
+                tracing::warn!(%outcome, why = message, ?limit, "no canary: the job goes on without");
                 return None;
             }
         };
@@ -163,7 +163,7 @@ impl<'a> Canaries<'a> {
                 }
                 if ended.outcome != LaunchOutcome::Succeeded || heard.seconds <= 0.0 {
                     let (outcome, message) = (ended.outcome, ended.message);
-                    tracing::warn!(%outcome, message, "the cost of the sensors stays unknown");
+                    tracing::warn!(%outcome, why = message, "the cost of the sensors stays unknown");
                     return;
                 }
                 *seconds = heard.seconds;

@@ -237,7 +237,7 @@ impl Launches for Job<'_> {
         let ended = &measured.ended;
         tracing::info!(
             %lease, case = slot.case.key(), ordinal = slot.ordinal, outcome = %ended.outcome,
-            message = ended.message, "launch ended"
+            why = ended.message, "launch ended"
         );
         if ended.outcome == LaunchOutcome::Succeeded
             && let Some(canaries) = &mut self.canaries

@@ -67,10 +67,10 @@ select
     exp(log_effect + report.t_quantile_975(df) * log_error) as ci_high,
     log_error,
     df,
-    launches,
-    cases,
+    fitted.launches,
+    fitted.cases,
     metric.direction,
-    tainted,
+    fitted.tainted,
     job.dtype, job.model_source, job_id, machine_id, run.label
 from fitted
 join fleet.job using (job_id)

@@ -92,7 +92,7 @@ impl Operator {
         Ok(client.watch_run(request).await?.into_inner())
     }
 
-    /// The least that a call takes: an enrolment without an inventory is refused before anything is read.
+    /// The least that a call takes: an enrolment without a token is refused before anything is read.
     pub async fn ping(&self) -> Result<()> {
         refused(self.channel.clone()).await
     }
@@ -107,6 +107,6 @@ async fn refused(channel: Channel) -> Result<()> {
     let nothing = wire::EnrollRequest::default();
     let answer = AgentServiceClient::new(channel).enroll(nothing).await;
     let status = answer.err().context("nothing was enrolled")?;
-    ensure!(status.code() == Code::InvalidArgument, "{status}");
+    ensure!(status.code() == Code::Unauthenticated, "{status}");
     Ok(())
 }
