@@ -19,7 +19,7 @@ from report.job
 union all
 select
     exclusion.run_id,
-    exclusion.machine_id,
+    machine.machine_id,
     machine.name,
     machine.chip,
     null,
@@ -33,6 +33,7 @@ select
     0,
     null
 from fleet.exclusion
+cross join lateral unnest(exclusion.machine_ids) as left_out (machine_id)
 join fleet.machine using (machine_id);
 comment on view report.coverage is
     'One row per job of a run, and one per machine that the plan left out.';

@@ -29,6 +29,8 @@ use crate::store::{self, certificate, job, lease, machine, wake};
 const ONLINE_WITHIN: Duration = HEARTBEAT.saturating_mul(3);
 /// Time enough to bring a join token to a machine whose certificate ends.
 const EXPIRES_SOON: Duration = Duration::from_hours(30 * 24);
+/// More machines than these are found faster among all.
+const FEW: usize = 32;
 const MAX_REASON_CHARS: usize = 200;
 const MAX_LABELS: usize = 64;
 const MAX_LABEL_CHARS: usize = 63;
@@ -158,8 +160,8 @@ fn resting(reason: &str, by: &str) -> String {
 impl Dispatch {
     /// All machines, or the one of this name or id.
     pub async fn list_machines(&self, machine: &str) -> Result<Vec<Summary>> {
-        let wanted = (!machine.is_empty()).then_some(machine);
-        let found = summaries(&self.pool, wanted).await?;
+        let wanted = (!machine.is_empty()).then(|| vec![machine.to_owned()]);
+        let found = summaries(&self.pool, wanted.as_deref()).await?;
         if found.is_empty() && wanted.is_some() {
             return Err(unknown(machine));
         }
@@ -321,10 +323,10 @@ fn changed(actor: &str, machine_id: MachineId, event: Event) -> Changes {
 
 pub(super) async fn summaries(
     executor: impl store::PgExecutor<'_>,
-    machine: Option<&str>,
+    wanted: Option<&[String]>,
 ) -> store::Result<Vec<Summary>> {
     let (online, soon) = (ONLINE_WITHIN.as_secs_f64(), EXPIRES_SOON.as_secs_f64());
-    roster::summaries(executor, machine, online, soon).await
+    roster::summaries(executor, wanted, online, soon).await
 }
 
 /// A line for each of these machines whose jobs wait for it: it is offline, drained, or was thrown out.
@@ -332,7 +334,10 @@ pub(super) async fn notes_on(
     executor: impl store::PgExecutor<'_>,
     machines: &BTreeSet<MachineId>,
 ) -> Result<Vec<String>> {
-    let found = summaries(executor, None).await?;
+    let few = machines.len() <= FEW;
+    let wanted: Option<Vec<String>> =
+        few.then(|| machines.iter().map(|id| id.to_string()).collect());
+    let found = summaries(executor, wanted.as_deref()).await?;
     let meant = found
         .into_iter()
         .filter(|machine| machines.contains(&machine.machine_id));

@@ -37,5 +37,5 @@ left join lateral (
     order by revoked_at is not null, issued_at desc, expires_at desc
     limit 1
 ) as certificate on true
-where $1::text is null or machine.name = $1 or machine.machine_id::text = $1
+where $1::text[] is null or machine.name = any($1) or machine.machine_id::text = any($1)
 order by machine.name

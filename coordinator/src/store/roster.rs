@@ -63,16 +63,16 @@ pub struct Certificate {
     pub expires_soon: bool,
 }
 
-/// All of them, or the one of this name or id.
+/// All of them, or those of these names or ids.
 pub async fn summaries(
     executor: impl PgExecutor<'_>,
-    machine: Option<&str>,
+    wanted: Option<&[String]>,
     online_within_seconds: f64,
     expires_within_seconds: f64,
 ) -> Result<Vec<Summary>> {
     let rows = sqlx::query_file!(
         "src/store/machine_summaries.sql",
-        machine,
+        wanted,
         online_within_seconds,
         expires_within_seconds
     )

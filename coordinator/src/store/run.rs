@@ -141,24 +141,29 @@ pub(super) fn protocol_from_json(value: &Value) -> Option<Protocol> {
     })
 }
 
-/// Touches one row per machine that the plan does not mean.
+/// The machines that the plan does not mean; touches one row per reason.
 pub async fn insert_exclusions(
     executor: impl PgExecutor<'_>,
     run_id: RunId,
     excluded: &[(MachineId, String)],
 ) -> Result<()> {
+    if excluded.is_empty() {
+        return Ok(());
+    }
     let machines: Vec<Uuid> = excluded.iter().map(|(id, _)| id.0).collect();
     let reasons: Vec<String> = excluded.iter().map(|(_, reason)| reason.clone()).collect();
-    let done = sqlx::query!(
-        "insert into fleet.exclusion (run_id, machine_id, reason)
-         select $1, * from unnest($2::uuid[], $3::text[])",
+    sqlx::query!(
+        "insert into fleet.exclusion (run_id, reason, machine_ids)
+         select $1, reason, array_agg(machine_id)
+         from unnest($2::uuid[], $3::text[]) as left_out (machine_id, reason)
+         group by reason",
         run_id.0,
         &machines,
         &reasons
     )
     .execute(executor)
     .await?;
-    expect_rows("insert exclusion", excluded.len(), done.rows_affected())
+    Ok(())
 }
 
 /// The one that was submitted last; an import only where nothing else is there.

@@ -186,10 +186,11 @@ select
     'succeeded', at, at + interval '3 hours'
 from run_plan;
 
-insert into fleet.exclusion (run_id, machine_id, reason)
-select run_id, machine_id, 'the plan does not name it'
+insert into fleet.exclusion (run_id, reason, machine_ids)
+select run_id, 'the plan does not name it', array_agg(machine_id)
 from run_plan
-join machine_plan on number > machines;
+join machine_plan on number > machines
+group by run_id;
 
 -- Per machine one suite after another, ten minutes each; the machines at the same time.
 create temp table job_plan as
