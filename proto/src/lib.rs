@@ -3,6 +3,8 @@
 //! Generated code is in `gen` (`cargo xtask codegen` writes it, a test proves it fresh). Everything
 //! that comes in becomes a domain type through `TryFrom`, with a refusal that names the field.
 
+#[cfg(feature = "rpc")]
+pub mod codec;
 pub mod frame;
 pub mod refusal;
 

@@ -42,6 +42,7 @@ fn generate() -> Result<Files> {
     let out = tempfile::tempdir().context("cannot make a folder for generated code")?;
     tonic_prost_build::configure()
         .build_transport(false)
+        .codec_path("crate::codec::SmallBuffers")
         .client_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
         .server_mod_attribute(".", "#[cfg(feature = \"rpc\")]")
         .out_dir(out.path())

@@ -101,7 +101,8 @@ impl AgentService for Agents {
             }
         };
         self.context.tasks.spawn(converse.instrument(of_machine));
-        Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+        let answers = ReceiverStream::new(answers).map(|said| said.map(|said| *said));
+        Ok(Response::new(Box::pin(answers)))
     }
 
     type UploadStream = Answers<wire::BatchAck>;

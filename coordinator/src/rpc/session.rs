@@ -40,10 +40,13 @@ const LOOK_ANYWAY: Duration = Duration::from_secs(30);
 /// Leases whose batches an agent may still hold; each is a folder on its disk.
 const MAX_UNFINISHED: usize = 10_000;
 
+/// What an agent is told. A channel makes places for 32 messages at once, and some are large.
+type Said = Result<Box<wire::SessionDown>, Status>;
+
 pub struct Session {
     context: Context,
     machine_id: MachineId,
-    down: mpsc::Sender<Result<wire::SessionDown, Status>>,
+    down: mpsc::Sender<Said>,
     /// The agent can take a job.
     ready: bool,
     /// The lease it works on, as far as we told it.
@@ -80,11 +83,7 @@ enum Event {
 type Ended = Option<Status>;
 
 impl Session {
-    pub fn new(
-        context: Context,
-        machine_id: MachineId,
-        down: mpsc::Sender<Result<wire::SessionDown, Status>>,
-    ) -> Self {
+    pub fn new(context: Context, machine_id: MachineId, down: mpsc::Sender<Said>) -> Self {
         Self {
             context,
             machine_id,
@@ -99,7 +98,8 @@ impl Session {
 
     pub async fn run(mut self, mut up: Streaming<wire::SessionUp>) {
         let machine_id = self.machine_id;
-        let ended = match self.greet(&mut up).await {
+        // What is needed for moments only does not lie in every session all the time.
+        let ended = match Box::pin(self.greet(&mut up)).await {
             Ok(seated) => self.converse(&mut up, &seated).await,
             Err(ended) => ended,
         };
@@ -129,7 +129,7 @@ impl Session {
                 () = down.closed() => Event::Gone,
             };
             let of_job = self.of_job.clone();
-            if let Err(ended) = self.handle(event).instrument(of_job).await {
+            if let Err(ended) = Box::pin(self.handle(event)).instrument(of_job).await {
                 return ended;
             }
         }
@@ -337,9 +337,9 @@ impl Session {
     }
 
     async fn say(&self, message: Down) -> Result<(), Ended> {
-        let down = wire::SessionDown {
+        let down = Box::new(wire::SessionDown {
             message: Some(message),
-        };
+        });
         self.down.send(Ok(down)).await.map_err(|_| None)
     }
 }
