@@ -336,7 +336,7 @@ pub(super) async fn notes_on(
 ) -> Result<Vec<String>> {
     let few = machines.len() <= FEW;
     let wanted: Option<Vec<String>> =
-        few.then(|| machines.iter().map(|id| id.to_string()).collect());
+        few.then(|| machines.iter().map(ToString::to_string).collect());
     let found = summaries(executor, wanted.as_deref()).await?;
     let meant = found
         .into_iter()

@@ -116,7 +116,13 @@ impl Bench<'_> {
         let worker = simulation::clock_worker(&folder)?;
         let mut command = Command::new(repo::target_folder()?.join("release/mlx-fleet-agent"));
         command
-            .args(["run", "--coordinator", &self.world.url, "--log-format", "json"])
+            .args([
+                "run",
+                "--coordinator",
+                &self.world.url,
+                "--log-format",
+                "json",
+            ])
             .arg("--suite")
             .arg(worker)
             .arg("--data-dir")

@@ -49,7 +49,13 @@ impl Simulation {
         let mut command = Command::new(repo::target_folder()?.join("release/mlx-fleet-agent"));
         command
             .args(["simulate", "--count", &machines.to_string()])
-            .args(["--coordinator", &world.url, "--log-format", "json", "--profile"])
+            .args([
+                "--coordinator",
+                &world.url,
+                "--log-format",
+                "json",
+                "--profile",
+            ])
             .arg(&file)
             .arg("--data-dir")
             .arg(world.folder.path().join("simulation"))
