@@ -64,6 +64,9 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     };
     if joining.token.is_some() {
+        if runtime.block_on(signals.release()).is_some() {
+            return Ok(ExitCode::SUCCESS);
+        }
         drop(runtime);
         return Err(start_again_without_token());
     }

@@ -194,7 +194,7 @@ impl Fleet {
             token.trim().clone_into(&mut self.join_token);
             env.push((JOIN_TOKEN, &self.join_token));
         }
-        let agent = start_agent(&self.agent_dir(), &self.url, &self.data_dir(), &env);
+        let agent = start_agent(&self.agent_dir(), &self.url, &env);
         self.agents.push(agent);
     }
 
@@ -244,36 +244,27 @@ pub fn ok_at(data_dir: &Path, args: &[&str]) -> String {
     stdout(&output)
 }
 
-/// An agent for the coordinators at these URLs, one of which has its data here; with this environment, in
-/// which its join token is.
-pub fn start_agent(
-    dir: &Path,
-    coordinators: &str,
-    data_dir: &Path,
-    env: &[(&str, &str)],
-) -> Process {
+/// An agent for the coordinators at these URLs, welcomed by one of them; its join token is in this
+/// environment.
+pub fn start_agent(dir: &Path, coordinators: &str, env: &[(&str, &str)]) -> Process {
     let mut command = Command::new(binary("mlx-fleet-agent"));
     command
         .args(["run", "--log-format", "json", "--coordinator", coordinators])
         .arg("--data-dir")
         .arg(dir);
     fs::create_dir_all(dir).expect("the agent's folder");
-    let log = fs::File::create(dir.join("test.log")).expect("the agent's log");
+    let log = dir.join("test.log");
     let child = command
         .envs(env.iter().copied())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
-        .stderr(log)
+        .stderr(fs::File::create(&log).expect("the agent's log"))
         .spawn()
         .expect("the agent starts");
     let agent = Process::new(child);
     eventually("the agent joins", || {
-        let machines = ok_at(data_dir, &["machine", "list", "--json"]);
-        let machines: Value = serde_json::from_str(&machines).expect("JSON");
-        let mut machines = machines.as_array()?.iter();
-        machines
-            .any(|machine| machine["state"] != "offline")
-            .then_some(())
+        let said = fs::read_to_string(&log).expect("the agent's log");
+        said.contains("welcomed by the coordinator").then_some(())
     });
     agent
 }

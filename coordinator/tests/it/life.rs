@@ -89,7 +89,7 @@ fn agents_move_to_the_other_coordinator_of_their_database_when_theirs_is_killed(
     let coordinators = format!("{here_url},{there_url}");
     let token = ok_at(&here, &["token", "create"]);
     let join = [(JOIN_TOKEN, token.trim())];
-    let agent = start_agent(&dir.path().join("agent"), &coordinators, &here, &join);
+    let agent = start_agent(&dir.path().join("agent"), &coordinators, &join);
 
     let plan = dir.path().join("plan.toml");
     fs::write(&plan, SMALL.replace("launches = 2", "launches = 6")).unwrap();
@@ -186,7 +186,7 @@ fn a_fleet_goes_on_from_its_backup_with_every_row_and_every_machine() {
     assert_eq!(url, fleet.url);
     assert_eq!(told(&anew), before);
     // Its machine comes back by itself, and measures on.
-    let agent = start_agent(&fleet.agent_dir(), &url, &anew, &[]);
+    let agent = start_agent(&fleet.agent_dir(), &url, &[]);
     let ran = command_at(&anew, &["run", &fleet.write_plan(SMALL)]);
     assert_eq!(ran.status.code(), Some(0), "{}", stderr(&ran));
     assert_eq!(agent.stop(), Some(0));

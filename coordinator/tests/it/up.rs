@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use crate::e2e::SMALL;
-use crate::fleet::{Fleet, Process, binary, eventually, mlx_fleet, stderr};
+use crate::fleet::{Fleet, JOIN_TOKEN, Process, binary, eventually, mlx_fleet, stderr};
 
 /// A daemon asks what it does to end, and drops after ten seconds what has not; five more are for that.
 const SOFT_AND_HARD: Duration = Duration::from_secs(15);
@@ -157,6 +157,33 @@ fn an_agent_that_waits_to_enrol_heeds_a_signal() {
     let process = Process::new(command.spawn().unwrap());
     let (_connection, _) = silent.accept().unwrap();
     assert_eq!(process.stop(), Some(0));
+}
+
+/// With a token it becomes another process once it has joined, and must not lose a signal meanwhile.
+#[test]
+fn an_agent_that_is_stopped_while_it_starts_ends() {
+    let mut fleet = Fleet::start();
+    fleet.start_agent();
+    assert_eq!(fleet.agents.pop().unwrap().stop(), Some(0));
+    for wait_ms in 0..40 {
+        let child = Command::new(binary("mlx-fleet-agent"))
+            .args(["run", "--data-dir"])
+            .arg(fleet.agent_dir())
+            .env(JOIN_TOKEN, &fleet.join_token)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let agent = Process::new(child);
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        // By the signal itself where it came before the agent listened.
+        let code = agent.stop();
+        assert!(
+            matches!(code, Some(0) | None),
+            "{code:?} after {wait_ms} ms"
+        );
+    }
 }
 
 #[test]

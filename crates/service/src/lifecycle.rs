@@ -26,6 +26,9 @@ use crate::sys;
 /// After the hard stop, how long to wait before leaving tasks to the end of the process.
 const LAST_CALL: Duration = Duration::from_secs(5);
 
+/// More than the runtime needs to notice a signal that was caught.
+const RELEASE: Duration = Duration::from_millis(5);
+
 /// Told to a task: stop softly, stop hard.
 #[derive(Clone, Debug)]
 pub struct Stop {
@@ -184,6 +187,18 @@ impl Signals {
                 Some(signal(SignalKind::hangup())?)
             },
         })
+    }
+
+    /// Gives signals back to the system: from now on they end this process. The name of one that came
+    /// before. For who becomes another program: what comes while nobody listens would be lost.
+    pub async fn release(mut self) -> Option<&'static str> {
+        let mut caught = vec![libc::SIGINT, libc::SIGTERM];
+        if self.hangup.is_some() {
+            caught.push(libc::SIGHUP);
+        }
+        sys::default_signals(&caught);
+        // What was caught is in the runtime's pipe, and read from it when there is nothing else to do.
+        tokio::time::timeout(RELEASE, self.next()).await.ok()
     }
 
     /// The name of the next signal.

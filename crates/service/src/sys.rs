@@ -1,7 +1,7 @@
 //! The calls that std lacks; the only unsafe code of this crate.
 #![expect(
     unsafe_code,
-    reason = "geteuid, gethostname, getrlimit and sigaction have no safe form in std"
+    reason = "geteuid, gethostname, getrlimit, sigaction and signal have no safe form in std"
 )]
 
 use std::io;
@@ -18,6 +18,16 @@ pub(crate) fn ignores_hangup() -> bool {
         let mut now: libc::sigaction = std::mem::zeroed();
         libc::sigaction(libc::SIGHUP, std::ptr::null(), &raw mut now) == 0
             && now.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// From now on these signals end this process, as they do one that never asked for them.
+pub(crate) fn default_signals(signals: &[libc::c_int]) {
+    for signal in signals {
+        // SAFETY: no handler of ours is put in; the one that was there is not called any more.
+        unsafe {
+            libc::signal(*signal, libc::SIG_DFL);
+        }
     }
 }
 

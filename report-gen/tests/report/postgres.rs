@@ -45,18 +45,6 @@ impl Database {
         connection
     }
 
-    /// A new database with the tables of before a migration, without views, and the fleet.
-    pub async fn with_fleet_before(&self, name: &str, migration: &str) -> PgConnection {
-        let mut connection = self.empty(name).await;
-        run_files(&mut connection, "coordinator/migrations", |file| {
-            file < migration
-        })
-        .await;
-        write_vocabulary(&mut connection).await;
-        load_fleet(&mut connection).await;
-        connection
-    }
-
     /// A new database with tables and views.
     pub async fn with_schema(&self, name: &str) -> PgConnection {
         let mut connection = self.empty(name).await;
@@ -107,20 +95,10 @@ async fn load_fleet(connection: &mut PgConnection) {
 
 /// The view files in order, each in one transaction, as the coordinator does at its start.
 pub async fn build_views(connection: &mut PgConnection) {
-    run_files(connection, "coordinator/views", |_| true).await;
-}
-
-/// Those of a folder's SQL files that are meant, by their names and in order.
-pub async fn run_files(
-    connection: &mut PgConnection,
-    folder: &str,
-    is_meant: impl Fn(&str) -> bool,
-) {
-    let mut files: Vec<PathBuf> = fs::read_dir(repository(folder))
+    let mut files: Vec<PathBuf> = fs::read_dir(repository("coordinator/views"))
         .unwrap()
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "sql"))
-        .filter(|path| is_meant(path.file_name().unwrap().to_str().unwrap()))
         .collect();
     files.sort();
     for file in files {
