@@ -171,7 +171,10 @@ pub fn over_x(
     let mut names = names(traces);
     // From the top, so that those below make way.
     names.sort_by(|a, b| b.point.value.total_cmp(&a.point.value));
-    let mut written: Vec<[Place; 2]> = Vec::new();
+    let dots = points().map(|(at, point, _)| (x.at(*at), y.at(point.value)));
+    let mut taken: Vec<[Place; 2]> = dots
+        .map(|(cx, cy)| [(cx - DOT, cy - DOT), (cx + DOT, cy + DOT)])
+        .collect();
     for Name {
         at,
         point,
@@ -195,13 +198,21 @@ pub fn over_x(
         let far = near + LABEL.width(&name) * away;
         let (x_low, x_high) = (near.min(far), near.max(far));
         let half = leading(LABEL) / 2.0;
-        for [(low, top), (high, bottom)] in &written {
-            if x_low < *high && x_high > *low && middle_y + half > *top && middle_y - half < *bottom
-            {
-                middle_y = bottom + half;
-            }
+        let below_what_is_there = |middle_y: f64| {
+            let there = taken.iter().filter(|[(low, top), (high, bottom)]| {
+                x_low < *high
+                    && x_high > *low
+                    && middle_y + half > *top
+                    && middle_y - half < *bottom
+            });
+            there
+                .map(|[_, (_, bottom)]| bottom + half + 0.5)
+                .reduce(f64::max)
+        };
+        while let Some(lower) = below_what_is_there(middle_y) {
+            middle_y = lower;
         }
-        written.push([(x_low, middle_y - half), (x_high, middle_y + half)]);
+        taken.push([(x_low, middle_y - half), (x_high, middle_y + half)]);
         canvas.text((near, middle_y), &name, LABEL.anchored(anchor));
     }
     bottom + 3.0 * leading(TICK)
