@@ -1,5 +1,6 @@
 //! The verbs of `mlx-fleet-agent`, and what they share: how one joins a fleet, and the data folder.
 
+pub mod enrol;
 pub mod inventory;
 pub mod run;
 pub mod simulate;

@@ -1,5 +1,7 @@
 //! The machines of the fleet: which there are, and what an operator does with one.
 
+mod add;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -12,6 +14,8 @@ use super::show;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
+    /// Print the line that installs the agent on a new machine and lets it join
+    Add(add::Args),
     /// List the machines of the fleet
     List(ListArgs),
     /// Show one machine in full
@@ -161,6 +165,7 @@ impl From<wire::MachineRow> for Machine {
 
 pub async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
+        Command::Add(args) => add::add(args).await,
         Command::List(args) => list(args).await,
         Command::Show(args) => show_one(args).await,
         Command::Drain(args) => drain(args).await,
@@ -289,7 +294,7 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if machines.is_empty() {
-        show::note("no machine has joined; make a token with `mlx-fleet token create`");
+        show::note("no machine has joined; `mlx-fleet machine add` says how one does");
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = show::table(&[
