@@ -31,7 +31,7 @@ daemon=org.mlx-fleet.agent # launchd's name for it
 unit=/etc/systemd/system/$service.service
 plist=/Library/LaunchDaemons/$daemon.plist
 # A release that is up for so long stays.
-seconds_up=10
+seconds_up=5
 
 say() { printf 'install-agent: %s\n' "$*"; }
 
@@ -120,6 +120,7 @@ install() {
 }
 
 upgrade() {
+  local before before_that=''
   installed
   coordinators=$(cat "$prefix/coordinator")
   ca=$prefix/ca.pem
@@ -128,14 +129,18 @@ upgrade() {
     say "${release##*/} is what runs already"
     return
   fi
+  before=$(current)
+  if [ -L "$prefix/previous" ]; then before_that=$(cd "$prefix/previous" && pwd -P); fi
   switch_to "$release"
   if [ "$start" = no ]; then return; fi
   start_service
   if ! stays_up; then
-    say "the new release does not stay up; going back to the last one" >&2
-    swap
+    say "${release##*/} does not stay up; going back" >&2
+    point current "$before"
+    if [ -n "$before_that" ]; then point previous "$before_that"; else rm "$prefix/previous"; fi
     start_service
-    die "${release##*/} does not stay up and $(basename "$(current)") runs again; the log says why: $(where_log)"
+    rm -rf "$release"
+    die "${release##*/} does not stay up, and ${before##*/} runs again; the log says why: $(where_log)"
   fi
   forget_old
   say "upgraded to ${release##*/}"
