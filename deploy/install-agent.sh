@@ -10,7 +10,6 @@
 #
 # Options:
 #   --prefix DIR        where everything goes (/opt/mlx-fleet)
-#   --no-start          do all but enable and start the service, as for the image of a machine
 # of install:
 #   --coordinator URL   several of one database with commas
 #   --ca FILE           the authority's certificate
@@ -44,7 +43,7 @@ main() {
   local verb=${1-}
   case "$verb" in
     install | upgrade | rollback | uninstall) shift ;;
-    -h | --help | '') sed -n '2,22s/^# \{0,1\}//p' "$0" && exit ;;
+    -h | --help | '') sed -n '2,21s/^# \{0,1\}//p' "$0" && exit ;;
     *) die "unknown verb $verb; there are install, upgrade, rollback and uninstall" ;;
   esac
   # The password is asked for on the terminal, so standard input is still the token's.
@@ -60,12 +59,13 @@ main() {
 }
 
 options() {
-  prefix=/opt/mlx-fleet coordinators='' ca='' token_file='' user='' labels='' start=yes purge=no
+  prefix=/opt/mlx-fleet coordinators='' ca='' token_file='' user='' labels='' purge=no
   while [ $# -gt 0 ]; do
-    case "$1" in
-      --no-start) start=no && shift && continue ;;
-      --purge) purge=yes && shift && continue ;;
-    esac
+    if [ "$1" = --purge ]; then
+      purge=yes
+      shift
+      continue
+    fi
     [ $# -gt 1 ] || die "$1 is unknown, or lacks its value"
     case "$1" in
       --prefix) prefix=$2 ;;
@@ -109,10 +109,6 @@ install() {
   switch_to "$release"
   remember
   write_service
-  if [ "$start" = no ]; then
-    say "installed in $prefix; not started, as asked"
-    return
-  fi
   start_service
   stays_up || die "the agent does not stay up; its log says why: $(where_log)"
   say "$("$prefix/current/bin/mlx-fleet-agent" --version) runs as $user; its log: $(where_log)"
@@ -132,7 +128,6 @@ upgrade() {
   before=$(current)
   if [ -L "$prefix/previous" ]; then before_that=$(cd "$prefix/previous" && pwd -P); fi
   switch_to "$release"
-  if [ "$start" = no ]; then return; fi
   start_service
   if ! stays_up; then
     say "${release##*/} does not stay up; going back" >&2
@@ -150,7 +145,6 @@ rollback() {
   installed
   [ -L "$prefix/previous" ] || die "there is no release before $(basename "$(current)") in $prefix"
   swap
-  if [ "$start" = no ]; then return; fi
   start_service
   stays_up || die "the agent does not stay up; its log says why: $(where_log)"
   say "went back to $(basename "$(current)")"
@@ -159,7 +153,7 @@ rollback() {
 uninstall() {
   stop_service
   rm -f "$unit" "$plist"
-  if [ "$(uname -s)" = Linux ] && [ "$start" = yes ]; then systemctl daemon-reload; fi
+  if [ "$(uname -s)" = Linux ]; then systemctl daemon-reload; fi
   rm -rf "$prefix/releases" "$prefix/current" "$prefix/previous" "$prefix/log" \
     "$prefix/coordinator" "$prefix/ca.pem"
   if [ "$purge" = yes ]; then rm -rf "$data"; fi
@@ -424,7 +418,6 @@ start_service() {
 }
 
 stop_service() {
-  [ "$start" = yes ] || return 0
   case "$(uname -s)" in
     Darwin) launchctl bootout "system/$daemon" 2>/dev/null || true ;;
     *) if [ -e "$unit" ]; then systemctl disable --now --quiet "$service"; fi ;;

@@ -43,7 +43,7 @@ pub async fn add(args: Args) -> Result<ExitCode, Failure> {
     let Some(archives) = reached.download(&format!("/releases/{SUMS}")).await? else {
         return Err(Failure::Refused(
             "the coordinator has no release archives to install from: put those of \
-             `cargo xtask dist`, with their SHA256SUMS, into the folder `releases` in its data folder"
+             `cargo xtask dist`, with their SHA256SUMS, into `releases` in its data folder (docs/install.md)"
                 .to_owned(),
         ));
     };
