@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the agent of mlx-fleet on a Mac or a Linux machine, from the coordinator that it will work for.
-# `mlx-fleet machine add` prints the line that fetches this and runs it; it is also in every release, at
-# PREFIX/current/install-agent.sh.
+# `mlx-fleet machine add` prints the line that fetches this and runs it; then it is at PREFIX/install-agent.sh.
+# Root runs this script and nothing that comes with a release: those are for the account of the agent.
 #
 #   install-agent.sh install --coordinator URL --ca FILE    reads a join token from standard input
 #   install-agent.sh upgrade      to the release that the coordinator offers now; back, if it does not stay up
@@ -17,6 +17,7 @@
 #   --user NAME         whose account runs the agent, and whose models it finds: by default whose it was,
 #                       or whoever calls sudo; else, on Linux, mlx-fleet, which is made
 #   --label KEY=VALUE   that plans can select by; may be repeated
+#   --allow-upgrades    `mlx-fleet machine upgrade` may put the coordinator's release in the place of this one
 #
 # Tested on Debian 12. It is untested on a Mac. Everything must work in bash 3.2, a Mac's own.
 set -euo pipefail
@@ -29,6 +30,9 @@ service=mlx-fleet-agent
 daemon=org.mlx-fleet.agent # launchd's name for it
 unit=/etc/systemd/system/$service.service
 plist=/Library/LaunchDaemons/$daemon.plist
+# What looks out for the agent's wish to be upgraded, where that is allowed.
+lookout=${unit%.service}-upgrade
+lookout_plist=${plist%.plist}-upgrade.plist
 # A release that is up for so long stays.
 seconds_up=5
 
@@ -43,7 +47,7 @@ main() {
   local verb=${1-}
   case "$verb" in
     install | upgrade | rollback | uninstall) shift ;;
-    -h | --help | '') sed -n '2,21s/^# \{0,1\}//p' "$0" && exit ;;
+    -h | --help | '') sed -n '2,22s/^# \{0,1\}//p' "$0" && exit ;;
     *) die "unknown verb $verb; there are install, upgrade, rollback and uninstall" ;;
   esac
   # The password is asked for on the terminal, so standard input is still the token's.
@@ -59,13 +63,15 @@ main() {
 }
 
 options() {
-  prefix=/opt/mlx-fleet coordinators='' ca='' token_file='' user='' labels='' purge=no
+  prefix=/opt/mlx-fleet coordinators='' ca='' token_file='' user='' labels=''
+  purge=no allow_upgrades=no asked=no
   while [ $# -gt 0 ]; do
-    if [ "$1" = --purge ]; then
-      purge=yes
-      shift
-      continue
-    fi
+    case "$1" in
+      --purge) purge=yes && shift && continue ;;
+      --allow-upgrades) allow_upgrades=yes && shift && continue ;;
+      # What the lookout says.
+      --asked) asked=yes && shift && continue ;;
+    esac
     [ $# -gt 1 ] || die "$1 is unknown, or lacks its value"
     case "$1" in
       --prefix) prefix=$2 ;;
@@ -87,6 +93,8 @@ options() {
     *) die "--prefix is a folder's whole path, such as /opt/mlx-fleet" ;;
   esac
   data=$prefix/data
+  # The agent leaves it here when the fleet asks for an upgrade, and waits until it is gone.
+  wish=$data/upgrade
 }
 
 only() { # only TEXT CHARACTERS OPTION
@@ -110,14 +118,20 @@ install() {
   remember
   write_service
   start_service
+  start_lookout
   stays_up || die "the agent does not stay up; its log says why: $(where_log)"
-  say "$("$prefix/current/bin/mlx-fleet-agent" --version) runs as $user; its log: $(where_log)"
+  say "$(as_user "$prefix/current/bin/mlx-fleet-agent" --version </dev/null) runs as $user; its log: $(where_log)"
   show_doctor
 }
 
 upgrade() {
   local before before_that=''
   installed
+  if [ "$asked" = yes ]; then
+    [ -e "$wish" ] || return 0
+    trap 'rm -rf "$work" "$wish"' EXIT
+  fi
+  user=$(owner)
   coordinators=$(cat "$prefix/coordinator")
   ca=$prefix/ca.pem
   fetch_release
@@ -152,10 +166,10 @@ rollback() {
 
 uninstall() {
   stop_service
-  rm -f "$unit" "$plist"
+  rm -f "$unit" "$plist" "$lookout.path" "$lookout.service" "$lookout_plist"
   if [ "$(uname -s)" = Linux ]; then systemctl daemon-reload; fi
   rm -rf "$prefix/releases" "$prefix/current" "$prefix/previous" "$prefix/log" \
-    "$prefix/coordinator" "$prefix/ca.pem"
+    "$prefix/coordinator" "$prefix/ca.pem" "$prefix/install-agent.sh"
   if [ "$purge" = yes ]; then rm -rf "$data"; fi
   if rmdir "$prefix" 2>/dev/null; then
     say "removed"
@@ -169,10 +183,11 @@ installed() {
   [ -L "$prefix/current" ] || die "no agent is installed in $prefix: name another folder with --prefix"
 }
 
-# Whom to ask for upgrades. Not what the agent itself remembers: root would believe the agent's account.
+# Whom to ask for upgrades, and by what. Nothing that the agent itself keeps: root would believe its account.
 remember() {
   printf '%s\n' "$coordinators" >"$prefix/coordinator"
   [ "$ca" -ef "$prefix/ca.pem" ] || cp "$ca" "$prefix/ca.pem"
+  [ "$0" -ef "$prefix/install-agent.sh" ] || cp "$0" "$prefix/install-agent.sh"
 }
 
 # --- a release: fetched, verified, tried
@@ -209,7 +224,7 @@ fetch_release() {
   rm -rf "$release.new"
   mkdir -p "$release.new"
   tar -xzf "$work/$archive" -C "$release.new" --strip-components 1
-  if ! "$release.new/bin/mlx-fleet-agent" --version >/dev/null; then
+  if ! as_user "$release.new/bin/mlx-fleet-agent" --version </dev/null >/dev/null; then
     rm -rf "$release.new"
     die "the agent in $archive does not run on this machine; nothing was installed"
   fi
@@ -286,23 +301,18 @@ forget_old() {
 
 # Never an argument of a program: those everybody can read.
 take_token() {
-  local token
   if [ -n "$token_file" ]; then
     token=$(cat "$token_file") || die "the join token in $token_file cannot be read"
   else
     if [ -t 0 ]; then printf 'join token: ' >&2; fi
     IFS= read -r token || [ -n "$token" ] || die "no join token came on standard input"
   fi
-  (umask 077 && printf '%s\n' "$token" >"$work/token")
 }
 
 find_user() {
-  local owner
   if [ -e "$data/agent.pem" ]; then
-    # shellcheck disable=SC2012 # the way to ask that Linux and macOS share
-    owner=$(ls -ld "$data" | awk '{ print $3 }')
-    [ "${user:-$owner}" = "$owner" ] || die "$data belongs to $owner: chown -R $user $data first"
-    user=$owner
+    [ "${user:-$(owner)}" = "$(owner)" ] || die "$data belongs to $(owner): chown -R $user $data first"
+    user=$(owner)
   fi
   if [ -z "$user" ] && [ "${SUDO_USER-root}" != root ]; then user=$SUDO_USER; fi
   if [ -z "$user" ]; then
@@ -316,24 +326,50 @@ find_user() {
   id "$user" >/dev/null 2>&1 || die "there is no account $user on this machine"
 }
 
+# Whose the installed agent is.
+owner() {
+  # shellcheck disable=SC2012 # the way to ask that Linux and macOS share
+  ls -ld "$data" | awk '{ print $3 }'
+}
+
+as_user() { # as_user PROGRAM ARGUMENT…
+  case "$user-$(uname -s)" in
+    root-*) "$@" ;;
+    *-Darwin) sudo -u "$user" -- "$@" ;;
+    *) runuser -u "$user" -- "$@" ;;
+  esac
+}
+
 enrol() {
+  mkdir -p "$data" "$prefix/log"
+  chmod 700 "$data"
+  chown "$user" "$data" "$prefix/log"
   if [ -e "$data/agent.pem" ]; then
     say "this machine has joined before: its key and certificate are kept"
-  else
-    "$release/bin/mlx-fleet-agent" enrol --coordinator "$coordinators" --token-file "$work/token" \
-      --data-dir "$data" --log warn </dev/null || die "this machine could not join; the line above says why"
-    chown -R "$user" "$data"
+    return
   fi
-  mkdir -p "$prefix/log"
-  chown "$user" "$prefix/log"
+  printf '%s\n' "$token" |
+    as_user "$release/bin/mlx-fleet-agent" enrol --coordinator "$coordinators" --token-file - \
+      --data-dir "$data" --log warn || die "this machine could not join; the line above says why"
 }
 
 # --- the service
 
 write_service() {
+  rm -f "$lookout.path" "$lookout.service" "$lookout_plist"
   case "$(uname -s)" in
-    Darwin) launchd_plist >"$plist" && chown root:wheel "$plist" && chmod 644 "$plist" ;;
-    *) mkdir -p "${unit%/*}" && systemd_unit >"$unit" && chmod 644 "$unit" ;;
+    Darwin)
+      launchd_plist >"$plist"
+      if [ "$allow_upgrades" = yes ]; then launchd_lookout >"$lookout_plist"; fi
+      ;;
+    *)
+      mkdir -p "${unit%/*}"
+      systemd_unit >"$unit"
+      if [ "$allow_upgrades" = yes ]; then
+        systemd_lookout >"$lookout.service"
+        printf '[Path]\nPathExists=%s\n\n[Install]\nWantedBy=multi-user.target\n' "$wish" >"$lookout.path"
+      fi
+      ;;
   esac
 }
 
@@ -365,6 +401,44 @@ ProtectSystem=full
 [Install]
 WantedBy=multi-user.target
 UNIT
+}
+
+systemd_lookout() {
+  cat <<UNIT
+# Written by install-agent.sh; a new install writes it again.
+[Unit]
+Description=upgrade of the mlx-fleet agent, as the fleet asked for it
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/env bash $prefix/install-agent.sh upgrade --asked --prefix $prefix
+UNIT
+}
+
+launchd_lookout() {
+  cat <<PLIST
+<?xml version="1.0" encoding="UTF-8"?>
+<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
+<plist version="1.0">
+<dict>
+  <key>Label</key>
+  <string>$daemon-upgrade</string>
+  <key>ProgramArguments</key>
+  <array>
+    <string>/bin/bash</string>
+    <string>$prefix/install-agent.sh</string>
+    <string>upgrade</string>
+    <string>--asked</string>
+    <string>--prefix</string>
+    <string>$prefix</string>
+  </array>
+  <key>WatchPaths</key>
+  <array>
+    <string>$wish</string>
+  </array>
+</dict>
+</plist>
+PLIST
 }
 
 # A daemon, not an agent of a login: those may not reach the local network unasked (macOS 15). Interactive:
@@ -417,10 +491,26 @@ start_service() {
   esac
 }
 
+start_lookout() {
+  case "$(uname -s)" in
+    Darwin)
+      launchctl bootout "system/$daemon-upgrade" 2>/dev/null || true
+      if [ "$allow_upgrades" = yes ]; then launchctl bootstrap system "$lookout_plist"; fi
+      ;;
+    *) if [ "$allow_upgrades" = yes ]; then systemctl enable --now --quiet "${lookout##*/}.path"; fi ;;
+  esac
+}
+
 stop_service() {
   case "$(uname -s)" in
-    Darwin) launchctl bootout "system/$daemon" 2>/dev/null || true ;;
-    *) if [ -e "$unit" ]; then systemctl disable --now --quiet "$service"; fi ;;
+    Darwin)
+      launchctl bootout "system/$daemon-upgrade" 2>/dev/null || true
+      launchctl bootout "system/$daemon" 2>/dev/null || true
+      ;;
+    *)
+      if [ -e "$lookout.path" ]; then systemctl disable --now --quiet "${lookout##*/}.path"; fi
+      if [ -e "$unit" ]; then systemctl disable --now --quiet "$service"; fi
+      ;;
   esac
 }
 
@@ -452,7 +542,9 @@ where_log() {
 # Its advice is no reason to fail: the agent is up.
 show_doctor() {
   local agent=$prefix/current/bin/mlx-fleet-agent
-  if "$agent" doctor --help >/dev/null 2>&1; then "$agent" doctor --data-dir "$data" </dev/null || true; fi
+  if as_user "$agent" doctor --help </dev/null >/dev/null 2>&1; then
+    as_user "$agent" doctor --data-dir "$data" </dev/null || true
+  fi
 }
 
 main "$@"

@@ -49,7 +49,7 @@ pub struct Joining {
         hide_env_values = true
     )]
     token: Option<SecretString>,
-    /// File that holds the join token
+    /// File that holds the join token; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
     /// Where keys, certificates, spool and synthetic weights are kept
@@ -70,6 +70,11 @@ impl Joining {
     fn wishes(&self) -> Result<Wishes> {
         let token = match (&self.token, &self.token_file) {
             (Some(token), _) => Some(token.clone()),
+            (None, Some(file)) if file.as_os_str() == "-" => {
+                let text = std::io::read_to_string(std::io::stdin());
+                let text = text.context("reading the join token from standard input")?;
+                Some(SecretString::from(text.trim()))
+            }
             (None, Some(file)) => Some(folders::read_secret(file)?),
             (None, None) => None,
         };

@@ -111,9 +111,6 @@ fn collect(target: Target, programs: &Path, mlx: &Path) -> Result<Vec<Entry>> {
         let name = plan.file_name().unwrap_or_default().to_string_lossy();
         entries.push(Entry::file(&format!("plans/{name}"), plan.clone()));
     }
-    let script = root.join("deploy/install-agent.sh");
-    entries.push(Entry::program("install-agent.sh", script));
-
     let packages = Packages::read(target.triple())?;
     for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
         entries.push(Entry::file(&format!("licences/{name}"), root.join(name)));

@@ -181,8 +181,6 @@ impl Releases {
             root.join("bin/mlx-fleet-suite"),
         )
         .unwrap();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy/install-agent.sh");
-        fs::copy(script, root.join("install-agent.sh")).unwrap();
         fs::write(root.join("note"), note).unwrap();
         for library in ["mlx/lib", "mlx_cpu.libs"] {
             let into = root.join("lib").join(library);
@@ -237,7 +235,7 @@ fn wheel() -> PathBuf {
     Path::new(library).ancestors().nth(3).unwrap().to_owned()
 }
 
-const SCRIPT: &str = "bash /opt/mlx-fleet/current/install-agent.sh";
+const SCRIPT: &str = "bash /opt/mlx-fleet/install-agent.sh";
 
 /// The only machine's state, as the fleet sees it.
 fn is(fleet: &Fleet, state: &str) {
