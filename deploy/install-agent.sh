@@ -376,6 +376,7 @@ write_service() {
 arguments() { # one a line
   local label
   printf '%s\n' "$prefix/current/bin/mlx-fleet-agent" run --data-dir "$data"
+  if [ "$allow_upgrades" = yes ]; then printf '%s\n' --upgrade-wish "$wish"; fi
   # Words on purpose.
   for label in $labels; do printf '%s\n' --label "$label"; done
 }

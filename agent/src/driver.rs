@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,10 @@ const RETRY_MAX: Duration = Duration::from_millis(7500);
 /// A link that lived so long was sound: the next failure is a new one.
 const STABLE: Duration = Duration::from_mins(1);
 
+/// A wish for an upgrade is looked after so often, and given up when nobody fulfils it.
+const WISH_LOOK: Duration = Duration::from_secs(1);
+const WISH_PATIENCE: Duration = Duration::from_mins(10);
+
 /// A coordinator that asks for other intervals is mistaken.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
 const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
@@ -63,6 +68,9 @@ pub struct Driver<W> {
     beat: Option<Interval>,
     upload: Option<Task<()>>,
     work: Option<Work>,
+    /// Where somebody looks out for this agent's wish to be upgraded; None: nobody may.
+    wish: Option<PathBuf>,
+    wished: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -90,6 +98,7 @@ enum Event {
     Progress(Progress),
     Uploaded(Outcome),
     WorkEnded(Result<Left, JoinError>),
+    UpgradeOver,
     SoftStop,
     HardStop,
 }
@@ -116,7 +125,16 @@ impl<W: Workshop> Driver<W> {
             beat: None,
             upload: None,
             work: None,
+            wish: None,
+            wished: None,
         }
+    }
+
+    /// With a file that stands for the wish to be upgraded; whoever fulfils it takes it away.
+    #[must_use]
+    pub fn upgraded_through(mut self, wish: Option<PathBuf>) -> Self {
+        self.wish = wish;
+        self
     }
 
     /// Serves the coordinator until told to stop. A worker dies with its job's task, and every task
@@ -141,6 +159,11 @@ impl<W: Workshop> Driver<W> {
                     Some(Input::Refused { lease, reason })
                 }
                 Event::WorkEnded(left) => self.work_ended(left),
+                Event::UpgradeOver => {
+                    self.wished = None;
+                    tracing::warn!("the upgrade was not made: its own log says why");
+                    Some(Input::UpgradeOver)
+                }
                 Event::SoftStop => {
                     stopping = true;
                     Some(Input::Stop)
@@ -167,6 +190,7 @@ impl<W: Workshop> Driver<W> {
                 None => std::future::pending().await,
             }
         };
+        let over = unfulfilled(self.wish.clone(), self.wished);
         let redial = self.redial;
         tokio::select! {
             () = self.stop.hard() => Event::HardStop,
@@ -175,6 +199,7 @@ impl<W: Workshop> Driver<W> {
             Some(outcome) = self.uploads.1.recv() => Event::Uploaded(outcome),
             Some(progress) = self.progress.1.recv() => Event::Progress(progress),
             left = work => Event::WorkEnded(left),
+            () = over => Event::UpgradeOver,
             () = beat => Event::HeartbeatDue,
             () = async { sleep_until(redial.unwrap_or_else(Instant::now)).await }, if redial.is_some() => Event::Redial,
         }
@@ -282,6 +307,10 @@ impl<W: Workshop> Driver<W> {
                 tracing::info!("jobs may come again");
                 Some(Input::Resumed)
             }
+            Down::Upgrade(wire::Upgrade {}) => {
+                tracing::info!("an upgrade is asked for; it waits for the job at hand");
+                Some(Input::UpgradeAsked)
+            }
         }
     }
 
@@ -338,10 +367,26 @@ impl<W: Workshop> Driver<W> {
                     }
                 }
                 Effect::GiveBack { lease, reason } => self.give_back(lease, reason),
+                Effect::WishUpgrade => self.wish_upgrade(),
                 Effect::Exit => return true,
             }
         }
         false
+    }
+
+    fn wish_upgrade(&mut self) {
+        self.wished = Some(Instant::now());
+        match &self.wish {
+            // Whoever sees it gone has the answer: a failure here is one, too.
+            Some(wish) => {
+                if let Err(error) = std::fs::write(wish, "") {
+                    tracing::error!(%error, "the wish for an upgrade cannot be written");
+                }
+            }
+            None => tracing::warn!(
+                "this machine does not allow upgrades by the fleet: install with --allow-upgrades"
+            ),
+        }
     }
 
     fn hello(&self, unfinished: &BTreeSet<LeaseId>) -> Up {
@@ -433,6 +478,24 @@ impl<W: Workshop> Driver<W> {
             .and_then(|mut writer| writer.append(vec![failed]));
         if let Err(error) = written {
             tracing::error!(%lease, %error, "its end is not written; its lease will expire");
+        }
+    }
+}
+
+/// Ends when the wish is gone, or has waited too long and is taken back.
+async fn unfulfilled(wish: Option<PathBuf>, wished: Option<Instant>) {
+    let Some(wished) = wished else {
+        return std::future::pending().await;
+    };
+    let Some(wish) = wish else { return };
+    loop {
+        tokio::time::sleep(WISH_LOOK).await;
+        if !wish.exists() {
+            return;
+        }
+        if wished.elapsed() > WISH_PATIENCE {
+            std::fs::remove_file(&wish).ok();
+            return;
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The machines of the fleet: which there are, and what an operator does with one.
 
 mod add;
+mod upgrade;
 
 use std::collections::BTreeMap;
 use std::process::ExitCode;
@@ -28,6 +29,9 @@ pub enum Command {
     Label(LabelArgs),
     /// Let a machine in that waits for it (`serve --approve-machines`)
     Approve(NameArgs),
+    /// Have agents put the coordinator's release in the place of theirs: one machine at a time, between
+    /// jobs, on machines that were installed with --allow-upgrades
+    Upgrade(upgrade::Args),
     /// Take a machine out of the fleet: its certificate is revoked, its jobs are skipped
     Revoke(NameArgs),
 }
@@ -119,6 +123,9 @@ struct Machine {
     doubts: Vec<String>,
 }
 
+/// The states in which an agent is there and hears what it is asked.
+const ONLINE: [&str; 4] = ["idle", "busy", "draining", "drained"];
+
 impl From<wire::MachineRow> for Machine {
     fn from(row: wire::MachineRow) -> Self {
         let wire::MachineRow {
@@ -172,6 +179,7 @@ pub async fn run(command: Command) -> Result<ExitCode, Failure> {
         Command::Resume(args) => resume(args).await,
         Command::Label(args) => label(args).await,
         Command::Approve(args) => approve(args).await,
+        Command::Upgrade(args) => upgrade::upgrade(args).await,
         Command::Revoke(args) => revoke(args).await,
     }
 }

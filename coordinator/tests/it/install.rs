@@ -17,6 +17,7 @@ use time::OffsetDateTime;
 
 use crate::e2e::SMALL;
 use crate::fleet::{Fleet, Process, binary, eventually, stderr, stdout};
+use crate::secrets::check_processes;
 
 /// Of nothing but namespaces: it has this one's programs, and folders of its own where it changes anything.
 struct NewMachine {
@@ -115,6 +116,10 @@ impl NewMachine {
         self.ok("readlink /opt/mlx-fleet/current").trim().to_owned()
     }
 
+    fn note(&self) -> String {
+        self.ok("cat /opt/mlx-fleet/current/note")
+    }
+
     fn agents(&self) -> usize {
         let listed = self.ok("cat /proc/[0-9]*/comm");
         listed
@@ -209,6 +214,14 @@ impl Releases {
         self.offer(note, &self.programs.join("mlx-fleet-agent"))
     }
 
+    /// It starts, and ends.
+    fn offer_broken(&self) {
+        let broken = self.programs.join("broken");
+        fs::write(&broken, "#!/bin/sh\n[ \"$1\" = --version ]\n").unwrap();
+        fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
+        self.offer("broken", &broken);
+    }
+
     fn write_sums(&self) {
         let sums = "sha256sum -- *.tar.gz >SHA256SUMS";
         let done = Command::new("sh")
@@ -259,29 +272,31 @@ fn a_new_machine_installs_works_upgrades_goes_back_and_leaves() {
     releases.offer_good("one");
 
     let machine = NewMachine::boot();
-    let mut line = fleet.ok(&["machine", "add"]);
+    let mut line = fleet.ok(&["machine", "add", "--allow-upgrades"]);
     assert_eq!(line.lines().count(), 1, "{line}");
     if !is_root() {
         // In a namespace of somebody's there is no second account.
         line = line.replace("install --coordinator", "install --user root --coordinator");
     }
     refuses_another_authority(&machine, &line);
-    let said = machine.ok(&line);
+    let said = shows_no_secret_meanwhile(&line, || machine.ok(&line));
     assert!(said.contains("runs as"), "{said}");
     is(&fleet, "idle");
-    let first = machine.release();
     leaves_no_secret_and_no_open_door(&machine);
+    upgrades_by_hand(&fleet, &machine, &releases);
+    upgrades_by_the_fleet(&fleet, &machine, &releases);
+    leaves(&fleet, &machine, &releases);
+    fleet.stop();
+}
 
-    let run = fleet.ok(&["run", &fleet.write_plan(SMALL), "--detach"]);
-    let watched = fleet.command(&["watch", run.trim()]);
-    assert_eq!(watched.status.code(), Some(0), "{}", stderr(&watched));
-
+fn upgrades_by_hand(fleet: &Fleet, machine: &NewMachine, releases: &Releases) {
+    let first = machine.release();
     let archive = releases.offer_good("two");
     assert_eq!(machine.release(), first, "nobody asked for it yet");
     machine.ok(&format!("{SCRIPT} upgrade"));
     let second = machine.release();
     assert_ne!(first, second);
-    is(&fleet, "idle");
+    is(fleet, "idle");
     let said = machine.ok(&format!("{SCRIPT} upgrade"));
     assert!(said.contains("runs already"), "{said}");
 
@@ -293,19 +308,51 @@ fn a_new_machine_installs_works_upgrades_goes_back_and_leaves() {
     fs::write(&archive, bytes).unwrap();
     let told = machine.fails(&format!("{SCRIPT} upgrade"));
     assert!(told.contains("checksum"), "{told}");
-    // A release that starts, and ends.
-    let broken = releases.programs.join("broken");
-    fs::write(&broken, "#!/bin/sh\n[ \"$1\" = --version ]\n").unwrap();
-    fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
-    releases.offer("four", &broken);
+    releases.offer_broken();
     let told = machine.fails(&format!("{SCRIPT} upgrade"));
     assert!(told.contains("does not stay up"), "{told}");
     assert_eq!(machine.release(), second);
     assert_eq!(machine.agents(), 1);
-    is(&fleet, "idle");
+    is(fleet, "idle");
+}
 
-    leaves(&fleet, &machine, &releases);
-    fleet.stop();
+fn upgrades_by_the_fleet(fleet: &Fleet, machine: &NewMachine, releases: &Releases) {
+    let run = fleet.ok(&["run", &fleet.write_plan(SMALL), "--detach"]);
+    releases.offer_good("four");
+    // In the midst of a run: the job at work is finished, the others come after.
+    let said = fleet.ok(&["machine", "upgrade"]);
+    assert!(said.contains("upgraded"), "{said}");
+    assert_eq!(machine.note(), "four");
+    let watched = fleet.command(&["watch", run.trim()]);
+    assert_eq!(watched.status.code(), Some(0), "{}", stderr(&watched));
+    let stopped = "select count(*) from report.launch where outcome <> 'completed'";
+    assert_eq!(fleet.value(stopped), "0");
+    let said = fleet.ok(&["machine", "upgrade"]);
+    assert!(said.contains("already"), "{said}");
+
+    releases.offer_broken();
+    let told = fleet.command(&["machine", "upgrade", "--timeout", "20s"]);
+    assert_eq!(told.status.code(), Some(1), "{}", stdout(&told));
+    assert!(stderr(&told).contains("went back"), "{}", stderr(&told));
+    assert_eq!(machine.note(), "four");
+    is(fleet, "idle");
+}
+
+/// No process on this computer shows the token while this is done.
+fn shows_no_secret_meanwhile<T: Send>(line: &str, doing: impl Fn() -> T + Sync) -> T {
+    let (_, rest) = line.split_once("mlxfleet_join_").unwrap();
+    let secret = rest.split('_').nth(1).unwrap().to_owned();
+    assert_eq!(secret.len(), 64);
+    let secrets = vec![("the join token", secret)];
+    std::thread::scope(|scope| {
+        let done = scope.spawn(&doing);
+        let mut looks = 0;
+        while !done.is_finished() {
+            looks += check_processes(&secrets);
+        }
+        assert!(looks > 0);
+        done.join().unwrap()
+    })
 }
 
 /// Somebody in between, who has a certificate for the name, of an authority of their own.
@@ -349,7 +396,7 @@ fn leaves(fleet: &Fleet, machine: &NewMachine, releases: &Releases) {
     releases.offer_good("five");
     machine.ok(&format!("{SCRIPT} rollback"));
     is(fleet, "idle");
-    assert_eq!(machine.ok("cat /opt/mlx-fleet/current/note"), "one");
+    assert_eq!(machine.note(), "two");
     machine.ok(&format!("{SCRIPT} uninstall"));
     assert_eq!(machine.agents(), 0);
     is(fleet, "offline");
@@ -370,7 +417,7 @@ fn leaves(fleet: &Fleet, machine: &NewMachine, releases: &Releases) {
     machine.ok(&format!("cat >/tmp/install-agent.sh <<'END'\n{script}END\ncat >/tmp/ca.pem <<'END'\n{authority}END\n"));
     machine.ok(&format!("{install} {}", fleet.url));
     is(fleet, "idle");
-    assert_eq!(machine.ok("cat /opt/mlx-fleet/current/note"), "five");
+    assert_eq!(machine.note(), "five");
     machine.ok(&format!(
         "{SCRIPT} uninstall --purge && [ ! -e /opt/mlx-fleet ]"
     ));

@@ -24,6 +24,9 @@ pub struct Args {
     /// one database with commas
     #[arg(long, value_name = "URL")]
     address: Option<String>,
+    /// `mlx-fleet machine upgrade` may later put the coordinator's release in the place of the agent
+    #[arg(long)]
+    allow_upgrades: bool,
     #[command(flatten)]
     coordinator: Where,
 }
@@ -33,6 +36,7 @@ pub async fn add(args: Args) -> Result<ExitCode, Failure> {
         uses,
         ttl,
         address,
+        allow_upgrades,
         coordinator,
     } = args;
     let mut reached = coordinator.reach().await?;
@@ -74,7 +78,18 @@ pub async fn add(args: Args) -> Result<ExitCode, Failure> {
              the coordinator with --address"
         ));
     }
-    show::line(line(&reached.authority.pem(), &urls, &address, &token))?;
+    let more = if allow_upgrades {
+        " --allow-upgrades"
+    } else {
+        ""
+    };
+    show::line(line(
+        &reached.authority.pem(),
+        &urls,
+        &address,
+        &token,
+        more,
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -87,7 +102,7 @@ fn names_this_machine(address: &str) -> bool {
 
 /// For bash, zsh and sh. The certificate carries a name that no public authority may sign for, and curl goes
 /// to the address under it: Apple's curl also believes the authorities of the system's keychain.
-fn line(authority: &str, urls: &str, address: &str, token: &str) -> String {
+fn line(authority: &str, urls: &str, address: &str, token: &str, more: &str) -> String {
     let (port, address) = (
         address.rsplit_once(':').map_or("", |(_, port)| port),
         quoted(&format!("::{address}")),
@@ -103,7 +118,7 @@ fn line(authority: &str, urls: &str, address: &str, token: &str) -> String {
          printf '%s\\n'{certificate} >\"$d/ca.pem\" && \
          curl -fsS --noproxy '*' --retry 8 --cacert \"$d/ca.pem\" --connect-to {address} \
          -o \"$d/install-agent.sh\" https://{SERVER_NAME}:{port}/install-agent.sh && \
-         printf '%s\\n' {token} | bash \"$d/install-agent.sh\" install --coordinator {urls} --ca \"$d/ca.pem\")"
+         printf '%s\\n' {token} | bash \"$d/install-agent.sh\" install --coordinator {urls} --ca \"$d/ca.pem\"{more})"
     )
 }
 
@@ -129,7 +144,7 @@ mod tests {
     #[test]
     fn the_line_is_one_and_a_shell_can_read_it() {
         let pem = "-----BEGIN CERTIFICATE-----\nAAAA\nBBBB\n-----END CERTIFICATE-----\n";
-        let line = line(pem, "https://mini:7420", "mini:7420", "mlxfleet_join_x");
+        let line = line(pem, "https://mini:7420", "mini:7420", "mlxfleet_join_x", "");
         assert_eq!(line.lines().count(), 1);
         let parsed = Command::new("bash").args(["-n", "-c", &line]).status();
         assert!(parsed.unwrap().success());
