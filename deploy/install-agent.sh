@@ -118,7 +118,7 @@ install() {
   remember
   write_service
   start_service
-  start_lookout
+  if [ "$allow_upgrades" = yes ]; then start_lookout; fi
   stays_up || die "the agent does not stay up; its log says why: $(where_log)"
   say "$(as_user "$prefix/current/bin/mlx-fleet-agent" --version </dev/null) runs as $user; its log: $(where_log)"
   show_doctor
@@ -165,6 +165,7 @@ rollback() {
 }
 
 uninstall() {
+  stop_lookout
   stop_service
   rm -f "$unit" "$plist" "$lookout.path" "$lookout.service" "$lookout_plist"
   if [ "$(uname -s)" = Linux ]; then systemctl daemon-reload; fi
@@ -204,6 +205,7 @@ fetch_release() {
   done
   [ -n "$sums" ] || die "no release archives can be had from $coordinators"
   offered=$(platforms)
+  [ -n "$offered" ] || die "MLX needs macOS 14.0 or newer, and this is $(sw_vers -productVersion)"
   for label in $offered; do
     archive=$(sed -n "s/^[0-9a-f]\{64\}  \(mlx-fleet-[A-Za-z0-9._-]*-$label\.tar\.gz\)\$/\1/p" "$sums")
     if [ -n "$archive" ]; then break; fi
@@ -356,6 +358,8 @@ enrol() {
 # --- the service
 
 write_service() {
+  # Allowed once is not allowed for ever.
+  stop_lookout
   rm -f "$lookout.path" "$lookout.service" "$lookout_plist"
   case "$(uname -s)" in
     Darwin)
@@ -480,7 +484,7 @@ PLIST
 start_service() {
   case "$(uname -s)" in
     Darwin)
-      launchctl bootout "system/$daemon" 2>/dev/null || true
+      stop_service
       launchctl enable "system/$daemon"
       launchctl bootstrap system "$plist"
       ;;
@@ -494,24 +498,26 @@ start_service() {
 
 start_lookout() {
   case "$(uname -s)" in
-    Darwin)
-      launchctl bootout "system/$daemon-upgrade" 2>/dev/null || true
-      if [ "$allow_upgrades" = yes ]; then launchctl bootstrap system "$lookout_plist"; fi
-      ;;
-    *) if [ "$allow_upgrades" = yes ]; then systemctl enable --now --quiet "${lookout##*/}.path"; fi ;;
+    Darwin) launchctl bootstrap system "$lookout_plist" ;;
+    *) systemctl enable --now --quiet "${lookout##*/}.path" ;;
+  esac
+}
+
+stop_lookout() {
+  case "$(uname -s)" in
+    Darwin) launchctl bootout "system/$daemon-upgrade" 2>/dev/null || true ;;
+    *) if [ -e "$lookout.path" ]; then systemctl disable --now --quiet "${lookout##*/}.path"; fi ;;
   esac
 }
 
 stop_service() {
   case "$(uname -s)" in
     Darwin)
-      launchctl bootout "system/$daemon-upgrade" 2>/dev/null || true
       launchctl bootout "system/$daemon" 2>/dev/null || true
+      # It comes back before the daemon is gone, and nothing starts meanwhile.
+      while launchctl print "system/$daemon" >/dev/null 2>&1; do sleep 1; done
       ;;
-    *)
-      if [ -e "$lookout.path" ]; then systemctl disable --now --quiet "${lookout##*/}.path"; fi
-      if [ -e "$unit" ]; then systemctl disable --now --quiet "$service"; fi
-      ;;
+    *) if [ -e "$unit" ]; then systemctl disable --now --quiet "$service"; fi ;;
   esac
 }
 
