@@ -154,8 +154,8 @@ type Chunks = mpsc::Sender<io::Result<Bytes>>;
 async fn send(mut file: File, chunks: Chunks, stop: Stop, _place: OwnedSemaphorePermit) {
     loop {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        let read = (&mut file).take(CHUNK_BYTES as u64).read_to_end(&mut chunk);
-        let chunk = match read.await {
+        let mut part = (&mut file).take(CHUNK_BYTES as u64);
+        let chunk = match part.read_to_end(&mut chunk).await {
             Ok(0) => return,
             Ok(_) => Ok(Bytes::from(chunk)),
             Err(error) => Err(error),

@@ -100,11 +100,8 @@ pub fn write_sums(folder: &Path) -> Result<()> {
 }
 
 fn digest(path: &Path) -> Result<String> {
-    let failed = || format!("cannot read {}", path.display());
-    let mut file = File::open(path).with_context(failed)?;
-    let mut hasher = Sha256::new();
-    std::io::copy(&mut file, &mut hasher).with_context(failed)?;
-    Ok(hex::encode(hasher.finalize()))
+    let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+    Ok(hex::encode(Sha256::digest(bytes)))
 }
 
 #[cfg(test)]
