@@ -143,6 +143,11 @@ upgrade() {
   if [ -L "$prefix/previous" ]; then before_that=$(cd "$prefix/previous" && pwd -P); fi
   switch_to "$release"
   start_service
+  # What the new agent wishes for is another upgrade.
+  if [ "$asked" = yes ]; then
+    rm -rf "$wish"
+    trap 'rm -rf "$work"' EXIT
+  fi
   if ! stays_up; then
     say "${release##*/} does not stay up; going back" >&2
     point current "$before"

@@ -70,7 +70,13 @@ pub struct Driver<W> {
     work: Option<Work>,
     /// Where somebody looks out for this agent's wish to be upgraded; None: nobody may.
     wish: Option<PathBuf>,
-    wished: Option<Instant>,
+    wished: Option<Wished>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wished {
+    since: Instant,
+    look: Instant,
 }
 
 #[derive(Debug)]
@@ -98,7 +104,7 @@ enum Event {
     Progress(Progress),
     Uploaded(Outcome),
     WorkEnded(Result<Left, JoinError>),
-    UpgradeOver,
+    LookAfterWish,
     SoftStop,
     HardStop,
 }
@@ -159,11 +165,7 @@ impl<W: Workshop> Driver<W> {
                     Some(Input::Refused { lease, reason })
                 }
                 Event::WorkEnded(left) => self.work_ended(left),
-                Event::UpgradeOver => {
-                    self.wished = None;
-                    tracing::warn!("the upgrade was not made: its own log says why");
-                    Some(Input::UpgradeOver)
-                }
+                Event::LookAfterWish => self.look_after_wish(),
                 Event::SoftStop => {
                     stopping = true;
                     Some(Input::Stop)
@@ -190,7 +192,7 @@ impl<W: Workshop> Driver<W> {
                 None => std::future::pending().await,
             }
         };
-        let over = unfulfilled(self.wish.clone(), self.wished);
+        let look = self.wished.map(|wished| wished.look);
         let redial = self.redial;
         tokio::select! {
             () = self.stop.hard() => Event::HardStop,
@@ -199,7 +201,7 @@ impl<W: Workshop> Driver<W> {
             Some(outcome) = self.uploads.1.recv() => Event::Uploaded(outcome),
             Some(progress) = self.progress.1.recv() => Event::Progress(progress),
             left = work => Event::WorkEnded(left),
-            () = over => Event::UpgradeOver,
+            () = async { sleep_until(look.unwrap_or_else(Instant::now)).await }, if look.is_some() => Event::LookAfterWish,
             () = beat => Event::HeartbeatDue,
             () = async { sleep_until(redial.unwrap_or_else(Instant::now)).await }, if redial.is_some() => Event::Redial,
         }
@@ -375,9 +377,11 @@ impl<W: Workshop> Driver<W> {
     }
 
     fn wish_upgrade(&mut self) {
-        self.wished = Some(Instant::now());
+        let since = Instant::now();
+        let look = since + WISH_LOOK;
+        self.wished = Some(Wished { since, look });
         match &self.wish {
-            // Whoever sees it gone has the answer: a failure here is one, too.
+            // That it is not there is the answer then.
             Some(wish) => {
                 if let Err(error) = std::fs::write(wish, "") {
                     tracing::error!(%error, "the wish for an upgrade cannot be written");
@@ -387,6 +391,22 @@ impl<W: Workshop> Driver<W> {
                 "this machine does not allow upgrades by the fleet: install with --allow-upgrades"
             ),
         }
+    }
+
+    /// Gone, and this process still here: whoever took it could not fulfil it.
+    fn look_after_wish(&mut self) -> Option<Input> {
+        let Wished { since, look: _ } = self.wished?;
+        if let Some(wish) = self.wish.as_ref().filter(|wish| wish.exists()) {
+            if since.elapsed() < WISH_PATIENCE {
+                let look = Instant::now() + WISH_LOOK;
+                self.wished = Some(Wished { since, look });
+                return None;
+            }
+            std::fs::remove_file(wish).ok();
+        }
+        self.wished = None;
+        tracing::warn!("the upgrade was not made: its own log says why");
+        Some(Input::UpgradeOver)
     }
 
     fn hello(&self, unfinished: &BTreeSet<LeaseId>) -> Up {
@@ -478,24 +498,6 @@ impl<W: Workshop> Driver<W> {
             .and_then(|mut writer| writer.append(vec![failed]));
         if let Err(error) = written {
             tracing::error!(%lease, %error, "its end is not written; its lease will expire");
-        }
-    }
-}
-
-/// Ends when the wish is gone, or has waited too long and is taken back.
-async fn unfulfilled(wish: Option<PathBuf>, wished: Option<Instant>) {
-    let Some(wished) = wished else {
-        return std::future::pending().await;
-    };
-    let Some(wish) = wish else { return };
-    loop {
-        tokio::time::sleep(WISH_LOOK).await;
-        if !wish.exists() {
-            return;
-        }
-        if wished.elapsed() > WISH_PATIENCE {
-            std::fs::remove_file(&wish).ok();
-            return;
         }
     }
 }

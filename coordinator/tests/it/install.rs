@@ -199,10 +199,10 @@ impl Releases {
         }
         let archive = self.folder.join(format!("{}.tar.gz", Self::name()));
         let mut tar = Command::new("tar");
-        tar.env("GZIP", "-1")
+        tar.args(["-I", "gzip -1"])
             .arg("-C")
             .arg(stage.path())
-            .arg("-czf")
+            .arg("-cf")
             .arg(&archive)
             .arg(Self::name());
         assert!(tar.status().unwrap().success());
@@ -282,7 +282,7 @@ fn a_new_machine_installs_works_upgrades_goes_back_and_leaves() {
     let said = shows_no_secret_meanwhile(&line, || machine.ok(&line));
     assert!(said.contains("runs as"), "{said}");
     is(&fleet, "idle");
-    leaves_no_secret_and_no_open_door(&machine);
+    leaves_no_secret_and_no_open_door(&machine, &secret_of(&line));
     upgrades_by_hand(&fleet, &machine, &releases);
     upgrades_by_the_fleet(&fleet, &machine, &releases);
     leaves(&fleet, &machine, &releases);
@@ -325,7 +325,7 @@ fn upgrades_by_the_fleet(fleet: &Fleet, machine: &NewMachine, releases: &Release
     assert_eq!(machine.note(), "four");
     let watched = fleet.command(&["watch", run.trim()]);
     assert_eq!(watched.status.code(), Some(0), "{}", stderr(&watched));
-    let stopped = "select count(*) from report.launch where outcome <> 'completed'";
+    let stopped = "select count(*) from report.launch where outcome <> 'succeeded'";
     assert_eq!(fleet.value(stopped), "0");
     let said = fleet.ok(&["machine", "upgrade"]);
     assert!(said.contains("already"), "{said}");
@@ -338,12 +338,16 @@ fn upgrades_by_the_fleet(fleet: &Fleet, machine: &NewMachine, releases: &Release
     is(fleet, "idle");
 }
 
+fn secret_of(line: &str) -> String {
+    let (_, token) = line.split_once("mlxfleet_join_").unwrap();
+    let secret = token.split('_').nth(1).unwrap();
+    assert_eq!(secret.len(), 64);
+    secret.to_owned()
+}
+
 /// No process on this computer shows the token while this is done.
 fn shows_no_secret_meanwhile<T: Send>(line: &str, doing: impl Fn() -> T + Sync) -> T {
-    let (_, rest) = line.split_once("mlxfleet_join_").unwrap();
-    let secret = rest.split('_').nth(1).unwrap().to_owned();
-    assert_eq!(secret.len(), 64);
-    let secrets = vec![("the join token", secret)];
+    let secrets = vec![("the join token", secret_of(line))];
     std::thread::scope(|scope| {
         let done = scope.spawn(&doing);
         let mut looks = 0;
@@ -371,8 +375,10 @@ fn refuses_another_authority(machine: &NewMachine, line: &str) {
     machine.ok("[ ! -e /opt/mlx-fleet ]");
 }
 
-fn leaves_no_secret_and_no_open_door(machine: &NewMachine) {
-    machine.fails("grep -rqs mlxfleet_join_ /opt/mlx-fleet /etc/systemd /var/log /tmp /run");
+fn leaves_no_secret_and_no_open_door(machine: &NewMachine, secret: &str) {
+    machine.fails(&format!(
+        "grep -rqs {secret} /opt/mlx-fleet /etc/systemd /var/log /tmp /run"
+    ));
     let owners = machine.ok(
         "cd /opt/mlx-fleet; stat -c '%U %a %n' . releases data ca.pem current/bin/mlx-fleet-agent",
     );
