@@ -32,6 +32,8 @@ const PROGRAMS: &[&str] = &[
     "mlx-fleet-suite",
     "report-gen",
 ];
+/// For whoever sets up a coordinator and has no checkout.
+const DEPLOY: &[&str] = &["compose.yaml", "mlx-fleet.service"];
 /// Tells the worker's build script to look for MLX in the archive and nowhere else.
 const RELEASE: &str = "MLX_FLEET_DIST";
 
@@ -111,6 +113,11 @@ fn collect(target: Target, programs: &Path, mlx: &Path) -> Result<Vec<Entry>> {
         let name = plan.file_name().unwrap_or_default().to_string_lossy();
         entries.push(Entry::file(&format!("plans/{name}"), plan.clone()));
     }
+    for name in DEPLOY {
+        let path = format!("deploy/{name}");
+        entries.push(Entry::file(&path, root.join(&path)));
+    }
+
     let packages = Packages::read(target.triple())?;
     for name in ["LICENSE-APACHE", "LICENSE-MIT"] {
         entries.push(Entry::file(&format!("licences/{name}"), root.join(name)));

@@ -42,7 +42,7 @@ pub fn check(path: &str, bytes: &[u8], oldest: (u32, u32), files: &[&str]) -> Re
                 let minimum = version.minos.get(endian).0;
                 system = Some((
                     version.platform.get(endian),
-                    (minimum >> 16, minimum >> 8 & 0xff),
+                    (minimum >> 16, (minimum >> 8) & 0xff),
                 ));
             }
             LoadCommandVariant::LinkeditData(data) if command.cmd() == macho::LC_CODE_SIGNATURE => {
@@ -191,7 +191,7 @@ mod tests {
         };
         assert_eq!(told(&intel), "is not for arm64");
         let newer = Program {
-            oldest: 26 << 16 | 2 << 8,
+            oldest: (26 << 16) | (2 << 8),
             ..GOOD
         };
         assert_eq!(
