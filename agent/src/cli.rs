@@ -1,5 +1,6 @@
 //! The verbs of `mlx-fleet-agent`, and what they share: how one joins a fleet, and the data folder.
 
+pub mod enrol;
 pub mod inventory;
 pub mod run;
 pub mod simulate;
@@ -48,7 +49,7 @@ pub struct Joining {
         hide_env_values = true
     )]
     token: Option<SecretString>,
-    /// File that holds the join token
+    /// File that holds the join token; - is standard input
     #[arg(long, value_name = "FILE", conflicts_with = "token")]
     token_file: Option<PathBuf>,
     /// Where keys, certificates, spool and synthetic weights are kept
@@ -69,6 +70,11 @@ impl Joining {
     fn wishes(&self) -> Result<Wishes> {
         let token = match (&self.token, &self.token_file) {
             (Some(token), _) => Some(token.clone()),
+            (None, Some(file)) if file.as_os_str() == "-" => {
+                let text = std::io::read_to_string(std::io::stdin());
+                let text = text.context("reading the join token from standard input")?;
+                Some(SecretString::from(text.trim()))
+            }
             (None, Some(file)) => Some(folders::read_secret(file)?),
             (None, None) => None,
         };

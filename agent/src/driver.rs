@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Display;
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,6 +40,10 @@ const RETRY_MAX: Duration = Duration::from_millis(7500);
 /// A link that lived so long was sound: the next failure is a new one.
 const STABLE: Duration = Duration::from_mins(1);
 
+/// A wish for an upgrade is looked after so often, and given up when nobody fulfils it.
+const WISH_LOOK: Duration = Duration::from_secs(1);
+const WISH_PATIENCE: Duration = Duration::from_mins(10);
+
 /// A coordinator that asks for other intervals is mistaken.
 const HEARTBEAT_MIN: Duration = Duration::from_millis(50);
 const HEARTBEAT_MAX: Duration = Duration::from_mins(1);
@@ -63,6 +68,15 @@ pub struct Driver<W> {
     beat: Option<Interval>,
     upload: Option<Task<()>>,
     work: Option<Work>,
+    /// Where somebody looks out for this agent's wish to be upgraded; None: nobody may.
+    wish: Option<PathBuf>,
+    wished: Option<Wished>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Wished {
+    since: Instant,
+    look: Instant,
 }
 
 #[derive(Debug)]
@@ -90,6 +104,7 @@ enum Event {
     Progress(Progress),
     Uploaded(Outcome),
     WorkEnded(Result<Left, JoinError>),
+    LookAfterWish,
     SoftStop,
     HardStop,
 }
@@ -116,7 +131,16 @@ impl<W: Workshop> Driver<W> {
             beat: None,
             upload: None,
             work: None,
+            wish: None,
+            wished: None,
         }
+    }
+
+    /// With a file that stands for the wish to be upgraded; whoever fulfils it takes it away.
+    #[must_use]
+    pub fn upgraded_through(mut self, wish: Option<PathBuf>) -> Self {
+        self.wish = wish;
+        self
     }
 
     /// Serves the coordinator until told to stop. A worker dies with its job's task, and every task
@@ -141,6 +165,7 @@ impl<W: Workshop> Driver<W> {
                     Some(Input::Refused { lease, reason })
                 }
                 Event::WorkEnded(left) => self.work_ended(left),
+                Event::LookAfterWish => self.look_after_wish(),
                 Event::SoftStop => {
                     stopping = true;
                     Some(Input::Stop)
@@ -167,6 +192,7 @@ impl<W: Workshop> Driver<W> {
                 None => std::future::pending().await,
             }
         };
+        let look = self.wished.map(|wished| wished.look);
         let redial = self.redial;
         tokio::select! {
             () = self.stop.hard() => Event::HardStop,
@@ -175,6 +201,7 @@ impl<W: Workshop> Driver<W> {
             Some(outcome) = self.uploads.1.recv() => Event::Uploaded(outcome),
             Some(progress) = self.progress.1.recv() => Event::Progress(progress),
             left = work => Event::WorkEnded(left),
+            () = async { sleep_until(look.unwrap_or_else(Instant::now)).await }, if look.is_some() => Event::LookAfterWish,
             () = beat => Event::HeartbeatDue,
             () = async { sleep_until(redial.unwrap_or_else(Instant::now)).await }, if redial.is_some() => Event::Redial,
         }
@@ -282,6 +309,10 @@ impl<W: Workshop> Driver<W> {
                 tracing::info!("jobs may come again");
                 Some(Input::Resumed)
             }
+            Down::Upgrade(wire::Upgrade {}) => {
+                tracing::info!("an upgrade is asked for; it waits for the job at hand");
+                Some(Input::UpgradeAsked)
+            }
         }
     }
 
@@ -338,10 +369,44 @@ impl<W: Workshop> Driver<W> {
                     }
                 }
                 Effect::GiveBack { lease, reason } => self.give_back(lease, reason),
+                Effect::WishUpgrade => self.wish_upgrade(),
                 Effect::Exit => return true,
             }
         }
         false
+    }
+
+    fn wish_upgrade(&mut self) {
+        let since = Instant::now();
+        let look = since + WISH_LOOK;
+        self.wished = Some(Wished { since, look });
+        match &self.wish {
+            // That it is not there is the answer then.
+            Some(wish) => {
+                if let Err(error) = std::fs::write(wish, "") {
+                    tracing::error!(%error, "the wish for an upgrade cannot be written");
+                }
+            }
+            None => tracing::warn!(
+                "this machine does not allow upgrades by the fleet: install with --allow-upgrades"
+            ),
+        }
+    }
+
+    /// Gone, and this process still here: whoever took it could not fulfil it.
+    fn look_after_wish(&mut self) -> Option<Input> {
+        let Wished { since, look: _ } = self.wished?;
+        if let Some(wish) = self.wish.as_ref().filter(|wish| wish.exists()) {
+            if since.elapsed() < WISH_PATIENCE {
+                let look = Instant::now() + WISH_LOOK;
+                self.wished = Some(Wished { since, look });
+                return None;
+            }
+            std::fs::remove_file(wish).ok();
+        }
+        self.wished = None;
+        tracing::warn!("the upgrade was not made: its own log says why");
+        Some(Input::UpgradeOver)
     }
 
     fn hello(&self, unfinished: &BTreeSet<LeaseId>) -> Up {

@@ -11,7 +11,7 @@ use linux as platform;
 use macos as platform;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use domain::machine::Inventory;
 use service::folders::{self, DataFolder};
@@ -19,6 +19,8 @@ use sha2::{Digest, Sha256};
 use sysinfo::System;
 use uuid::Uuid;
 
+/// The label by which an installed agent says which release it is.
+const RELEASE: &str = "release";
 /// Mixed into the platform's machine id, which should not leave the machine as it is.
 const IDENTITY_SALT: &str = "mlx-fleet machine identity";
 
@@ -56,7 +58,7 @@ pub enum Error {
 
 /// Looks at this machine. An id in the folder stands before the platform's own, which clones share; where
 /// there is neither, one is made up and kept.
-pub fn read(labels: BTreeMap<String, String>, folder: &DataFolder) -> Result<Inventory, Error> {
+pub fn read(mut labels: BTreeMap<String, String>, folder: &DataFolder) -> Result<Inventory, Error> {
     let Hardware {
         machine_id,
         os_version,
@@ -79,6 +81,10 @@ pub fn read(labels: BTreeMap<String, String>, folder: &DataFolder) -> Result<Inv
     if memory_bytes == 0 {
         return Err(Error::NoMemory);
     }
+    let program = std::env::current_exe().and_then(std::fs::canonicalize);
+    if let Some(release) = program.ok().as_deref().and_then(release_of) {
+        labels.entry(RELEASE.to_owned()).or_insert(release);
+    }
     Ok(Inventory {
         identity: identity(&machine_id),
         hostname: hostname(),
@@ -100,6 +106,18 @@ pub fn read(labels: BTreeMap<String, String>, folder: &DataFolder) -> Result<Inv
         agent_version: crate::VERSION.to_owned(),
         labels,
     })
+}
+
+/// The release that install-agent.sh put this program in, by the beginning of its archive's SHA-256:
+/// `releases/mlx-fleet-0.1.0-macos14-arm64-0123456789ab/bin/mlx-fleet-agent`.
+fn release_of(program: &Path) -> Option<String> {
+    let release = program.parent()?.parent()?;
+    if release.parent()?.file_name()? != "releases" {
+        return None;
+    }
+    let (_, digest) = release.file_name()?.to_str()?.rsplit_once('-')?;
+    let is_digest = digest.len() == 12 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_digest.then(|| digest.to_owned())
 }
 
 /// The kernel's version, for environments.
@@ -204,6 +222,21 @@ mod tests {
         assert!(one.cpu_cores > 0 && one.memory_bytes > 100_000_000);
         assert!(!one.chip.is_empty() && !one.boot_id.is_empty() && !one.os_version.is_empty());
         assert_eq!(to_json(&one)["labels"]["room"], "lab");
+    }
+
+    #[test]
+    fn an_installed_agent_knows_its_release_by_its_folder() {
+        let of = |path: &str| release_of(Path::new(path));
+        let installed = "/opt/mlx-fleet/releases/mlx-fleet-0.1.0-macos14-arm64-0123456789ab";
+        let program = format!("{installed}/bin/mlx-fleet-agent");
+        assert_eq!(of(&program), Some("0123456789ab".to_owned()));
+        for other in [
+            "/repo/target/debug/mlx-fleet-agent",
+            "/releases/old-release/bin/x",
+            "x",
+        ] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 
     #[test]

@@ -31,6 +31,8 @@ struct Cli {
 enum Verb {
     /// Join the fleet (the first time) and work for it
     Run(Box<cli::run::Args>),
+    /// Join the fleet and end: the daemon that is started then needs no token
+    Enrol(Box<cli::enrol::Args>),
     /// Show what the coordinator will know of this machine
     Inventory(cli::inventory::Args),
     /// Be many machines that measure nothing, to see what a coordinator bears
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse();
     let result = match cli.command {
         Verb::Run(args) => cli::run::run(&args),
+        Verb::Enrol(args) => cli::enrol::enrol(&args),
         Verb::Inventory(args) => cli::inventory::show(&args),
         Verb::Simulate(args) => cli::simulate::run(&args),
     };

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Link and work are independent: a lost link stops no worker, and a lease that died meanwhile is
-//! learnt from the next Welcome. Ready is said when the link is up, nobody drains or stops the
+//! learnt from the next Welcome. An upgrade that was asked for waits until there is no work, and no
+//! Ready is said from then until it is over, or this process is. Ready is said when the link is up, nobody drains or stops the
 //! agent, there is no work, and no live lease of ours still waits for its last record to be
 //! acknowledged (`unsettled`): the coordinator grants one live lease per machine.
 
@@ -48,6 +49,10 @@ pub enum Input {
     },
     Drained,
     Resumed,
+    /// The coordinator wants another release here.
+    UpgradeAsked,
+    /// Nobody sees to the upgrade any more, and this release still runs.
+    UpgradeOver,
     HeartbeatDue,
     Progress(Progress),
     /// The job is over. `unsettled`: its last record is on disk and not yet acknowledged.
@@ -82,6 +87,8 @@ pub enum Effect {
         lease: LeaseId,
         reason: &'static str,
     },
+    /// Let whoever may replace this program know that it should.
+    WishUpgrade,
     Exit,
 }
 
@@ -121,12 +128,20 @@ enum Work {
     Stopping(LeaseId),
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Upgrade {
+    No,
+    Asked,
+    Wished,
+}
+
 #[derive(Debug)]
 pub struct Session {
     link: Link,
     work: Work,
     unsettled: BTreeSet<LeaseId>,
     draining: bool,
+    upgrade: Upgrade,
     stopping: bool,
     said_ready: bool,
 }
@@ -144,6 +159,7 @@ impl Session {
             work: Work::Idle,
             unsettled: BTreeSet::new(),
             draining: false,
+            upgrade: Upgrade::No,
             stopping: false,
             said_ready: false,
         }
@@ -211,6 +227,13 @@ impl Session {
                 self.said_ready = false;
             }
             Input::Resumed => self.draining = false,
+            Input::UpgradeAsked => {
+                if self.upgrade == Upgrade::No {
+                    self.upgrade = Upgrade::Asked;
+                }
+                self.said_ready = false;
+            }
+            Input::UpgradeOver => self.upgrade = Upgrade::No,
             Input::HeartbeatDue => {
                 if self.link == Link::Up {
                     let lease = self.at_work().or(self.unsettled.first().copied());
@@ -278,7 +301,7 @@ impl Session {
         }
     }
 
-    /// What follows from the state alone: to say Ready, or to go.
+    /// What follows from the state alone: to say Ready, to wish for an upgrade, or to go.
     fn conclude(&mut self, effects: &mut Vec<Effect>) {
         if self.work != Work::Idle {
             return;
@@ -286,8 +309,12 @@ impl Session {
         let settled = self.link != Link::Up || self.unsettled.is_empty();
         if self.stopping && settled {
             effects.push(Effect::Exit);
+        } else if self.upgrade == Upgrade::Asked && settled && !self.stopping {
+            self.upgrade = Upgrade::Wished;
+            effects.push(Effect::WishUpgrade);
         } else if self.link == Link::Up
             && settled
+            && self.upgrade == Upgrade::No
             && !self.stopping
             && !self.draining
             && !self.said_ready

@@ -1,5 +1,5 @@
-//! Where the worker finds `libmlx`: beside it in a release archive, else where this build found it. And
-//! which commit it is built from.
+//! Where the worker finds `libmlx`: in `lib` of a release archive, which is the wheel as it was published, or
+//! else where this build found it. And which commit it is built from.
 
 #![expect(
     clippy::disallowed_methods,
@@ -19,11 +19,15 @@ fn main() {
         "../../crates/mlx-sys",
     ]);
     let beside = match std::env::var("CARGO_CFG_TARGET_OS").as_deref() {
-        Ok("macos") => "@executable_path/../lib",
-        _ => "$ORIGIN/../lib",
+        Ok("macos") => "@executable_path/../lib/mlx/lib",
+        _ => "$ORIGIN/../lib/mlx/lib",
     };
     println!("cargo::rustc-link-arg=-Wl,-rpath,{beside}");
-    if let Ok(lib) = std::env::var("DEP_MLX_LIB") {
+    // `cargo xtask dist` sets it: a folder of the builder's is nothing to look into elsewhere.
+    println!("cargo::rerun-if-env-changed=MLX_FLEET_DIST");
+    if std::env::var_os("MLX_FLEET_DIST").is_none()
+        && let Ok(lib) = std::env::var("DEP_MLX_LIB")
+    {
         println!("cargo::rustc-link-arg=-Wl,-rpath,{lib}");
     }
 }

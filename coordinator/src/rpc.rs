@@ -6,14 +6,16 @@ mod attempts;
 mod auth;
 mod convert;
 mod door;
+mod downloads;
 mod fleet;
+mod ledger;
 mod session;
 
 pub use agent::Agents;
-pub use auth::Guarded;
-pub use door::Door;
+pub use downloads::SUMS;
 pub use fleet::Operators;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use proto::wire::fleet_service_server::FleetServiceServer;
@@ -21,9 +23,12 @@ use service::lifecycle::Stop;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
 use tonic::codec::CompressionEncoding;
+use tonic::service::Routes;
 
 use crate::dispatch::{self, Dispatch, Error};
 use attempts::Attempts;
+use auth::Guarded;
+use door::Door;
 
 /// Operators send plans and SQL, nothing larger.
 const MAX_OPERATOR_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -38,8 +43,8 @@ pub struct Context {
     pub tasks: TaskTracker,
 }
 
-/// Both services, with their limits and guards.
-pub fn services(context: &Context) -> (Door, Guarded<FleetServiceServer<Operators>>) {
+/// Both services, with their limits and guards, and the downloads for new machines from this folder.
+pub fn routes(context: &Context, releases: PathBuf) -> Routes {
     let attempts = Arc::<Attempts>::default();
     let agents = Door::of(Agents::new(context.clone(), Arc::clone(&attempts)));
     let operators = FleetServiceServer::new(Operators::new(context.clone()))
@@ -47,7 +52,9 @@ pub fn services(context: &Context) -> (Door, Guarded<FleetServiceServer<Operator
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Zstd);
     let operators = Guarded::new(operators, context.dispatch.clone(), attempts);
-    (agents, operators)
+    let services = Routes::new(agents).add_service(operators);
+    let router = services.into_axum_router();
+    Routes::from(router.merge(downloads::router(context, releases))).prepare()
 }
 
 /// What a client is told when the coordinator goes away: it should come back, perhaps to another one.

@@ -50,6 +50,8 @@ pub struct Config {
     pub approve_machines: bool,
     /// Where monitoring systems ask; None: nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where the release archives lie that new machines download; None: `releases` in the data folder.
+    pub releases: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -106,6 +108,7 @@ impl Coordinator {
             host_names,
             approve_machines,
             metrics_listen,
+            releases,
         } = config;
         let folder = DataFolder::at(data_dir);
         folder.create()?;
@@ -144,7 +147,8 @@ impl Coordinator {
             lifecycle.spawn("monitor", monitor);
             metrics = Some(address);
         }
-        serve(lifecycle, dispatch, listener, tls)?;
+        let releases = releases.unwrap_or_else(|| folder.root().join("releases"));
+        serve(lifecycle, dispatch, listener, tls, releases)?;
 
         folder.write_coordinator(&CoordinatorFile { url: url.clone() })?;
         tracing::info!(url, folder = %folder.root().display(), "listening");
@@ -338,6 +342,7 @@ fn serve(
     dispatch: Dispatch,
     listener: TcpListener,
     tls: tonic::transport::ServerTlsConfig,
+    releases: PathBuf,
 ) -> Result<(), Error> {
     let stop: Stop = lifecycle.stop_handle();
     let context = rpc::Context {
@@ -345,12 +350,9 @@ fn serve(
         stop: stop.clone(),
         tasks: lifecycle.tracker(),
     };
-    let (agents, operators) = rpc::services(&context);
+    let routes = rpc::routes(&context, releases);
     drop(context);
-    let router = tls::server()
-        .tls_config(tls)?
-        .add_service(agents)
-        .add_service(operators);
+    let router = tls::server().tls_config(tls)?.add_routes(routes);
     let incoming = TcpIncoming::from(listener)
         .with_nodelay(Some(true))
         .with_keepalive(Some(TCP_KEEPALIVE));

@@ -4,6 +4,7 @@ mod bench;
 mod chaos;
 mod codegen;
 mod coordinator;
+mod dist;
 mod fuzz;
 mod process;
 mod repo;
@@ -27,6 +28,7 @@ enum Verb {
     Bench(bench::Args),
     Chaos(chaos::Args),
     Codegen(codegen::Args),
+    Dist(dist::Args),
     Fuzz(fuzz::Args),
     Soak(soak::Args),
     Sqlx(sqlx::Args),
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Verb::Bench(args) => bench::run(&args),
         Verb::Chaos(args) => chaos::run(&args),
         Verb::Codegen(args) => codegen::run(&args),
+        Verb::Dist(args) => dist::run(&args),
         Verb::Fuzz(args) => fuzz::run(&args),
         Verb::Soak(args) => soak::run(&args),
         Verb::Sqlx(args) => sqlx::run(&args),

@@ -33,6 +33,9 @@ pub struct Args {
     #[arg(long, value_name = "FILE", env = "MLX_FLEET_HOST_LOCK", hide = true,
           default_value = host_lock::DEFAULT_PATH)]
     host_lock: PathBuf,
+    /// Where install-agent.sh looks out for this agent's wish to be upgraded
+    #[arg(long, value_name = "FILE", hide = true)]
+    upgrade_wish: Option<PathBuf>,
     /// Stop when standard input ends: whoever started the agent has gone
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
@@ -138,7 +141,8 @@ async fn serve(
     if args.stop_with_stdin {
         stop_with_stdin(stop.clone())?;
     }
-    let driver = Driver::new(endpoints, spool, bench, stop.clone());
+    let driver = Driver::new(endpoints, spool, bench, stop.clone())
+        .upgraded_through(args.upgrade_wish.clone());
     let of_machine = tracing::info_span!("agent", machine_id = %member.machine_id()?);
     let drive = async move {
         driver.run().await;

@@ -19,6 +19,8 @@ enum Happening {
     Refuse,
     Drain,
     Resume,
+    AskUpgrade,
+    UpgradeOver,
     Beat,
     WorkEnds,
     Acknowledge,
@@ -37,6 +39,8 @@ fn happening() -> impl Strategy<Value = Happening> {
         1 => Just(Refuse),
         1 => Just(Drain),
         1 => Just(Resume),
+        1 => Just(AskUpgrade),
+        2 => Just(UpgradeOver),
         2 => Just(Beat),
         4 => Just(WorkEnds),
         4 => Just(Acknowledge),
@@ -55,6 +59,8 @@ struct World {
     connected: bool,
     welcomed: bool,
     ready: bool,
+    /// It wishes to be upgraded.
+    wished: bool,
     /// The lease with a running worker, and whether it was told to stop, and why.
     working: Option<(LeaseId, Option<Stop>)>,
     /// Leases with a last record on disk, or with records of a dead lease.
@@ -131,6 +137,14 @@ impl World {
                 self.step(Input::Drained);
             }
             Happening::Resume if self.welcomed => self.step(Input::Resumed),
+            Happening::AskUpgrade if self.welcomed => {
+                self.ready = false;
+                self.step(Input::UpgradeAsked);
+            }
+            Happening::UpgradeOver if self.wished => {
+                self.wished = false;
+                self.step(Input::UpgradeOver);
+            }
             Happening::Beat => self.step(Input::HeartbeatDue),
             Happening::WorkEnds => {
                 if let Some((lease, why)) = self.working.take() {
@@ -191,6 +205,7 @@ impl World {
             Effect::SendReady => {
                 assert!(self.welcomed && !self.ready && !self.stopped);
                 assert!(self.working.is_none(), "ready while at work");
+                assert!(!self.wished, "ready while it may be replaced");
                 assert!(
                     self.live.is_disjoint(&self.spooled),
                     "ready before the end is known"
@@ -219,6 +234,11 @@ impl World {
             Effect::GiveBack { lease, .. } => {
                 assert!(self.finished.insert(lease), "finished twice");
                 self.spooled.insert(lease);
+            }
+            Effect::WishUpgrade => {
+                assert!(self.working.is_none(), "replaced while at work");
+                assert!(!self.wished && !self.stopped);
+                self.wished = true;
             }
             Effect::Exit => {
                 assert!(self.stopped && self.working.is_none());
@@ -255,7 +275,7 @@ proptest! {
         }
         if world.stopped {
             prop_assert!(world.exited, "stopped and did not end");
-        } else if !world.session.draining {
+        } else if !world.session.draining && world.session.upgrade == Upgrade::No {
             prop_assert!(world.ready, "idle and not ready");
         }
     }
@@ -323,4 +343,21 @@ fn a_lease_that_dies_while_it_is_cancelled_is_told_to_the_job() {
             ..
         }]
     ));
+}
+
+#[test]
+fn an_upgrade_waits_for_the_job_and_no_job_comes_before_it_is_over() {
+    let mut session = Session::new();
+    up(&mut session, &[]);
+    let grant = grant("synthetic:nano-llama", 1, 1);
+    let lease = grant.lease_id;
+    session.step(Input::Granted(Box::new(grant)));
+    assert_eq!(session.step(Input::UpgradeAsked), []);
+    let unsettled = true;
+    assert_eq!(session.step(Input::WorkEnded { lease, unsettled }), []);
+    assert_eq!(session.step(Input::Settled(lease)), [Effect::WishUpgrade]);
+    assert_eq!(session.step(Input::UpgradeAsked), []);
+    session.step(Input::LinkDown);
+    assert!(!up(&mut session, &[]).contains(&Effect::SendReady));
+    assert_eq!(session.step(Input::UpgradeOver), [Effect::SendReady]);
 }

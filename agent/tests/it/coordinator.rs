@@ -157,6 +157,10 @@ impl Coordinator {
         self.say(Down::Resume(wire::Resume {})).await;
     }
 
+    pub async fn upgrade(&self) {
+        self.say(Down::Upgrade(wire::Upgrade {})).await;
+    }
+
     /// Ends both streams, as a restart does.
     pub async fn cut(&self) {
         let (session, uploads) =

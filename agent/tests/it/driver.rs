@@ -71,7 +71,8 @@ impl Agent {
             Arc::clone(&spool),
             Arc::new(bench),
             stop.clone(),
-        );
+        )
+        .upgraded_through(Some(dir.join("upgrade")));
         Self {
             stop,
             task: Task::start(driver.run()),
@@ -279,6 +280,40 @@ async fn a_drained_agent_finishes_its_job_and_takes_no_other_until_it_is_resumed
         assert!(!heard.contains(&Seen::Ready), "{heard:?}");
     }
     coordinator.resume().await;
+    coordinator.ready().await;
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn an_agent_wishes_for_its_upgrade_between_jobs_and_works_on_when_there_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let grant = grant("waits", 1, 1);
+    coordinator.grant(&grant).await;
+    coordinator.record(grant.lease_id, is_iteration).await;
+    coordinator.upgrade().await;
+    let wish = dir.path().join("upgrade");
+    // Beats come in the order of what was heard before them.
+    for _ in 0..2 {
+        let lease = grant.lease_id.to_string();
+        coordinator
+            .wait(|seen| *seen == Seen::Heartbeat(lease.clone()))
+            .await;
+    }
+    assert!(!wish.exists(), "at work");
+    std::fs::create_dir_all(dir.path().join("cache")).unwrap();
+    std::fs::write(dir.path().join("cache/go"), "").unwrap();
+    coordinator.job_finished(grant.lease_id).await;
+    let idle = |seen: &Seen| *seen == Seen::Heartbeat(String::new());
+    while !wish.exists() {
+        coordinator.wait(idle).await;
+    }
+    let heard = coordinator.wait(idle).await;
+    assert!(!heard.contains(&Seen::Ready), "{heard:?}");
+    // Whoever looked out for it could not do it.
+    std::fs::remove_file(&wish).unwrap();
     coordinator.ready().await;
     agent.kill().await;
 }

@@ -5,8 +5,10 @@ use std::path::{Path, PathBuf};
 use proto::wire::fleet_service_client::FleetServiceClient;
 use secrecy::ExposeSecret;
 use service::folders::{self, DataFolder};
+use service::tls::CaCertificate;
 use service::token::{Token, TokenKind};
 use service::{bearer, tls};
+use tonic::codegen::{Service, http};
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::Channel;
@@ -36,6 +38,15 @@ pub struct Where {
 
 /// A client whose every call carries the token.
 pub type Client = FleetServiceClient<InterceptedService<Channel, Bearer>>;
+
+/// A coordinator that answers, and whom it proved to be.
+pub struct Reached {
+    /// As it was named; of several, all.
+    pub urls: String,
+    pub authority: CaCertificate,
+    pub client: Client,
+    channel: Channel,
+}
 
 /// Puts the token before every call.
 #[derive(Clone)]
@@ -105,21 +116,66 @@ impl Where {
         Ok((file.url, read_token(&token)?))
     }
 
-    /// Connects, trusting only the authority whose fingerprint the token carries.
     pub async fn connect(&self) -> Result<Client, Failure> {
+        Ok(self.reach().await?.client)
+    }
+
+    /// Connects, trusting only the authority whose fingerprint the token carries.
+    pub async fn reach(&self) -> Result<Reached, Failure> {
         let (urls, token) = self.resolve()?;
         let mut why = Vec::new();
         for url in urls.split(',') {
-            match dial(url, token.clone()).await {
+            match dial(url, &token).await {
                 Err(Failure::Unreachable(told)) => why.push(told),
-                connected => return connected,
+                Err(failure) => return Err(failure),
+                Ok((authority, channel)) => {
+                    let client =
+                        FleetServiceClient::with_interceptor(channel.clone(), Bearer(token))
+                            .max_decoding_message_size(proto::MAX_MESSAGE_BYTES);
+                    return Ok(Reached {
+                        urls,
+                        authority,
+                        client,
+                        channel,
+                    });
+                }
             }
         }
         Err(Failure::Unreachable(why.join("; ")))
     }
 }
 
-async fn dial(url: &str, token: Token) -> Result<Client, Failure> {
+impl Reached {
+    /// A short text that the coordinator serves to everybody; None where it has none.
+    pub async fn download(&mut self, path: &str) -> Result<Option<String>, Failure> {
+        const MAX_BYTES: usize = 1024 * 1024;
+        let lost = |error: tonic::transport::Error| Failure::Unreachable(tls::explain(&error));
+        let mut request = http::Request::new(tonic::body::Body::empty());
+        *request.uri_mut() = path.parse().map_err(Failure::broke)?;
+        std::future::poll_fn(|context| self.channel.poll_ready(context))
+            .await
+            .map_err(lost)?;
+        let response = self.channel.call(request).await.map_err(lost)?;
+        match response.status() {
+            http::StatusCode::OK => {}
+            http::StatusCode::NOT_FOUND => return Ok(None),
+            other => {
+                return Err(Failure::broke(format_args!(
+                    "the coordinator answered {other} to {path}"
+                )));
+            }
+        }
+        let body = axum::body::Body::new(response.into_body());
+        let bytes = axum::body::to_bytes(body, MAX_BYTES)
+            .await
+            .map_err(Failure::broke)?;
+        String::from_utf8(bytes.to_vec())
+            .map(Some)
+            .map_err(Failure::broke)
+    }
+}
+
+async fn dial(url: &str, token: &Token) -> Result<(CaCertificate, Channel), Failure> {
     let unreachable = |error: &(dyn std::error::Error + 'static)| {
         let why = tls::explain(error);
         Failure::Unreachable(format!("cannot reach the coordinator at {url}: {why}"))
@@ -133,8 +189,7 @@ async fn dial(url: &str, token: Token) -> Result<Client, Failure> {
         .connect()
         .await
         .map_err(|error| unreachable(&error))?;
-    Ok(FleetServiceClient::with_interceptor(channel, Bearer(token))
-        .max_decoding_message_size(proto::MAX_MESSAGE_BYTES))
+    Ok((ca, channel))
 }
 
 fn read_token(file: &Path) -> Result<Token, Failure> {

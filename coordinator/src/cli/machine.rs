@@ -1,5 +1,8 @@
 //! The machines of the fleet: which there are, and what an operator does with one.
 
+mod add;
+mod upgrade;
+
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
@@ -12,6 +15,8 @@ use super::show;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
+    /// Print the line that installs the agent on a new machine and lets it join
+    Add(add::Args),
     /// List the machines of the fleet
     List(ListArgs),
     /// Show one machine in full
@@ -24,6 +29,9 @@ pub enum Command {
     Label(LabelArgs),
     /// Let a machine in that waits for it (`serve --approve-machines`)
     Approve(NameArgs),
+    /// Have agents put the coordinator's release in the place of theirs: one machine at a time, between
+    /// jobs, on machines that were installed with --allow-upgrades
+    Upgrade(upgrade::Args),
     /// Take a machine out of the fleet: its certificate is revoked, its jobs are skipped
     Revoke(NameArgs),
 }
@@ -115,6 +123,9 @@ struct Machine {
     doubts: Vec<String>,
 }
 
+/// The states in which an agent is there and hears what it is asked.
+const ONLINE: [&str; 4] = ["idle", "busy", "draining", "drained"];
+
 impl From<wire::MachineRow> for Machine {
     fn from(row: wire::MachineRow) -> Self {
         let wire::MachineRow {
@@ -161,12 +172,14 @@ impl From<wire::MachineRow> for Machine {
 
 pub async fn run(command: Command) -> Result<ExitCode, Failure> {
     match command {
+        Command::Add(args) => add::add(args).await,
         Command::List(args) => list(args).await,
         Command::Show(args) => show_one(args).await,
         Command::Drain(args) => drain(args).await,
         Command::Resume(args) => resume(args).await,
         Command::Label(args) => label(args).await,
         Command::Approve(args) => approve(args).await,
+        Command::Upgrade(args) => upgrade::upgrade(args).await,
         Command::Revoke(args) => revoke(args).await,
     }
 }
@@ -289,7 +302,7 @@ async fn list(args: ListArgs) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     if machines.is_empty() {
-        show::note("no machine has joined; make a token with `mlx-fleet token create`");
+        show::note("no machine has joined; `mlx-fleet machine add` says how one does");
         return Ok(ExitCode::SUCCESS);
     }
     let mut table = show::table(&[

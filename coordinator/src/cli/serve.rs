@@ -35,6 +35,10 @@ pub struct Args {
     /// address and port
     #[arg(long, value_name = "ADDR", value_parser = monitor::address)]
     metrics_listen: Option<SocketAddr>,
+    /// Where the release archives lie that new machines download, with their SHA256SUMS; by default
+    /// `releases` in the data folder
+    #[arg(long, value_name = "DIR")]
+    releases: Option<PathBuf>,
     /// How the log looks: `human`, or `json` for one object a line
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     log_format: telemetry::Format,
@@ -64,6 +68,7 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
         host_names: args.host_name,
         approve_machines: args.approve_machines,
         metrics_listen: args.metrics_listen,
+        releases: args.releases,
     };
     let running = tokio::select! {
         running = Coordinator::start(config, &lifecycle) => running,

@@ -30,6 +30,7 @@ pub enum Changed {
 struct Seat {
     session: Uuid,
     wake: Arc<Notify>,
+    upgrade: Arc<Notify>,
     replaced: CancellationToken,
 }
 
@@ -55,6 +56,7 @@ impl Hub {
         let seat = Seat {
             session,
             wake: Arc::new(Notify::new()),
+            upgrade: Arc::new(Notify::new()),
             replaced: CancellationToken::new(),
         };
         let former = self.seats().insert(machine_id, seat.clone());
@@ -95,6 +97,11 @@ impl Hub {
                     seat.replaced.cancel();
                 }
             }
+            Wake::Upgrade(machine_id) => {
+                if let Some(seat) = self.seats().get(&machine_id) {
+                    seat.upgrade.notify_one();
+                }
+            }
             Wake::Run(run_id) => self.tell_watchers(Changed::Run(run_id)),
             Wake::Everything => {
                 self.seats()
@@ -119,6 +126,11 @@ impl Seated {
     /// Something about the machine's queue or lease has changed.
     pub async fn woken(&self) {
         self.seat.wake.notified().await;
+    }
+
+    /// An operator wants another release of its agent.
+    pub async fn to_upgrade(&self) {
+        self.seat.upgrade.notified().await;
     }
 
     /// Another session of this machine has taken over.

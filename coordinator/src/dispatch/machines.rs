@@ -280,6 +280,23 @@ impl Dispatch {
         Ok(roster::refuse_protocol(&self.pool, machine_id, protocol, &version).await?)
     }
 
+    /// Tells its agent, wherever it is connected, to have itself upgraded between jobs. Says its name.
+    pub async fn upgrade_machine(&self, machine: &str, actor: &str) -> Result<String> {
+        let (machine_id, name) = self.find_machine(machine).await?;
+        let online = summaries(&self.pool, Some(&machine_id.to_string())).await?;
+        if !online.iter().any(|machine| machine.online) {
+            return Err(Error::Precondition(format!(
+                "{name} is offline, and nobody hears that it should be upgraded"
+            )));
+        }
+        let mut tx = store::begin(&self.pool).await?;
+        wake::upgrade(&mut *tx, machine_id).await?;
+        let asked = Event::new(Kind::MachineUpgrade, "");
+        changed(actor, machine_id, asked).commit(tx).await?;
+        tracing::info!(machine = name, %machine_id, "its agent is to be upgraded");
+        Ok(name)
+    }
+
     /// Takes a machine out of the fleet: its certificates are revoked, its session ends, and its jobs
     /// are skipped. Says its name and how many jobs that were; a new enrolment brings it back.
     pub async fn revoke_machine(&self, machine: &str, actor: &str) -> Result<(String, u32)> {

@@ -36,6 +36,7 @@ pub const ROLES: &[(&str, Role)] = &[
     ("LabelMachine", Role::Operator),
     ("ApproveMachine", Role::Admin),
     ("RevokeMachine", Role::Admin),
+    ("UpgradeMachine", Role::Admin),
     ("CreateToken", Role::Admin),
     ("ListTokens", Role::Admin),
     ("RevokeToken", Role::Admin),

@@ -301,6 +301,17 @@ impl FleetService for Operators {
         Ok(Response::new(wire::DrainMachineResponse { machine }))
     }
 
+    async fn upgrade_machine(
+        &self,
+        request: Request<wire::UpgradeMachineRequest>,
+    ) -> Result<Response<wire::UpgradeMachineResponse>, Status> {
+        let actor = actor(&request)?;
+        let wire::UpgradeMachineRequest { machine } = request.into_inner();
+        let dispatch = &self.context.dispatch;
+        let machine = dispatch.upgrade_machine(&machine, &actor).await?;
+        Ok(Response::new(wire::UpgradeMachineResponse { machine }))
+    }
+
     async fn resume_machine(
         &self,
         request: Request<wire::ResumeMachineRequest>,

@@ -75,6 +75,7 @@ enum Event {
     Gone,
     Broken(Status),
     Woken,
+    ToUpgrade,
     Replaced,
     Draining,
 }
@@ -124,6 +125,7 @@ impl Session {
                 }
                 () = seated.woken() => Event::Woken,
                 _ = look.tick() => Event::Woken,
+                () = seated.to_upgrade() => Event::ToUpgrade,
                 () = seated.replaced() => Event::Replaced,
                 () = stop.soft() => Event::Draining,
                 () = down.closed() => Event::Gone,
@@ -157,6 +159,11 @@ impl Session {
                 self.look_after_lease().await?;
                 self.next_job().await
             }
+            Event::ToUpgrade => {
+                // It says so anew when it is, with one release or the other.
+                self.ready = false;
+                self.say(Down::Upgrade(wire::Upgrade {})).await
+            }
             Event::Gone => Err(None),
             Event::Broken(status) => Err(Some(status)),
             Event::Replaced => Err(Some(Status::aborted(
@@ -179,6 +186,7 @@ impl Session {
             Event::Said(_)
             | Event::Beaten(_)
             | Event::Woken
+            | Event::ToUpgrade
             | Event::Replaced
             | Event::Draining => {
                 return Err(Some(Status::invalid_argument(

@@ -11,6 +11,7 @@ use super::error::Result;
 const JOB: &str = "fleet_job";
 const RUN: &str = "fleet_run";
 const SESSION: &str = "fleet_session";
+const UPGRADE: &str = "fleet_upgrade";
 
 /// Something changed, somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub enum Wake {
         machine_id: MachineId,
         session: Uuid,
     },
+    /// Its agent is to have itself upgraded.
+    Upgrade(MachineId),
     /// The link to the database was lost for a while: anything may have changed.
     Everything,
 }
@@ -64,13 +67,24 @@ pub async fn session(
     Ok(())
 }
 
+/// Sent with the transaction's commit. Heard once or not at all: who asked sees whether it was done.
+pub async fn upgrade(executor: impl PgExecutor<'_>, machine_id: MachineId) -> Result<()> {
+    sqlx::query!(
+        "select pg_notify('fleet_upgrade', $1)",
+        machine_id.to_string()
+    )
+    .execute(executor)
+    .await?;
+    Ok(())
+}
+
 /// One connection that waits. Drop it before the pool is closed: a live one would hold that up.
 pub struct Listener(PgListener);
 
 impl Listener {
     pub async fn connect(pool: &Pool) -> Result<Self> {
         let mut listener = PgListener::connect_with(pool).await?;
-        listener.listen_all([JOB, RUN, SESSION]).await?;
+        listener.listen_all([JOB, RUN, SESSION, UPGRADE]).await?;
         Ok(Self(listener))
     }
 
@@ -96,6 +110,7 @@ fn parse(channel: &str, payload: &str) -> Option<Wake> {
     Some(match channel {
         JOB => Wake::Machine(payload.parse().ok()?),
         RUN => Wake::Run(payload.parse().ok()?),
+        UPGRADE => Wake::Upgrade(payload.parse().ok()?),
         SESSION => {
             let (machine_id, session) = payload.split_once(' ')?;
             Wake::Session {

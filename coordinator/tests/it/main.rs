@@ -5,6 +5,7 @@ mod server;
 mod e2e;
 mod fleet;
 mod import;
+mod install;
 mod life;
 mod secrets;
 mod simulate;

@@ -5,6 +5,7 @@ mod fake_agent;
 mod world;
 
 mod access;
+mod downloads;
 mod import;
 mod ingest;
 mod leases;

@@ -32,6 +32,13 @@ impl Operator {
         resumed.into_inner().was_drained
     }
 
+    async fn upgrade(&mut self) -> Result<(), tonic::Status> {
+        let request = self.request(wire::UpgradeMachineRequest {
+            machine: "mini".to_owned(),
+        });
+        self.client.upgrade_machine(request).await.map(drop)
+    }
+
     async fn label(
         &mut self,
         set: &[(&str, &str)],
@@ -259,4 +266,34 @@ async fn the_list_tells_when_a_certificate_ends_and_that_a_machine_is_out() {
     let row = operator.machine("mini").await;
     assert_eq!((row.state.as_str(), row.doubts.len()), ("revoked", 0));
     assert!(row.state_since_unix_us.is_some());
+}
+
+#[tokio::test]
+async fn an_agent_that_is_to_be_upgraded_gets_no_job_until_it_is_ready_again() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    sqlx::query("update fleet.machine set last_seen_at = now() - interval '1 minute'")
+        .execute(&world.db)
+        .await
+        .unwrap();
+    let refused = operator.upgrade().await.unwrap_err();
+    assert_eq!(refused.code(), Code::FailedPrecondition, "{refused}");
+
+    let mut agent = machine.connect().await;
+    agent.ready().await;
+    operator.upgrade().await.unwrap();
+    let heard = agent.hear().await.unwrap();
+    assert!(matches!(heard, Some(Down::Upgrade(_))), "{heard:?}");
+    operator.submit(PLAN).await;
+    // What comes next is no job.
+    operator.drain("mini", "").await;
+    agent.drained().await;
+    operator.resume("mini").await;
+    agent.resumed().await;
+    agent.ready().await;
+    agent.granted().await;
+    let told = operator.events("").await;
+    let asked = told.iter().filter(|event| event.kind == "machine_upgrade");
+    assert_eq!(asked.count(), 1);
 }

@@ -119,6 +119,7 @@ impl World {
             host_names: Vec::new(),
             approve_machines: self.approve_machines,
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            releases: None,
         };
         let running = Coordinator::start(config, &lifecycle).await?;
         let stop = lifecycle.stop_handle();
