@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::foreign::{ChoreWatch, ForeignLoad};
 use super::{
-    CPU_RATIO, CPU_TEMP_C, FAN_RPM, FOREIGN_CPU_RATIO, ForeignLoad, MEM_PRESSURE_LEVEL,
-    MEMORY_USED_BYTES, PowerSource, Readout, SWAP_USED_BYTES, Sensors,
+    CPU_RATIO, CPU_TEMP_C, FAN_RPM, FOREIGN_CPU_RATIO, MEM_PRESSURE_LEVEL, MEMORY_USED_BYTES,
+    PowerSource, Process, Readout, SLOW_LOOKS, SWAP_USED_BYTES, Sensors,
 };
 use crate::sys;
 
@@ -19,10 +20,22 @@ pub fn process_memory_bytes(pid: u32) -> Option<u64> {
     kilobytes(&status, RESIDENT)
 }
 
+/// Every process with its CPU time.
+pub fn processes() -> Option<Vec<Process>> {
+    let all = fs::read_dir("/proc").ok()?.flatten();
+    let of = |entry: fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        process(pid, &fs::read_to_string(entry.path().join("stat")).ok()?)
+    };
+    Some(all.filter_map(of).collect())
+}
+
 #[derive(Debug)]
 pub struct Machine {
     busy: Option<CpuTimes>,
     foreign: ForeignLoad,
+    chores: ChoreWatch,
+    looks: u32,
     cores: usize,
     cpu_zone: Option<PathBuf>,
     fan: Option<PathBuf>,
@@ -40,6 +53,8 @@ impl Machine {
         Self {
             busy: None,
             foreign: ForeignLoad::default(),
+            chores: ChoreWatch::default(),
+            looks: 0,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             cpu_zone: cpu_zone(),
             fan: first_input("/sys/class/hwmon", "fan1_input"),
@@ -89,6 +104,15 @@ impl Sensors for Machine {
         );
         readout.push(FAN_RPM, self.fan.as_deref().and_then(number));
         readout.power_source = power_source(Path::new("/sys/class/power_supply"));
+        readout.low_power_mode = read("/sys/firmware/acpi/platform_profile").map(|profile| {
+            // Laptops whose firmware has profiles; balanced and performance are the others.
+            profile.trim() == "low-power"
+        });
+        if self.looks.is_multiple_of(SLOW_LOOKS) {
+            let chores = processes().and_then(|all| self.chores.look(all, Instant::now()));
+            readout.push_chores(chores);
+        }
+        self.looks += 1;
         readout
     }
 }
@@ -126,15 +150,22 @@ fn cpu_times(stat: &str) -> Option<CpuTimes> {
 
 /// User and system time of a process with all its threads.
 fn process_cpu_time(pid: u32) -> Option<Duration> {
-    let stat = read(&format!("/proc/{pid}/stat"))?;
+    Some(process(pid, &read(&format!("/proc/{pid}/stat"))?)?.cpu_time)
+}
+
+fn process(pid: u32, stat: &str) -> Option<Process> {
     // The name stands in brackets and may hold anything; utime and stime are fields 14 and 15.
-    let (_, rest) = stat.rsplit_once(')')?;
+    let (name, rest) = stat.rsplit_once(')')?;
+    let (_, name) = name.split_once('(')?;
     let mut fields = rest.split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
-    Some(Duration::from_secs_f64(
-        (user + system) as f64 / sys::clock_ticks() as f64,
-    ))
+    let seconds = (user + system) as f64 / sys::clock_ticks() as f64;
+    Some(Process {
+        pid,
+        name: name.to_owned(),
+        cpu_time: Duration::from_secs_f64(seconds),
+    })
 }
 
 /// Stalls in the last ten seconds, in the levels that macOS has: some tasks waited a tenth of the
@@ -251,6 +282,21 @@ mod tests {
         assert_eq!(power_source(dir.path()), Some(PowerSource::Battery));
         supply("AC", &[("type", "Mains"), ("online", "1")]);
         assert_eq!(power_source(dir.path()), Some(PowerSource::Ac));
+    }
+
+    #[test]
+    fn a_process_is_read_whatever_its_name_holds() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 9 0 0 0 150 50 0 0 20 0 1 0 33 0 0";
+        let process = process(7, stat).unwrap();
+        assert_eq!(process.name, "a) b (c");
+        let ticks = process.cpu_time.as_secs_f64() * sys::clock_ticks() as f64;
+        assert!((ticks - 200.0).abs() < 1e-6, "{process:?}");
+        assert!(
+            processes()
+                .unwrap()
+                .iter()
+                .any(|it| it.pid == std::process::id())
+        );
     }
 
     #[test]

@@ -50,7 +50,7 @@ impl Agent {
         let spool = Spool::open(dir.join("spool")).unwrap();
         let inventory = inventory::read([].into(), &DataFolder::at(dir)).unwrap();
         let now = OffsetDateTime::now_utc();
-        spool.end_interrupted(now, &inventory.boot_id).unwrap();
+        spool.end_interrupted(now, &inventory.boot_id, None).unwrap();
         let bench = Bench {
             suite: fake_suite(),
             inventory,
