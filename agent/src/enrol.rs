@@ -96,6 +96,16 @@ impl Membership {
         Ok(self.peer()?.machine)
     }
 
+    /// Until when the certificate is good.
+    pub fn ends(&self) -> Result<OffsetDateTime, Error> {
+        Ok(self.peer()?.not_after)
+    }
+
+    /// Which fleet it is.
+    pub fn fleet(&self) -> Fingerprint {
+        self.ca.fingerprint()
+    }
+
     fn peer(&self) -> Result<PeerIdentity, Error> {
         Ok(self.client.identity()?)
     }
@@ -110,6 +120,15 @@ pub struct Wishes {
     pub token: Option<SecretString>,
 }
 
+/// The fleet that the folder belongs to, else the one that the token is for.
+pub fn fleet(folder: &DataFolder, wishes: &Wishes) -> Result<Option<Fingerprint>, Error> {
+    if let Some(member) = held(folder)? {
+        return Ok(Some(member.fleet()));
+    }
+    let token = wishes.token.as_ref().map(read_token).transpose()?;
+    Ok(token.map(|token| token.ca()))
+}
+
 /// Takes up the membership of the data folder, or joins with the token.
 pub async fn join(
     folder: &DataFolder,
@@ -119,7 +138,7 @@ pub async fn join(
 ) -> Result<Membership, Error> {
     folder.create()?;
     let token = wishes.token.as_ref().map(read_token).transpose()?;
-    let held = load(folder)?;
+    let held = held(folder)?;
     let held = match held {
         None => None,
         Some(mut member) => {
@@ -165,7 +184,8 @@ fn read_token(text: &SecretString) -> Result<Token, BadToken> {
         .of_kind(TokenKind::Join)
 }
 
-fn load(folder: &DataFolder) -> Result<Option<Membership>, Error> {
+/// The membership of the data folder; None where it never joined.
+pub fn held(folder: &DataFolder) -> Result<Option<Membership>, Error> {
     let certificate = match folders::read_public(&folder.agent_certificate()) {
         Ok(certificate) => certificate,
         Err(error) if error.is_missing() => return Ok(None),

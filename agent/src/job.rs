@@ -322,11 +322,15 @@ impl Job<'_> {
             reasons.push(Reason::VirtualMachine);
         }
         // Nobody but the system kills a worker that was not told to end.
-        let by_force = ended.outcome == LaunchOutcome::Crashed && ended.signal == Some(libc::SIGKILL);
+        let by_force =
+            ended.outcome == LaunchOutcome::Crashed && ended.signal == Some(libc::SIGKILL);
         if let Some(pid) = scribe.pid.filter(|_| by_force)
             && let Some(how) = memory.kill_of(pid).await
         {
-            ended.message = format!("{}, by the system, which wanted its memory ({how})", ended.message);
+            ended.message = format!(
+                "{}, by the system, which wanted its memory ({how})",
+                ended.message
+            );
             reasons.push(Reason::MemoryKill);
         }
         Measured {

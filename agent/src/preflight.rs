@@ -4,6 +4,10 @@
 //! for the job; what it cannot (a battery, low-power mode) only marks the launch. A machine that
 //! stays busy must not make every launch wait: a gate that failed is remembered, longer each time.
 
+mod outlook;
+
+pub use outlook::Outlook;
+
 use std::time::{Duration, Instant};
 
 use domain::reason::Reason;
@@ -28,7 +32,7 @@ pub const CHORES_LIMIT: f64 = 0.05;
 pub const WINDOW: Duration = Duration::from_secs(5);
 
 /// Swap moves a little on an idle machine; so much is a launch that did not fit.
-const SWAP_LIMIT_BYTES: f64 = 1e6;
+pub const SWAP_LIMIT_BYTES: f64 = 1e6;
 
 /// P9 of the metric dictionary: a hole of more than two intervals taints.
 const GAP: Duration = INTERVAL.saturating_mul(2);
@@ -92,9 +96,9 @@ fn foreign(ticks: &[Tick]) -> Vec<Reason> {
         (BACKUP_CPU_RATIO, CHORES_LIMIT, Reason::Housekeeping),
         (INDEXING_CPU_RATIO, CHORES_LIMIT, Reason::Housekeeping),
     ];
-    let over = limits.into_iter().filter(|&(sensor, limit, _)| {
-        mean(ticks, sensor).is_some_and(|mean| mean >= limit)
-    });
+    let over = limits
+        .into_iter()
+        .filter(|&(sensor, limit, _)| mean(ticks, sensor).is_some_and(|mean| mean >= limit));
     let mut reasons: Vec<Reason> = over.map(|(_, _, reason)| reason).collect();
     reasons.dedup();
     reasons
@@ -122,7 +126,8 @@ fn is_short_of_memory(ticks: &[Tick]) -> bool {
     values(ticks, MEM_PRESSURE_LEVEL).any(|level| level > 1.0)
 }
 
-fn swap_growth(ticks: &[Tick]) -> f64 {
+/// From the first reading to the largest, in bytes.
+pub fn swap_growth(ticks: &[Tick]) -> f64 {
     let first = values(ticks, SWAP_USED_BYTES).next();
     let most = values(ticks, SWAP_USED_BYTES).reduce(f64::max);
     most.zip(first).map_or(0.0, |(most, first)| most - first)

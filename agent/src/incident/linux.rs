@@ -39,7 +39,8 @@ fn files(dir: &Path) -> Vec<PathBuf> {
         let entries = fs::read_dir(dir).into_iter().flatten().flatten();
         entries.map(|entry| entry.path()).collect()
     };
-    let (dirs, mut files): (Vec<_>, Vec<_>) = paths(dir).into_iter().partition(|path| path.is_dir());
+    let (dirs, mut files): (Vec<_>, Vec<_>) =
+        paths(dir).into_iter().partition(|path| path.is_dir());
     files.extend(dirs.iter().flat_map(|dir| paths(dir)));
     files
 }
@@ -69,7 +70,10 @@ impl MemoryWatch {
             return None;
         }
         // The log names the process, but is often root's alone; the count says only that there was one.
-        let named = kernel_log().iter().rev().find_map(|record| kill_in(record, pid));
+        let named = kernel_log()
+            .iter()
+            .rev()
+            .find_map(|record| kill_in(record, pid));
         Some(named.unwrap_or_else(|| format!("the kernel counts {more} such kills in this launch")))
     }
 }
@@ -80,7 +84,9 @@ fn kills() -> Option<u64> {
 }
 
 fn kills_in(vmstat: &str) -> Option<u64> {
-    let line = vmstat.lines().find_map(|line| line.strip_prefix("oom_kill "))?;
+    let line = vmstat
+        .lines()
+        .find_map(|line| line.strip_prefix("oom_kill "))?;
     line.trim().parse().ok()
 }
 
@@ -149,7 +155,11 @@ mod tests {
         );
         assert_eq!(kill_in(machine, 424), None);
         let group = machine.replace("Out of memory", "Memory cgroup out of memory");
-        assert!(kill_in(&group, 4245).unwrap().starts_with("its control group"));
+        assert!(
+            kill_in(&group, 4245)
+                .unwrap()
+                .starts_with("its control group")
+        );
     }
 
     #[test]

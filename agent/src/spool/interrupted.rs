@@ -47,7 +47,10 @@ impl Spool {
                 format!("the machine was restarted by a kernel panic: {words}"),
                 vec![Reason::Rebooted, Reason::KernelPanic],
             ),
-            _ if rebooted => ("the machine was restarted".to_owned(), vec![Reason::Rebooted]),
+            _ if rebooted => (
+                "the machine was restarted".to_owned(),
+                vec![Reason::Rebooted],
+            ),
             _ => ("the agent was restarted".to_owned(), Vec::new()),
         };
         for Unfinished { lease, open_launch } in self.unfinished() {

@@ -201,7 +201,12 @@ fn a_launch_in_which_the_machine_was_restarted_says_so() {
     for (boot, panic, reason, expected) in [
         ("this boot", None, "the agent was restarted", vec![]),
         ("", None, "the agent was restarted", vec![]),
-        ("the next boot", None, "the machine was restarted", vec![Reason::Rebooted]),
+        (
+            "the next boot",
+            None,
+            "the machine was restarted",
+            vec![Reason::Rebooted],
+        ),
         (
             "the next boot",
             Some(words),

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use agent::enrol::{Error, Membership, Wishes, join};
-use agent::inventory;
 use agent::task::Task;
+use agent::{enrol, inventory};
 use domain::ids::MachineId;
 use proto::wire;
 use proto::wire::agent_service_server::{AgentService, AgentServiceServer};
@@ -117,14 +117,10 @@ impl Coordinator {
 }
 
 async fn joins(dir: &Path, wishes: Wishes) -> Result<Membership, Error> {
-    let inventory = inventory::read([].into(), &DataFolder::at(dir)).unwrap();
-    join(
-        &DataFolder::at(dir),
-        wishes,
-        &inventory,
-        OffsetDateTime::now_utc(),
-    )
-    .await
+    let folder = DataFolder::at(dir);
+    let fleet = enrol::fleet(&folder, &wishes)?;
+    let inventory = inventory::read([].into(), &folder, fleet).unwrap();
+    join(&folder, wishes, &inventory, OffsetDateTime::now_utc()).await
 }
 
 fn refusal(result: Result<Membership, Error>) -> String {
@@ -189,9 +185,11 @@ async fn a_certificate_that_ended_is_told_with_its_day_and_a_token_renews_it() {
     let coordinator = Coordinator::start().await;
     let dir = tempfile::tempdir().unwrap();
     joins(dir.path(), coordinator.wishes()).await.unwrap();
-    let inventory = inventory::read([].into(), &DataFolder::at(dir.path())).unwrap();
-    let later = OffsetDateTime::now_utc() + Duration::days(500);
     let folder = DataFolder::at(dir.path());
+    let fleet = enrol::fleet(&folder, &Wishes::default()).unwrap();
+    assert_eq!(fleet, Some(coordinator.token.ca()));
+    let inventory = inventory::read([].into(), &folder, fleet).unwrap();
+    let later = OffsetDateTime::now_utc() + Duration::days(500);
     let late = join(&folder, Wishes::default(), &inventory, later).await;
     assert!(refusal(late).contains("ended on"));
     join(&folder, coordinator.wishes(), &inventory, later)
