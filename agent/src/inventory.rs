@@ -78,15 +78,18 @@ pub fn read(
         boot_id,
         virtual_machine,
     } = platform::hardware();
-    let machine_id = match kept_id(folder)?.or(machine_id) {
-        Some(id) => id,
-        None => made_up_id(folder)?,
+    let identity = match fleet {
+        None => String::new(),
+        Some(fleet) => match kept_id(folder)?.or(machine_id) {
+            Some(id) => identity(&id, fleet),
+            None => identity(&made_up_id(folder)?, fleet),
+        },
     };
     if memory_bytes == 0 {
         return Err(Error::NoMemory);
     }
     Ok(Inventory {
-        identity: fleet.map_or_else(String::new, |fleet| identity(&machine_id, fleet)),
+        identity,
         hostname: hostname(),
         os: std::env::consts::OS.to_owned(),
         os_version,

@@ -122,7 +122,7 @@ fn started() -> Started {
         suite_version: "fake".into(),
         suite_commit: "unknown".into(),
         mlx_version: "none".into(),
-        mlx_sha256: String::new(),
+        mlx_device: "cpu".into(),
         ..Started::default()
     }
 }

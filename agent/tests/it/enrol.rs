@@ -14,6 +14,7 @@ use service::tls::{self, Authority};
 use service::token::{Token, TokenKind};
 use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -61,21 +62,26 @@ impl AgentService for Registry {
 
     async fn upload(
         &self,
-        _: Request<Streaming<wire::Batch>>,
+        request: Request<Streaming<wire::Batch>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
-        Err(Status::unimplemented(""))
+        tls::peer(request.extensions())
+            .unwrap()
+            .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+        let (_, answers) = mpsc::channel(1);
+        Ok(Response::new(ReceiverStream::new(answers)))
     }
 }
 
-struct Coordinator {
-    url: String,
+/// One that enrols, and has no job for anybody.
+pub struct Coordinator {
+    pub url: String,
     token: Token,
     machine: MachineId,
     _task: Task<()>,
 }
 
 impl Coordinator {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         service::crypto::install();
         let now = OffsetDateTime::now_utc();
         let (authority, _) = Authority::generate(now).unwrap();
@@ -108,7 +114,7 @@ impl Coordinator {
         }
     }
 
-    fn wishes(&self) -> Wishes {
+    pub fn wishes(&self) -> Wishes {
         Wishes {
             coordinators: vec![self.url.clone()],
             token: Some(SecretString::from(self.token.expose().as_str())),
