@@ -68,6 +68,7 @@ fn broken(error: &impl Display) -> Finding {
 
 /// Of the disk that holds the folder, or will.
 fn free_bytes(folder: &Path) -> Option<u64> {
+    let folder = std::path::absolute(folder).ok()?;
     let there = folder
         .ancestors()
         .find_map(|path| path.canonicalize().ok())?;

@@ -41,7 +41,9 @@ fn hardware(inventory: &Inventory) -> Finding {
         os_version,
         ..
     } = inventory;
-    let found = format!("{chip}, {hardware_model}, {os_version}");
+    let told = [chip, hardware_model, os_version].map(String::as_str);
+    let told: Vec<&str> = told.into_iter().filter(|it| !it.is_empty()).collect();
+    let found = told.join(", ");
     if inventory.virtual_machine {
         Finding::spoils(
             "machine",
@@ -263,7 +265,7 @@ fn sensors(ticks: &[Tick], inventory: &Inventory) -> Finding {
     ];
     let silent: Vec<&str> = wanted
         .into_iter()
-        .filter(|(sensor, _)| mean(ticks, sensor).is_none())
+        .filter(|&(sensor, _)| mean(ticks, sensor).is_none())
         .map(|(_, name)| name)
         .collect();
     if silent.is_empty() {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::foreign::{ChoreWatch, ForeignLoad};
 use super::{
-    CPU_RATIO, CPU_TEMP_C, FAN_RPM, FOREIGN_CPU_RATIO, MEM_PRESSURE_LEVEL, MEMORY_USED_BYTES,
-    PowerSource, Process, Readout, SLOW_LOOKS, SWAP_USED_BYTES, Sensors,
+    CPU_POWER_W, CPU_RATIO, CPU_TEMP_C, FAN_RPM, FOREIGN_CPU_RATIO, MEM_PRESSURE_LEVEL,
+    MEMORY_USED_BYTES, PowerSource, Process, Readout, SLOW_LOOKS, SWAP_USED_BYTES, Sensors,
+    THERMAL_LEVEL,
 };
 use crate::sys;
 
@@ -39,6 +40,34 @@ pub struct Machine {
     cores: usize,
     cpu_zone: Option<PathBuf>,
     fan: Option<PathBuf>,
+    energy: Energy,
+    throttled: Option<f64>,
+}
+
+/// Of the first package, where this user may read it.
+const ENERGY: &str = "/sys/class/powercap/intel-rapl:0";
+
+/// How often the first package was slowed because of its heat, since the start.
+const THROTTLED: &str = "/sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count";
+
+/// A counter of microjoules, as it was when it was read last.
+#[derive(Debug, Default)]
+struct Energy {
+    before: Option<(Instant, f64)>,
+}
+
+impl Energy {
+    /// Mean power since the look before, in watts. The counter begins again after `range`.
+    fn watts(&mut self, microjoules: f64, range: Option<f64>, now: Instant) -> Option<f64> {
+        let (then, before) = self.before.replace((now, microjoules))?;
+        let mut used = microjoules - before;
+        if used < 0.0 {
+            used += range?;
+        }
+        let seconds = now.saturating_duration_since(then).as_secs_f64();
+        // Nothing at all means that nobody counts.
+        (seconds > 0.0 && used > 0.0).then(|| used / 1e6 / seconds)
+    }
 }
 
 /// Jiffies since boot, summed over all cores.
@@ -58,6 +87,8 @@ impl Machine {
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             cpu_zone: cpu_zone(),
             fan: first_input("/sys/class/hwmon", "fan1_input"),
+            energy: Energy::default(),
+            throttled: None,
         }
     }
 
@@ -103,6 +134,16 @@ impl Sensors for Machine {
                 .filter(|&c| c > 0.0),
         );
         readout.push(FAN_RPM, self.fan.as_deref().and_then(number));
+        let energy = |name| number(&Path::new(ENERGY).join(name));
+        let watts = energy("energy_uj").and_then(|microjoules| {
+            let range = energy("max_energy_range_uj");
+            self.energy.watts(microjoules, range, Instant::now())
+        });
+        readout.push(CPU_POWER_W, watts);
+        let throttled = number(Path::new(THROTTLED));
+        let before = std::mem::replace(&mut self.throttled, throttled);
+        let rose = throttled.zip(before).map(|(now, before)| now > before);
+        readout.push(THERMAL_LEVEL, rose.map(f64::from));
         readout.power_source = power_source(Path::new("/sys/class/power_supply"));
         readout.low_power_mode = read("/sys/firmware/acpi/platform_profile").map(|profile| {
             // Laptops whose firmware has profiles; balanced and performance are the others.
@@ -256,6 +297,18 @@ mod tests {
         assert_eq!(pressure_level(&text("12.50", "1.00")), Some(2.0));
         assert_eq!(pressure_level(&text("80.00", "30.00")), Some(4.0));
         assert_eq!(pressure_level(""), None);
+    }
+
+    #[test]
+    fn power_is_the_growth_of_a_counter_that_begins_again() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut energy = Energy::default();
+        assert_eq!(energy.watts(1e6, Some(10e6), at(0)), None);
+        assert_eq!(energy.watts(9e6, Some(10e6), at(2)), Some(4.0));
+        assert_eq!(energy.watts(1e6, Some(10e6), at(3)), Some(2.0));
+        assert_eq!(energy.watts(0.0, None, at(4)), None);
+        assert_eq!(energy.watts(0.0, None, at(5)), None, "0 W is unknown");
     }
 
     #[test]
