@@ -90,10 +90,10 @@ fn tiers(devices: &Path, cores: u32) -> Vec<CpuTier> {
 
 /// Of a list such as `0-7,16`.
 fn count(list: &str) -> Option<u32> {
-    list.split(',').try_fold(0, |sum, part| {
+    list.split(',').try_fold(0_u32, |sum, part| {
         let (first, last) = part.split_once('-').unwrap_or((part, part));
         let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
-        Some(sum + last.checked_sub(first)? + 1)
+        last.checked_sub(first)?.checked_add(1)?.checked_add(sum)
     })
 }
 

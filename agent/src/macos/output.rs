@@ -67,7 +67,7 @@ fn gpu_client(entry: &str) -> Option<GpuClient> {
     Some(GpuClient {
         id: u64::from_str_radix(&id, 16).ok()?,
         pid: pid.parse().ok()?,
-        busy: Duration::from_nanos(nanoseconds.flatten().sum()),
+        busy: Duration::from_nanos(nanoseconds.flatten().fold(0, u64::saturating_add)),
     })
 }
 
@@ -145,7 +145,7 @@ pub fn memory_kill(text: &str, pid: u32) -> Option<String> {
     Some(match pages {
         Some(pages) => format!(
             "{reason}; it held {:.1} GB",
-            (pages * page_bytes) as f64 / 1e9
+            pages as f64 * page_bytes as f64 / 1e9
         ),
         None => reason.to_owned(),
     })
@@ -245,5 +245,22 @@ mod tests {
         assert_eq!(memory_kill(JETSAM, 91), None, "it was left alone");
         assert_eq!(memory_kill(JETSAM, 1), None);
         assert_eq!(memory_kill(PANIC, 4245), None);
+    }
+    #[test]
+    fn a_text_that_is_cut_anywhere_is_read_as_far_as_it_goes() {
+        for whole in [GPU_CLIENTS, TIMES, SETTINGS, BACKUP, PANIC, JETSAM] {
+            for end in (0..whole.len()).filter(|&end| whole.is_char_boundary(end)) {
+                let text = &whole[..end];
+                assert!(gpu_clients(text).len() <= gpu_clients(whole).len());
+                assert!(processes(text).len() <= processes(whole).len() + 1);
+                assert!(power_mode(text).is_none_or(|_| whole == SETTINGS));
+                assert!(backup_is_running(text).is_none_or(|_| whole == BACKUP));
+                assert_eq!(memory_kill(text, 4245), None);
+                assert_eq!(power_source(text), None);
+                assert_eq!(platform_uuid(text), None);
+                // What is left of a report may have the words, without the boot it is nobody's.
+                assert!(panic_report(text).is_none_or(|it| !it.boot_id.is_empty()));
+            }
+        }
     }
 }
