@@ -30,7 +30,11 @@ pub fn process_memory_bytes(pid: u32) -> Option<u64> {
 
 /// Every process with its CPU time. By `ps`, which may see other users' processes, as we may not.
 pub fn processes() -> Option<Vec<Process>> {
-    let said = ask("/bin/ps", &["-axo", "pid=,time=,ucomm="])?;
+    // A heading, even an empty one, ends its option.
+    let said = ask(
+        "/bin/ps",
+        &["-ax", "-o", "pid=", "-o", "time=", "-o", "ucomm="],
+    )?;
     Some(output::processes(&said))
 }
 
