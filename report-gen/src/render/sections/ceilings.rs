@@ -1,7 +1,7 @@
 //! What each machine can do at the most, measured and published, and how much of it the rates take.
 
 use super::tables::{self, Plain};
-use crate::number::{self, Scale};
+use crate::number::Scale;
 use crate::render::document::{Block, Cell, Column, Doubt, Section, Table};
 use crate::report::{Ceiling, Report, Utilisation};
 use crate::titles;
