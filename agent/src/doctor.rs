@@ -26,6 +26,7 @@ use std::time::Instant;
 use domain::machine::Inventory;
 use service::folders::DataFolder;
 
+use crate::host_lock;
 use crate::preflight::Outlook;
 use crate::sensors::{self, busiest};
 use crate::software;
@@ -97,10 +98,11 @@ pub async fn examine(patient: &Patient<'_>) -> Vec<Finding> {
         folder,
         inventory,
         suite,
-        host_lock,
-        agent_lock,
+        host_lock: host,
+        agent_lock: agent,
         sensors,
     } = patient;
+    let measuring = matches!(host_lock::try_take(host), Ok(None));
     // The worker's own start would be load on the machine, so it comes after the look.
     let before = sensors::processes().unwrap_or_default();
     let began = Instant::now();
@@ -112,8 +114,13 @@ pub async fn examine(patient: &Patient<'_>) -> Vec<Finding> {
         Ok(suite) => worker::findings(software::ask(suite).await, inventory),
         Err(why) => vec![worker::missing(why)],
     };
-    findings.extend(fleet::findings(folder, host_lock, agent_lock).await);
-    findings.extend(machine::findings(inventory, &outlook.ticks, &busy));
+    findings.extend(fleet::findings(folder, host, agent).await);
+    findings.extend(machine::findings(
+        inventory,
+        &outlook.ticks,
+        &busy,
+        measuring,
+    ));
     findings.extend(platform::findings());
     findings
 }

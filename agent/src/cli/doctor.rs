@@ -16,8 +16,7 @@ Each line is one check:
   warn    results are sound, but could be better, or will not stay so
   spoils  launches are marked or invalid, or none can be made
 
-It takes about ten seconds, and measures nothing. An agent may run meanwhile; what its worker takes
-then counts as other programs' load.
+It takes about ten seconds, and measures nothing. While an agent measures, the load is not judged.
 
 Exit codes:
   0  nothing spoils

@@ -108,7 +108,7 @@ fn others(lock: &Path) -> Finding {
         Ok(None) => Finding::warn(
             CHECK,
             "an agent measures on this host",
-            "launches of another would wait for it; its load is what this page shows as other programs'",
+            "launches of another would wait for it, and this page does not judge the load",
             "look again when it is done",
         ),
         Err(error) => Finding::spoils(

@@ -19,7 +19,13 @@ const NAMED: usize = 3;
 /// So much in swap, and something did not fit not long ago.
 const MUCH_SWAP_BYTES: f64 = 1e9;
 
-pub fn findings(inventory: &Inventory, ticks: &[Tick], busy: &[Busy]) -> Vec<Finding> {
+/// `measuring`: an agent is at work on this host, and its worker's load is not held against anybody.
+pub fn findings(
+    inventory: &Inventory,
+    ticks: &[Tick],
+    busy: &[Busy],
+    measuring: bool,
+) -> Vec<Finding> {
     let last = ticks.last().map(|tick| tick.readout.clone());
     let last = last.unwrap_or_default();
     let mut findings = vec![hardware(inventory), size(inventory)];
@@ -27,8 +33,15 @@ pub fn findings(inventory: &Inventory, ticks: &[Tick], busy: &[Busy]) -> Vec<Fin
     findings.extend(low_power(&last, inventory));
     findings.extend(heat(&last));
     findings.extend(memory(&last, ticks));
-    findings.extend(programs(ticks, busy));
-    findings.extend(gpu(ticks));
+    let load = [programs(ticks, busy, inventory), gpu(ticks)];
+    let judged = |finding| {
+        if measuring {
+            unjudged(finding)
+        } else {
+            finding
+        }
+    };
+    findings.extend(load.into_iter().flatten().map(judged));
     findings.extend(chores(ticks, inventory));
     findings.push(sensors(ticks, inventory));
     findings
@@ -171,7 +184,15 @@ fn memory(last: &Readout, ticks: &[Tick]) -> Vec<Finding> {
     findings
 }
 
-fn programs(ticks: &[Tick], busy: &[Busy]) -> Option<Finding> {
+fn unjudged(finding: Finding) -> Finding {
+    let Finding { check, found, .. } = finding;
+    Finding::ok(
+        check,
+        format!("{found}; an agent's worker is among them, so this is not judged"),
+    )
+}
+
+fn programs(ticks: &[Tick], busy: &[Busy], inventory: &Inventory) -> Option<Finding> {
     let ratio = mean(ticks, FOREIGN_CPU_RATIO)?;
     let ours = std::process::id();
     let named: Vec<String> = busy
@@ -183,6 +204,15 @@ fn programs(ticks: &[Tick], busy: &[Busy]) -> Option<Finding> {
     let mut found = format!("take {:.0} % of all cores", ratio * 100.0);
     if !named.is_empty() {
         found = format!("{found}: {}", named.join(", "));
+    }
+    let seen: f64 = busy
+        .iter()
+        .filter(|it| it.pid != ours)
+        .map(|it| it.cores)
+        .sum();
+    let taken = ratio * f64::from(inventory.cpu_cores);
+    if taken > BUSY_CORES && seen < taken / 2.0 {
+        found.push_str(", most of it by programs that came and went");
     }
     Some(if ratio >= FOREIGN_CPU_LIMIT {
         Finding::spoils(
@@ -320,7 +350,7 @@ mod tests {
 
     /// All that is not in order.
     fn told(ticks: &[Tick], busy: &[Busy]) -> Vec<(&'static str, Verdict)> {
-        let findings = findings(&mac(), ticks, busy);
+        let findings = findings(&mac(), ticks, busy, false);
         let bad = findings.iter().filter(|it| it.verdict > Verdict::Ok);
         let bad = bad.filter(|it| it.check != "sensors");
         bad.map(|it| (it.check, it.verdict)).collect()
@@ -343,7 +373,7 @@ mod tests {
         };
         let ticks = ticks(vec![calm; 3]);
         assert_eq!(told(&ticks, &[]), []);
-        let checks: Vec<_> = findings(&mac(), &ticks, &[])
+        let checks: Vec<_> = findings(&mac(), &ticks, &[], false)
             .iter()
             .map(|it| it.check)
             .collect();
@@ -405,8 +435,31 @@ mod tests {
         }];
         let ticks = seen(&[(FOREIGN_CPU_RATIO, 0.05)]);
         assert_eq!(told(&ticks, &busy), [("other programs", Verdict::Warn)]);
-        let programs = programs(&ticks, &busy).unwrap();
-        assert!(programs.found.contains("wallpaper (pid 7)"), "{programs:?}");
+        let told = programs(&ticks, &busy, &mac()).unwrap();
+        assert!(told.found.contains("wallpaper (pid 7)"), "{told:?}");
+        assert!(!told.found.contains("came and went"), "{told:?}");
+        let mac = Inventory {
+            cpu_cores: 16,
+            ..mac()
+        };
+        let short_lived = programs(&seen(&[(FOREIGN_CPU_RATIO, 0.5)]), &busy, &mac).unwrap();
+        assert!(
+            short_lived.found.contains("came and went"),
+            "{short_lived:?}"
+        );
+    }
+
+    #[test]
+    fn the_load_of_an_agents_worker_is_not_held_against_the_machine() {
+        let ticks = seen(&[(FOREIGN_CPU_RATIO, 0.9), (FOREIGN_GPU_RATIO, 0.9)]);
+        let bad = |measuring| {
+            let findings = findings(&mac(), &ticks, &[], measuring);
+            findings
+                .iter()
+                .filter(|it| it.verdict == Verdict::Spoils)
+                .count()
+        };
+        assert_eq!((bad(false), bad(true)), (2, 0));
     }
 
     #[test]
