@@ -1,7 +1,9 @@
-//! The verbs of `mlx-fleet-agent`, and what they share: how one joins a fleet, and the data folder.
+//! The verbs of `mlx-fleet-agent`, and what they share: how one joins a fleet, the data folder, the worker.
 
+pub mod doctor;
 pub mod enrol;
 pub mod inventory;
+pub mod preflight;
 pub mod run;
 pub mod simulate;
 
@@ -12,6 +14,7 @@ use std::time::Duration;
 
 use agent::enrol::Wishes;
 use agent::host_lock::{self, HostLock};
+use agent::supervisor::Suite;
 use anyhow::{Context, Result};
 use secrecy::SecretString;
 use service::folders::{self, DataFolder};
@@ -27,6 +30,28 @@ const WORKER_THREADS: usize = 2;
 const BLOCKING_THREADS: usize = 4;
 
 const EXIT_BUSY: u8 = 5;
+
+/// The answer to what was asked is no.
+const EXIT_NOT_SO: u8 = 1;
+
+/// Which agent is looked at, by the verbs that only look.
+#[derive(Debug, clap::Args)]
+pub struct Place {
+    /// Where the agent keeps its keys and its spool
+    #[arg(long, value_name = "DIR", env = "MLX_FLEET_DATA_DIR")]
+    data_dir: Option<PathBuf>,
+    /// The worker's program; by default mlx-fleet-suite beside this program
+    #[arg(long, value_name = "PROGRAM", env = "MLX_FLEET_SUITE")]
+    suite: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+pub struct Lock {
+    /// Lock that keeps measurements of all agents on this host apart
+    #[arg(long, value_name = "FILE", env = "MLX_FLEET_HOST_LOCK", hide = true,
+          default_value = host_lock::DEFAULT_PATH)]
+    host_lock: PathBuf,
+}
 
 /// Where to join, by what, as what.
 #[derive(Debug, clap::Args)]
@@ -124,6 +149,21 @@ fn folder(named: Option<&Path>) -> Result<DataFolder> {
         folder.root().display()
     );
     Ok(folder)
+}
+
+fn suite(named: Option<&Path>) -> Result<Suite> {
+    let program = match named {
+        Some(program) => program.to_owned(),
+        None => std::env::current_exe()
+            .context("finding this program")?
+            .with_file_name("mlx-fleet-suite"),
+    };
+    anyhow::ensure!(
+        program.is_file(),
+        "{} is missing: the worker belongs beside this program, or name it with --suite",
+        program.display()
+    );
+    Ok(Suite::new(program))
 }
 
 fn lock_path(folder: &DataFolder) -> PathBuf {

@@ -20,6 +20,8 @@ use tonic::Code;
 use tonic::transport::Endpoint;
 
 const SETTINGS: &str = "agent.json";
+/// The authority of the fleet that the folder joined first, by its fingerprint.
+const FIRST_FLEET: &str = "first-fleet";
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -34,6 +36,8 @@ pub enum Error {
         path: PathBuf,
         source: serde_json::Error,
     },
+    #[error("{path} is not the fingerprint that was written there; the fleet knows this machine by it", path = .0.display())]
+    FirstFleet(PathBuf),
     #[error("this machine is not enrolled yet: give it a join token (`mlx-fleet token create`)")]
     NoToken,
     #[error("where is the coordinator? name it with --coordinator URL")]
@@ -96,6 +100,16 @@ impl Membership {
         Ok(self.peer()?.machine)
     }
 
+    /// Until when the certificate is good.
+    pub fn ends(&self) -> Result<OffsetDateTime, Error> {
+        Ok(self.peer()?.not_after)
+    }
+
+    /// Which fleet it is.
+    pub fn fleet(&self) -> Fingerprint {
+        self.ca.fingerprint()
+    }
+
     fn peer(&self) -> Result<PeerIdentity, Error> {
         Ok(self.client.identity()?)
     }
@@ -110,6 +124,25 @@ pub struct Wishes {
     pub token: Option<SecretString>,
 }
 
+/// The fleet that salts this machine's identity: the first that the folder joined, so that a fleet whose
+/// authority is renewed knows its machines again; before that, the one that the token is for.
+pub fn fleet(folder: &DataFolder, wishes: &Wishes) -> Result<Option<Fingerprint>, Error> {
+    let path = folder.root().join(FIRST_FLEET);
+    match folders::read_public(&path) {
+        Ok(text) => {
+            let first = text.trim().parse();
+            return first.map(Some).map_err(|_| Error::FirstFleet(path));
+        }
+        Err(error) if error.is_missing() => {}
+        Err(error) => return Err(error.into()),
+    }
+    if let Some(member) = held(folder)? {
+        return Ok(Some(member.fleet()));
+    }
+    let token = wishes.token.as_ref().map(read_token).transpose()?;
+    Ok(token.map(|token| token.ca()))
+}
+
 /// Takes up the membership of the data folder, or joins with the token.
 pub async fn join(
     folder: &DataFolder,
@@ -118,8 +151,22 @@ pub async fn join(
     now: OffsetDateTime,
 ) -> Result<Membership, Error> {
     folder.create()?;
+    let member = take_up(folder, wishes, inventory, now).await?;
+    let first = folder.root().join(FIRST_FLEET);
+    if !first.exists() {
+        folders::write_public(&first, &format!("{}\n", member.fleet()))?;
+    }
+    Ok(member)
+}
+
+async fn take_up(
+    folder: &DataFolder,
+    wishes: Wishes,
+    inventory: &Inventory,
+    now: OffsetDateTime,
+) -> Result<Membership, Error> {
     let token = wishes.token.as_ref().map(read_token).transpose()?;
-    let held = load(folder)?;
+    let held = held(folder)?;
     let held = match held {
         None => None,
         Some(mut member) => {
@@ -165,7 +212,8 @@ fn read_token(text: &SecretString) -> Result<Token, BadToken> {
         .of_kind(TokenKind::Join)
 }
 
-fn load(folder: &DataFolder) -> Result<Option<Membership>, Error> {
+/// The membership of the data folder; None where it never joined.
+pub fn held(folder: &DataFolder) -> Result<Option<Membership>, Error> {
     let certificate = match folders::read_public(&folder.agent_certificate()) {
         Ok(certificate) => certificate,
         Err(error) if error.is_missing() => return Ok(None),
@@ -266,4 +314,28 @@ async fn enrol(
     // Last: its presence says that the others are there.
     folders::write_public(&folder.agent_certificate(), &certificate_pem)?;
     Ok((ca, client))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_machine_stays_what_it_was_in_its_first_fleet() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = DataFolder::at(dir.path());
+        let [first, second] = ["one", "two"].map(|ca| Fingerprint::of(ca.as_bytes()));
+        let made = |ca| Token::generate(TokenKind::Join, ca, &mut rand::rng());
+        let wishes = Wishes {
+            coordinators: Vec::new(),
+            token: Some(made(second).expose().as_str().into()),
+        };
+        assert_eq!(fleet(&folder, &wishes).unwrap(), Some(second));
+        // Its authority was renewed, and the machine enrols again.
+        folders::write_public(&dir.path().join(FIRST_FLEET), &format!("{first}\n")).unwrap();
+        assert_eq!(fleet(&folder, &wishes).unwrap(), Some(first));
+        folders::write_public(&dir.path().join(FIRST_FLEET), "one\n").unwrap();
+        let refused = fleet(&folder, &wishes).unwrap_err().to_string();
+        assert!(refused.contains(FIRST_FLEET), "{refused}");
+    }
 }

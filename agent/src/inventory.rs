@@ -15,13 +15,15 @@ use std::path::{Path, PathBuf};
 
 use domain::machine::Inventory;
 use service::folders::{self, DataFolder};
+use service::tls::Fingerprint;
 use sha2::{Digest, Sha256};
 use sysinfo::System;
 use uuid::Uuid;
 
 /// The label by which an installed agent says which release it is.
 const RELEASE: &str = "release";
-/// Mixed into the platform's machine id, which should not leave the machine as it is.
+/// Mixed into the platform's machine id, which should not leave the machine as it is. So is the fleet's
+/// CA: what one fleet knows a machine by means nothing to another.
 const IDENTITY_SALT: &str = "mlx-fleet machine identity";
 
 /// The parts that each platform finds out in its own way; None and empty: could not be read.
@@ -57,8 +59,12 @@ pub enum Error {
 }
 
 /// Looks at this machine. An id in the folder stands before the platform's own, which clones share; where
-/// there is neither, one is made up and kept.
-pub fn read(mut labels: BTreeMap<String, String>, folder: &DataFolder) -> Result<Inventory, Error> {
+/// there is neither, one is made up and kept. A machine of no fleet has no identity.
+pub fn read(
+    mut labels: BTreeMap<String, String>,
+    folder: &DataFolder,
+    fleet: Option<Fingerprint>,
+) -> Result<Inventory, Error> {
     let Hardware {
         machine_id,
         os_version,
@@ -74,9 +80,12 @@ pub fn read(mut labels: BTreeMap<String, String>, folder: &DataFolder) -> Result
         boot_id,
         virtual_machine,
     } = platform::hardware();
-    let machine_id = match kept_id(folder)?.or(machine_id) {
-        Some(id) => id,
-        None => made_up_id(folder)?,
+    let identity = match fleet {
+        None => String::new(),
+        Some(fleet) => match kept_id(folder)?.or(machine_id) {
+            Some(id) => identity(&id, fleet),
+            None => identity(&made_up_id(folder)?, fleet),
+        },
     };
     if memory_bytes == 0 {
         return Err(Error::NoMemory);
@@ -86,7 +95,7 @@ pub fn read(mut labels: BTreeMap<String, String>, folder: &DataFolder) -> Result
         labels.entry(RELEASE.to_owned()).or_insert(release);
     }
     Ok(Inventory {
-        identity: identity(&machine_id),
+        identity,
         hostname: hostname(),
         os: std::env::consts::OS.to_owned(),
         os_version,
@@ -152,6 +161,7 @@ pub fn to_json(inventory: &Inventory) -> serde_json::Value {
         .iter()
         .map(|tier| (tier.label.as_str(), tier.cores))
         .collect();
+    let identity = (!identity.is_empty()).then_some(identity);
     serde_json::json!({
         "identity": identity, "hostname": hostname, "os": os, "os_version": os_version,
         "os_build": os_build, "arch": arch, "hardware_model": hardware_model, "chip": chip,
@@ -190,9 +200,10 @@ fn made_up_id(folder: &DataFolder) -> Result<String, Error> {
     Ok(id)
 }
 
-fn identity(machine_id: &str) -> String {
+fn identity(machine_id: &str, fleet: Fingerprint) -> String {
     let digest = Sha256::new()
         .chain_update(IDENTITY_SALT)
+        .chain_update(fleet.as_bytes())
         .chain_update(machine_id.trim())
         .finalize();
     hex::encode(&digest[..16])
@@ -212,16 +223,25 @@ fn hostname() -> String {
 mod tests {
     use super::*;
 
+    fn fleet(ca: &str) -> Fingerprint {
+        Fingerprint::of(ca.as_bytes())
+    }
+
     #[test]
     fn this_machine_is_known_and_stays_the_same() {
         let labels = BTreeMap::from([("room".to_owned(), "lab".to_owned())]);
         let folder = DataFolder::at("/nonexistent");
-        let one = read(labels.clone(), &folder).unwrap();
-        assert_eq!(one, read(labels, &folder).unwrap());
+        let one = read(labels.clone(), &folder, Some(fleet("a"))).unwrap();
+        assert_eq!(
+            one,
+            read(labels.clone(), &folder, Some(fleet("a"))).unwrap()
+        );
         assert_eq!(one.identity.len(), 32);
         assert!(one.cpu_cores > 0 && one.memory_bytes > 100_000_000);
         assert!(!one.chip.is_empty() && !one.boot_id.is_empty() && !one.os_version.is_empty());
         assert_eq!(to_json(&one)["labels"]["room"], "lab");
+        let alone = read(labels, &folder, None).unwrap();
+        assert!(to_json(&alone)["identity"].is_null());
     }
 
     #[test]
@@ -256,7 +276,10 @@ mod tests {
             folder.create().unwrap();
             folders::write_public(&id_file(folder), id).unwrap();
         }
-        let identity = |folder| read(BTreeMap::new(), folder).unwrap().identity;
+        let identity = |folder| {
+            let inventory = read(BTreeMap::new(), folder, Some(fleet("a")));
+            inventory.unwrap().identity
+        };
         let all = [&plain, &one, &other].map(identity);
         assert!(
             all[0] != all[1] && all[1] != all[2] && all[0] != all[2],
@@ -266,9 +289,11 @@ mod tests {
     }
 
     #[test]
-    fn the_platforms_id_does_not_show_in_the_identity() {
-        assert_eq!(identity("abc"), identity("abc\n"));
-        assert_ne!(identity("abc"), identity("abd"));
-        assert!(!identity("abc").contains("abc"));
+    fn the_platforms_id_does_not_show_in_the_identity_which_is_another_in_each_fleet() {
+        let in_a = |id| identity(id, fleet("a"));
+        assert_eq!(in_a("abc"), in_a("abc\n"));
+        assert_ne!(in_a("abc"), in_a("abd"));
+        assert_ne!(in_a("abc"), identity("abc", fleet("b")));
+        assert!(!in_a("abc").contains("abc"));
     }
 }

@@ -36,6 +36,7 @@ use crate::awake::Awake;
 use crate::canary::{self, Cage, Canaries};
 use crate::cooldown::Cooldown;
 use crate::host_lock::HostLock;
+use crate::incident::MemoryWatch;
 use crate::order::Slot;
 use crate::precision::Precision;
 use crate::preflight::{self, Gate};
@@ -303,9 +304,10 @@ impl Job<'_> {
             self.recorder,
             self.sampler,
         );
+        let memory = MemoryWatch::start();
         let began = Instant::now();
         let stop = stopped(self.stop.clone());
-        let ended = supervisor::supervise(suite, &request, limits, &mut scribe, stop).await;
+        let mut ended = supervisor::supervise(suite, &request, limits, &mut scribe, stop).await;
         self.sampler.set_worker(0);
         let (now, ended_at) = (Instant::now(), OffsetDateTime::now_utc());
         let ticks = self.sampler.since(began);
@@ -316,8 +318,20 @@ impl Job<'_> {
         if !quiet {
             reasons.push(Reason::GateTimeout);
         }
-        if inventory.virtual_machine {
+        if inventory.virtual_machine || scribe.virtual_gpu {
             reasons.push(Reason::VirtualMachine);
+        }
+        // Nobody but the system kills a worker that was not told to end.
+        let by_force =
+            ended.outcome == LaunchOutcome::Crashed && ended.signal == Some(libc::SIGKILL);
+        if let Some(pid) = scribe.pid.filter(|_| by_force)
+            && let Some(how) = memory.kill_of(pid).await
+        {
+            ended.message = format!(
+                "{}, by the system, which wanted its memory ({how})",
+                ended.message
+            );
+            reasons.push(Reason::MemoryKill);
         }
         Measured {
             ended,

@@ -7,8 +7,9 @@
 //!
 //! Where a lease goes: the [`link`] brings a grant, [`session`] decides what it means, [`driver`]
 //! does it. The sensors beside a job are in [`sensors`], what they say of a launch in [`preflight`];
-//! how heat is waited for, seen and told: [`cooldown`], [`canary`], [`throttle`]. Many machines that
-//! measure nothing, to try a coordinator: [`simulate`].
+//! how heat is waited for, seen and told: [`cooldown`], [`canary`], [`throttle`]. Why a machine or a worker
+//! went down is looked up in [`incident`]; what will spoil measurements here, before any is made, in
+//! [`doctor`]. Many machines that measure nothing, to try a coordinator: [`simulate`].
 
 pub mod session;
 
@@ -19,6 +20,7 @@ pub mod upload;
 
 pub mod canary;
 pub mod cooldown;
+pub mod incident;
 pub mod job;
 pub mod order;
 pub mod precision;
@@ -31,11 +33,16 @@ pub mod spool;
 
 pub mod simulate;
 
+pub mod doctor;
+
 pub mod awake;
 pub mod host_lock;
 pub mod inventory;
 pub mod sensors;
 
+#[cfg(any(target_os = "macos", test))]
+mod macos;
+pub mod software;
 mod sys;
 pub mod task;
 

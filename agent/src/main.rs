@@ -16,8 +16,8 @@ const EXIT_UNREACHABLE: u8 = 4;
 #[derive(Debug, Parser)]
 #[command(name = "mlx-fleet-agent", version = VERSION, after_help = "\
 Exit codes:
-  0  stopped by a signal
-  1  failed (the last line on standard error says how)
+  0  stopped by a signal; of doctor and preflight: nothing was found
+  1  failed (the last line on standard error says how); of doctor and preflight: something was found
   2  the command line is wrong
   3  the coordinator refused this machine or its token
   4  the coordinator could not be reached to enrol
@@ -33,6 +33,10 @@ enum Verb {
     Run(Box<cli::run::Args>),
     /// Join the fleet and end: the daemon that is started then needs no token
     Enrol(Box<cli::enrol::Args>),
+    /// Show what will spoil measurements on this machine, and how to mend it
+    Doctor(cli::doctor::Args),
+    /// Show whether the machine is quiet enough to measure on now
+    Preflight(cli::preflight::Args),
     /// Show what the coordinator will know of this machine
     Inventory(cli::inventory::Args),
     /// Be many machines that measure nothing, to see what a coordinator bears
@@ -45,6 +49,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Verb::Run(args) => cli::run::run(&args),
         Verb::Enrol(args) => cli::enrol::enrol(&args),
+        Verb::Doctor(args) => cli::doctor::show(&args),
+        Verb::Preflight(args) => cli::preflight::show(&args),
         Verb::Inventory(args) => cli::inventory::show(&args),
         Verb::Simulate(args) => cli::simulate::run(&args),
     };

@@ -4,24 +4,35 @@
 //! for the job; what it cannot (a battery, low-power mode) only marks the launch. A machine that
 //! stays busy must not make every launch wait: a gate that failed is remembered, longer each time.
 
+mod outlook;
+
+pub use outlook::Outlook;
+
 use std::time::{Duration, Instant};
 
 use domain::reason::Reason;
 use tokio::time::timeout;
 
 use crate::sensors::{
-    FOREIGN_CPU_RATIO, INTERVAL, MEM_PRESSURE_LEVEL, PowerSource, Readout, SWAP_USED_BYTES,
-    Sampler, THERMAL_LEVEL, THERMAL_STATE, Tick,
+    BACKUP_CPU_RATIO, FOREIGN_CPU_RATIO, FOREIGN_GPU_RATIO, INDEXING_CPU_RATIO, INTERVAL,
+    MEM_PRESSURE_LEVEL, PowerSource, Readout, SWAP_USED_BYTES, Sampler, THERMAL_LEVEL,
+    THERMAL_STATE, Tick,
 };
 
 /// Of all cores, by processes that are not ours.
-const FOREIGN_CPU_LIMIT: f64 = 0.10;
+pub const FOREIGN_CPU_LIMIT: f64 = 0.10;
+
+/// P4 of the protocol: of the time.
+pub const FOREIGN_GPU_LIMIT: f64 = 0.03;
+
+/// P4 of the protocol: of one core, by backups or by indexing.
+pub const CHORES_LIMIT: f64 = 0.05;
 
 /// Quiet for so long is quiet.
-const WINDOW: Duration = Duration::from_secs(5);
+pub const WINDOW: Duration = Duration::from_secs(5);
 
 /// Swap moves a little on an idle machine; so much is a launch that did not fit.
-const SWAP_LIMIT_BYTES: f64 = 1e6;
+pub const SWAP_LIMIT_BYTES: f64 = 1e6;
 
 /// P9 of the metric dictionary: a hole of more than two intervals taints.
 const GAP: Duration = INTERVAL.saturating_mul(2);
@@ -32,10 +43,7 @@ const REMEMBERED_MAX: Duration = Duration::from_mins(16);
 
 /// What keeps a machine from being quiet, of what waiting can mend.
 pub fn unquiet(ticks: &[Tick]) -> Vec<Reason> {
-    let mut reasons = Vec::new();
-    if mean(ticks, FOREIGN_CPU_RATIO).is_some_and(|ratio| ratio >= FOREIGN_CPU_LIMIT) {
-        reasons.push(Reason::ForeignCpu);
-    }
+    let mut reasons = foreign(ticks);
     let last = ticks.last().map_or(&[][..], std::slice::from_ref);
     if last.iter().any(|tick| is_hot(&tick.readout)) {
         reasons.push(Reason::ThermalPressure);
@@ -68,11 +76,9 @@ pub fn doubts(ticks: &[Tick], started: Instant, ended: Instant) -> Vec<Reason> {
     doubt(hot, Reason::ThermalPressure);
     doubt(within.iter().any(on_battery), Reason::OnBattery);
     doubt(within.iter().any(low_power), Reason::LowPowerMode);
-    let foreign = mean(within, FOREIGN_CPU_RATIO);
-    doubt(
-        foreign.is_some_and(|ratio| ratio >= FOREIGN_CPU_LIMIT),
-        Reason::ForeignCpu,
-    );
+    for reason in foreign(within) {
+        doubt(true, reason);
+    }
     doubt(is_short_of_memory(within), Reason::MemoryPressure);
     doubt(swap_growth(ticks) > SWAP_LIMIT_BYTES, Reason::Swap);
     doubt(
@@ -82,13 +88,30 @@ pub fn doubts(ticks: &[Tick], started: Instant, ended: Instant) -> Vec<Reason> {
     reasons
 }
 
+/// What others did to the machine, by the mean over the ticks.
+fn foreign(ticks: &[Tick]) -> Vec<Reason> {
+    let limits = [
+        (FOREIGN_CPU_RATIO, FOREIGN_CPU_LIMIT, Reason::ForeignCpu),
+        (FOREIGN_GPU_RATIO, FOREIGN_GPU_LIMIT, Reason::ForeignGpu),
+        (BACKUP_CPU_RATIO, CHORES_LIMIT, Reason::Housekeeping),
+        (INDEXING_CPU_RATIO, CHORES_LIMIT, Reason::Housekeeping),
+    ];
+    let over = limits
+        .into_iter()
+        .filter(|&(sensor, limit, _)| mean(ticks, sensor).is_some_and(|mean| mean >= limit));
+    let mut reasons: Vec<Reason> = over.map(|(_, _, reason)| reason).collect();
+    reasons.dedup();
+    reasons
+}
+
 fn values(ticks: &[Tick], sensor: &'static str) -> impl Iterator<Item = f64> {
     ticks
         .iter()
         .filter_map(move |tick| tick.readout.value(sensor))
 }
 
-fn mean(ticks: &[Tick], sensor: &'static str) -> Option<f64> {
+/// None where the sensor was silent.
+pub fn mean(ticks: &[Tick], sensor: &'static str) -> Option<f64> {
     let (count, sum) = values(ticks, sensor).fold((0, 0.0), |(n, sum), v| (n + 1, sum + v));
     (count > 0).then(|| sum / f64::from(count))
 }
@@ -103,7 +126,8 @@ fn is_short_of_memory(ticks: &[Tick]) -> bool {
     values(ticks, MEM_PRESSURE_LEVEL).any(|level| level > 1.0)
 }
 
-fn swap_growth(ticks: &[Tick]) -> f64 {
+/// From the first reading to the largest, in bytes.
+pub fn swap_growth(ticks: &[Tick]) -> f64 {
     let first = values(ticks, SWAP_USED_BYTES).next();
     let most = values(ticks, SWAP_USED_BYTES).reduce(f64::max);
     most.zip(first).map_or(0.0, |(most, first)| most - first)
@@ -310,6 +334,15 @@ mod tests {
             reason(&[(FOREIGN_CPU_RATIO, 0.05)], &[(FOREIGN_CPU_RATIO, 0.2)]),
             [Reason::ForeignCpu]
         );
+        assert_eq!(
+            reason(&[], &[(FOREIGN_GPU_RATIO, 0.04)]),
+            [Reason::ForeignGpu]
+        );
+        assert_eq!(
+            reason(&[], &[(BACKUP_CPU_RATIO, 0.9), (INDEXING_CPU_RATIO, 0.9)]),
+            [Reason::Housekeeping]
+        );
+        assert_eq!(reason(&[], &[(INDEXING_CPU_RATIO, 0.04)]), []);
         assert_eq!(
             reason(&[(THERMAL_STATE, 1.0)], &[]),
             [Reason::ThermalPressure]

@@ -4,6 +4,9 @@
 //! goes to the spool as readings and into a short history, from which [`crate::preflight`] judges
 //! whether the machine is quiet and what to doubt about a launch.
 
+mod foreign;
+#[cfg(any(target_os = "macos", test))]
+mod gpu;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]
@@ -14,7 +17,10 @@ use linux as platform;
 #[cfg(target_os = "macos")]
 use macos as platform;
 
-pub use platform::process_memory_bytes;
+pub use foreign::{Busy, Process, busiest};
+#[cfg(any(target_os = "macos", test))]
+pub(crate) use gpu::GpuClient;
+pub use platform::{process_memory_bytes, processes};
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -44,6 +50,11 @@ const LAUNCH: usize = 24 * 60 * 60;
 
 pub const CPU_RATIO: &str = "cpu_ratio";
 pub const FOREIGN_CPU_RATIO: &str = "foreign_cpu_ratio";
+/// Of the time, by processes that are not ours. Silent on Linux: its GPUs have no such counter in common.
+pub const FOREIGN_GPU_RATIO: &str = "foreign_gpu_ratio";
+/// Of one core, by Time Machine or its like, and by Spotlight or its like.
+pub const BACKUP_CPU_RATIO: &str = "backup_cpu_ratio";
+pub const INDEXING_CPU_RATIO: &str = "indexing_cpu_ratio";
 pub const MEMORY_USED_BYTES: &str = "memory_used_bytes";
 pub const SWAP_USED_BYTES: &str = "swap_used_bytes";
 pub const CPU_POWER_W: &str = "cpu_power_w";
@@ -60,6 +71,10 @@ pub const THERMAL_LEVEL: &str = "thermal_level";
 pub const THERMAL_STATE: &str = "thermal_state";
 /// 1 normal, 2 warning, 4 critical.
 pub const MEM_PRESSURE_LEVEL: &str = "mem_pressure_level";
+
+/// What costs a process to ask, or a walk over all of them, is asked once in so many looks: once in what the
+/// gate before a launch looks at.
+const SLOW_LOOKS: u32 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PowerSource {
@@ -88,6 +103,11 @@ impl Readout {
     pub fn value(&self, sensor: &str) -> Option<f64> {
         let found = self.values.iter().find(|(name, _)| *name == sensor);
         found.map(|(_, value)| *value)
+    }
+
+    fn push_chores(&mut self, chores: Option<foreign::Chores>) {
+        self.push(BACKUP_CPU_RATIO, chores.map(|it| it.backup));
+        self.push(INDEXING_CPU_RATIO, chores.map(|it| it.indexing));
     }
 
     fn push(&mut self, sensor: &'static str, value: Option<f64>) {
@@ -237,24 +257,6 @@ fn record(recorder: &Recorder, readout: &Readout) {
             tracing::debug!(sensor, "a reading was left out");
             return;
         }
-    }
-}
-
-/// The share of all cores that was busy with what is not ours, from the busy share of all and the
-/// CPU time of the agent and its worker.
-#[derive(Debug, Default)]
-struct ForeignLoad {
-    before: Option<(Instant, Duration)>,
-}
-
-impl ForeignLoad {
-    fn ratio(&mut self, busy: f64, own: Duration, cores: usize) -> Option<f64> {
-        let now = Instant::now();
-        let (then, before) = self.before.replace((now, own))?;
-        let wall = (now - then).as_secs_f64() * cores as f64;
-        // Own time falls when a worker's last moments are not accounted yet: the next look has them.
-        let own = own.checked_sub(before)?.as_secs_f64();
-        (wall > 0.0).then(|| (busy - own / wall).clamp(0.0, 1.0))
     }
 }
 

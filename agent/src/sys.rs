@@ -41,6 +41,17 @@ pub fn clock_ticks() -> u64 {
     u64::try_from(ticks).unwrap_or(100).max(1)
 }
 
+/// Whether somebody (NTP, PTP) keeps the kernel's clock right; None where it does not tell.
+#[cfg(target_os = "linux")]
+pub fn clock_is_set_by_others() -> Option<bool> {
+    // SAFETY: timex is plain numbers, for which all zeros asks and changes nothing.
+    let state = unsafe {
+        let mut timex = std::mem::zeroed::<libc::timex>();
+        libc::adjtimex(&raw mut timex)
+    };
+    (state >= 0).then_some(state != libc::TIME_ERROR)
+}
+
 #[cfg(target_os = "macos")]
 pub use macos::{ThermalPressure, footprint_bytes};
 

@@ -21,6 +21,10 @@ use proto::{frame, wire};
 const ORPHANED: i32 = 9;
 
 fn main() -> ExitCode {
+    if std::env::args().nth(1).as_deref() == Some("environment") {
+        println!("{}", serde_json::to_string(&started()).expect("JSON"));
+        return ExitCode::SUCCESS;
+    }
     let asked = frame::read::<wire::WorkerRequest>(&mut std::io::stdin());
     let asked = asked.expect("a frame").expect("a request");
     let request = Request::try_from(asked).expect("a request that makes sense");
@@ -118,6 +122,7 @@ fn started() -> Started {
         suite_version: "fake".into(),
         suite_commit: "unknown".into(),
         mlx_version: "none".into(),
+        mlx_device: "cpu".into(),
         ..Started::default()
     }
 }

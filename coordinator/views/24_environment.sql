@@ -28,6 +28,7 @@ select
     environment.metallib_bytes,
     environment.wired_limit_bytes,
     environment.recommended_working_set_bytes,
+    nullif(environment.mlx_sha256, '') as mlx_sha256,
     report.nax_expected(environment.os, environment.os_version, environment.mlx_architecture)
         as nax_expected
 from (
@@ -49,6 +50,7 @@ comment on column report.environment.metallib_bytes is 'size of the Metal kernel
 comment on column report.environment.wired_limit_bytes is 'iogpu.wired_limit_mb as it was set; NULL where it was not';
 comment on column report.environment.recommended_working_set_bytes is 'what Metal recommends to keep resident at most, which the worker sets as MLX''s wired limit; 0 without Metal';
 comment on column report.environment.nax_expected is 'the GPU has matrix units that this system lets MLX use';
+comment on column report.environment.mlx_sha256 is 'identity of MLX''s library; NULL where it was not told';
 comment on column report.environment.mlx_version is 'version of MLX that ran';
 comment on column report.environment.mlx_device is 'the device that MLX computed on';
 comment on column report.environment.mlx_architecture is 'MLX''s name of the GPU''s generation';

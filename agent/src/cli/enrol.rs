@@ -24,8 +24,9 @@ pub fn enrol(args: &Args) -> Result<ExitCode> {
     let Some(_lock) = lock(&folder)? else {
         return Ok(busy(&folder));
     };
-    let inventory = inventory::read(joining.labels(), &folder)?;
     let wishes = joining.wishes()?;
+    let fleet = enrol::fleet(&folder, &wishes)?;
+    let inventory = inventory::read(joining.labels(), &folder, fleet)?;
     let member = runtime()?.block_on(async {
         let mut signals = Signals::catch().context("catching signals")?;
         let now = OffsetDateTime::now_utc();

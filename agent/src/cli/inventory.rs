@@ -1,11 +1,12 @@
-//! `inventory`: what the coordinator will know of this machine.
+//! `inventory`: what the coordinator will know of this machine, and which MLX its worker runs.
 
 use std::process::ExitCode;
 
-use agent::inventory;
+use agent::enrol::{self, Wishes};
+use agent::{inventory, software};
 use anyhow::Result;
 
-use super::{folder, label};
+use super::{Place, folder, label, runtime, suite};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -15,12 +16,23 @@ pub struct Args {
     /// Label to show with it; may be repeated
     #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
     labels: Vec<(String, String)>,
+    #[command(flatten)]
+    place: Place,
 }
 
 pub fn show(args: &Args) -> Result<ExitCode> {
     let labels = args.labels.iter().cloned().collect();
-    let inventory = inventory::read(labels, &folder(None)?)?;
-    let value = inventory::to_json(&inventory);
+    let folder = folder(args.place.data_dir.as_deref())?;
+    let fleet = enrol::fleet(&folder, &Wishes::default())?;
+    let inventory = inventory::read(labels, &folder, fleet)?;
+    let mut value = inventory::to_json(&inventory);
+    value["mlx"] = match suite(args.place.suite.as_deref()) {
+        Ok(suite) => match runtime()?.block_on(software::ask(&suite)) {
+            Ok(software) => serde_json::to_value(&software)?,
+            Err(error) => serde_json::json!({ "error": error.to_string() }),
+        },
+        Err(error) => serde_json::json!({ "error": error.to_string() }),
+    };
     match (args.json, value.as_object()) {
         (false, Some(fields)) => {
             for (name, value) in fields {

@@ -10,8 +10,7 @@ use agent::driver::Driver;
 use agent::enrol::{self, Membership};
 use agent::job::Bench;
 use agent::spool::Spool;
-use agent::supervisor::Suite;
-use agent::{VERSION, host_lock, inventory, sensors, supervisor};
+use agent::{VERSION, inventory, sensors, supervisor};
 use anyhow::{Context, Result};
 use domain::machine::Inventory;
 use service::folders::DataFolder;
@@ -20,7 +19,7 @@ use service::telemetry;
 use time::OffsetDateTime;
 use tracing::Instrument;
 
-use super::{GRACE, Joining, busy, code_of, folder, lock, runtime};
+use super::{GRACE, Joining, busy, code_of, folder, lock, runtime, suite};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -29,10 +28,8 @@ pub struct Args {
     /// The worker's program; by default mlx-fleet-suite beside this program
     #[arg(long, value_name = "PROGRAM", env = "MLX_FLEET_SUITE")]
     suite: Option<PathBuf>,
-    /// Lock that keeps measurements of all agents on this host apart
-    #[arg(long, value_name = "FILE", env = "MLX_FLEET_HOST_LOCK", hide = true,
-          default_value = host_lock::DEFAULT_PATH)]
-    host_lock: PathBuf,
+    #[command(flatten)]
+    lock: super::Lock,
     /// Where install-agent.sh looks out for this agent's wish to be upgraded
     #[arg(long, value_name = "FILE", hide = true)]
     upgrade_wish: Option<PathBuf>,
@@ -49,9 +46,10 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let Some(_lock) = lock(&folder)? else {
         return Ok(busy(&folder));
     };
-    let inventory = inventory::read(joining.labels(), &folder)?;
-    let runtime = runtime()?;
     let wishes = joining.wishes()?;
+    let fleet = enrol::fleet(&folder, &wishes)?;
+    let inventory = inventory::read(joining.labels(), &folder, fleet)?;
+    let runtime = runtime()?;
     // Before anything that others can see of this agent: who sees it may stop it.
     let mut signals = runtime
         .block_on(async { Signals::catch() })
@@ -116,15 +114,20 @@ async fn serve(
     signals: Signals,
 ) -> Result<ExitCode> {
     let endpoints = member.endpoints()?;
-    let suite = suite(args)?;
+    let suite = suite(args.suite.as_deref())?;
     let spool = Spool::open(folder.root().join("spool"))?;
-    spool.end_interrupted(OffsetDateTime::now_utc(), &inventory.boot_id)?;
+    let panic = match spool.broken_boot(&inventory.boot_id) {
+        Some(boot) => boot.panic().await,
+        None => None,
+    };
+    let now = OffsetDateTime::now_utc();
+    spool.end_interrupted(now, &inventory.boot_id, panic.as_deref())?;
     let bench = Arc::new(Bench {
         suite,
         inventory,
         kernel: inventory::kernel(),
         cache_dir: folder.root().join("cache"),
-        host_lock: args.host_lock.clone(),
+        host_lock: args.lock.host_lock.clone(),
         sensors: sensors::open,
         gate: tokio::sync::Mutex::default(),
         cooldown: tokio::sync::Mutex::default(),
@@ -161,21 +164,6 @@ fn stop_with_stdin(stop: Stop) -> Result<()> {
     let thread = std::thread::Builder::new().name("stdin".to_owned());
     thread.spawn(wait).context("no thread for standard input")?;
     Ok(())
-}
-
-fn suite(args: &Args) -> Result<Suite> {
-    let program = match &args.suite {
-        Some(program) => program.clone(),
-        None => std::env::current_exe()
-            .context("finding this program")?
-            .with_file_name("mlx-fleet-suite"),
-    };
-    anyhow::ensure!(
-        program.is_file(),
-        "{} is missing: the worker belongs beside this program, or name it with --suite",
-        program.display()
-    );
-    Ok(Suite::new(program))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Linux: `/proc`, `/sys`, `/etc`.
 
 use std::fs;
+use std::path::Path;
 
 use domain::machine::CpuTier;
 use sysinfo::System;
@@ -23,14 +24,12 @@ pub fn hardware() -> Hardware {
         gpu_cores: None,
         gpu_max_mhz: None,
         cpu_cores,
-        cpu_tiers: vec![CpuTier {
-            label: "CPU".to_owned(),
-            cores: cpu_cores,
-        }],
+        cpu_tiers: tiers(Path::new("/sys/devices"), cpu_cores),
         memory_bytes: memory_bytes(),
         wired_limit_bytes: None,
         boot_id: line("/proc/sys/kernel/random/boot_id").unwrap_or_default(),
-        virtual_machine: is_virtual(&cpuinfo),
+        virtual_machine: is_virtual(&cpuinfo, &platform_names())
+            || line("/sys/hypervisor/type").is_some(),
     }
 }
 
@@ -69,12 +68,71 @@ fn memory_bytes() -> u64 {
         .map_or(whole, |limit| limit.min(whole))
 }
 
-fn is_virtual(cpuinfo: &str) -> bool {
+/// Kinds of cores by the kernel's own names, where a processor has two; else one kind.
+fn tiers(devices: &Path, cores: u32) -> Vec<CpuTier> {
+    let tier = |label: &str| {
+        let list = fs::read_to_string(devices.join(label).join("cpus")).ok()?;
+        Some(CpuTier {
+            label: label.to_owned(),
+            cores: count(list.trim())?,
+        })
+    };
+    let two: Vec<CpuTier> = ["cpu_core", "cpu_atom"]
+        .into_iter()
+        .filter_map(tier)
+        .collect();
+    if two.is_empty() {
+        let label = "CPU".to_owned();
+        return vec![CpuTier { label, cores }];
+    }
+    two
+}
+
+/// Of a list such as `0-7,16`.
+fn count(list: &str) -> Option<u32> {
+    list.split(',').try_fold(0_u32, |sum, part| {
+        let (first, last) = part.split_once('-').unwrap_or((part, part));
+        let (first, last): (u32, u32) = (first.parse().ok()?, last.parse().ok()?);
+        last.checked_sub(first)?.checked_add(1)?.checked_add(sum)
+    })
+}
+
+/// What makers of virtual machines call them, where the processor's flags do not tell: those of ARM never do.
+const VIRTUAL: [&str; 12] = [
+    "Apple Virtualization",
+    "Bochs",
+    "dummy-virt",
+    "Google Compute Engine",
+    "HVM domU",
+    "KVM",
+    "OpenStack",
+    "Parallels",
+    "QEMU",
+    "Virtual Machine",
+    "VirtualBox",
+    "VMware",
+];
+
+/// By the firmware and the device tree.
+fn platform_names() -> String {
+    let names = [
+        "/sys/class/dmi/id/sys_vendor",
+        "/sys/class/dmi/id/product_name",
+        "/proc/device-tree/compatible",
+    ];
+    names
+        .into_iter()
+        .filter_map(line)
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+fn is_virtual(cpuinfo: &str, names: &str) -> bool {
     let flags = field(cpuinfo, "flags").unwrap_or_default();
     flags.split(' ').any(|flag| flag == "hypervisor")
-        || line("/sys/hypervisor/type").is_some()
-        || line("/sys/class/dmi/id/sys_vendor")
-            .is_some_and(|vendor| ["QEMU", "Amazon EC2", "VMware, Inc."].contains(&vendor.as_str()))
+        || VIRTUAL.iter().any(|name| names.contains(name))
+        // Amazon sells whole machines too, whose names say so.
+        || (names.contains("Amazon EC2") && !names.contains(".metal"))
 }
 
 /// Such as `Debian GNU/Linux 12`; what cannot be read is left out.
@@ -93,7 +151,38 @@ mod tests {
     #[test]
     fn the_chip_and_the_hypervisor_are_found_in_cpuinfo() {
         assert_eq!(chip(CPUINFO).unwrap(), "AMD EPYC 9R14");
-        assert!(is_virtual(CPUINFO));
+        assert!(is_virtual(CPUINFO, ""));
         assert_eq!(chip(""), None);
+    }
+
+    #[test]
+    fn machines_on_arm_are_virtual_by_their_names() {
+        for (names, expected) in [
+            ("Apple Inc.\nApple Virtualization Generic Platform", true),
+            ("linux,dummy-virt", true),
+            ("Amazon EC2\nm7g.large", true),
+            ("Amazon EC2\nm7g.metal", false),
+            ("Raspberry Pi 5 Model B", false),
+            ("", false),
+        ] {
+            assert_eq!(is_virtual("", names), expected, "{names}");
+        }
+    }
+
+    #[test]
+    fn two_kinds_of_cores_have_the_kernels_names() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(tiers(dir.path(), 8)[0].cores, 8);
+        for (label, list) in [("cpu_core", "0-7,16\n"), ("cpu_atom", "8-15\n")] {
+            fs::create_dir(dir.path().join(label)).unwrap();
+            fs::write(dir.path().join(label).join("cpus"), list).unwrap();
+        }
+        let tiers = tiers(dir.path(), 17);
+        let told: Vec<_> = tiers
+            .iter()
+            .map(|it| (it.label.as_str(), it.cores))
+            .collect();
+        assert_eq!(told, [("cpu_core", 9), ("cpu_atom", 8)]);
+        assert_eq!(count("0-"), None);
     }
 }

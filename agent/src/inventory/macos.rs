@@ -1,22 +1,21 @@
 //! macOS: sysctl for what has a number, macmon's view of the chip for core tiers and GPU cores.
 
-use std::process::Command;
-
 use domain::machine::CpuTier;
 use sysctl::Sysctl;
 
 use super::Hardware;
+use crate::macos::{ask, output};
 
 pub const MACHINE_ID_SOURCE: &str = "the I/O registry has no IOPlatformUUID";
 
 pub fn hardware() -> Hardware {
     let chip = macmon::SocInfo::new().ok();
     let megabytes = number("iogpu.wired_limit_mb").filter(|&limit| limit > 0);
+    let model = text("hw.model").unwrap_or_default();
     Hardware {
         machine_id: platform_uuid(),
         os_version: text("kern.osproductversion").unwrap_or_default(),
         os_build: text("kern.osversion").unwrap_or_default(),
-        model: text("hw.model").unwrap_or_default(),
         chip: text("machdep.cpu.brand_string").unwrap_or_default(),
         gpu_cores: chip
             .as_ref()
@@ -32,7 +31,9 @@ pub fn hardware() -> Hardware {
         // 0 stands for the system's own policy, which only Metal can tell.
         wired_limit_bytes: megabytes.map(|megabytes| megabytes * 1024 * 1024),
         boot_id: text("kern.bootsessionuuid").unwrap_or_default(),
-        virtual_machine: number("kern.hv_vmm_present") == Some(1),
+        virtual_machine: number("kern.hv_vmm_present") == Some(1)
+            || model.starts_with("VirtualMac"),
+        model,
     }
 }
 
@@ -59,30 +60,6 @@ fn tiers() -> Vec<CpuTier> {
 }
 
 fn platform_uuid() -> Option<String> {
-    let said = Command::new("/usr/sbin/ioreg")
-        .args(["-rd1", "-c", "IOPlatformExpertDevice"])
-        .output()
-        .ok()?;
-    parse_platform_uuid(&String::from_utf8_lossy(&said.stdout))
-}
-
-fn parse_platform_uuid(said: &str) -> Option<String> {
-    let line = said
-        .lines()
-        .find(|line| line.contains("\"IOPlatformUUID\""))?;
-    let value = line.split('"').nth(3)?;
-    (!value.is_empty()).then(|| value.to_owned())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_platforms_uuid_is_found_in_the_registry() {
-        let said = "+-o J314  <class IOPlatformExpertDevice>\n    {\n      \
-                    \"IOPlatformUUID\" = \"6F1E-AB\"\n";
-        assert_eq!(parse_platform_uuid(said).unwrap(), "6F1E-AB");
-        assert_eq!(parse_platform_uuid("{}"), None);
-    }
+    let said = ask("/usr/sbin/ioreg", &["-rd1", "-c", "IOPlatformExpertDevice"])?;
+    output::platform_uuid(&said)
 }

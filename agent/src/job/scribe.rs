@@ -18,6 +18,9 @@ use crate::sensors::{PowerSource, Sampler};
 use crate::supervisor::Listener;
 use crate::throttle::Pace;
 
+/// What macOS calls its GPU in a virtual machine.
+const VIRTUAL_GPU: &str = "Paravirtual";
+
 /// Listens to the worker of one launch.
 pub struct Scribe<'a> {
     launch_id: LaunchId,
@@ -25,6 +28,10 @@ pub struct Scribe<'a> {
     bench: &'a Bench,
     recorder: &'a Recorder,
     sampler: &'a Sampler,
+    /// The worker's.
+    pub pid: Option<u32>,
+    /// What its worker computes on is made up by a virtual machine.
+    pub virtual_gpu: bool,
     started: Option<Started>,
     model: Option<ModelIdentity>,
     /// Known when the worker has said which kernels it has.
@@ -47,6 +54,8 @@ impl<'a> Scribe<'a> {
             bench,
             recorder,
             sampler,
+            pid: None,
+            virtual_gpu: false,
             started: None,
             model: None,
             ceilings: Ceilings::default(),
@@ -58,6 +67,7 @@ impl<'a> Scribe<'a> {
 
 impl Listener for Scribe<'_> {
     fn spawned(&mut self, pid: u32) {
+        self.pid = Some(pid);
         self.sampler.set_worker(pid);
     }
 
@@ -68,6 +78,7 @@ impl Listener for Scribe<'_> {
                     chip, gpu_cores, ..
                 } = &self.bench.inventory;
                 self.ceilings = Ceilings::of(chip, *gpu_cores, started.nax_built);
+                self.virtual_gpu = started.mlx_device.contains(VIRTUAL_GPU);
                 self.started = Some(started);
             }
             Frame::Model(model) => {

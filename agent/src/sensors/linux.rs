@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use super::foreign::{ChoreWatch, ForeignLoad};
 use super::{
-    CPU_RATIO, CPU_TEMP_C, FAN_RPM, FOREIGN_CPU_RATIO, ForeignLoad, MEM_PRESSURE_LEVEL,
-    MEMORY_USED_BYTES, PowerSource, Readout, SWAP_USED_BYTES, Sensors,
+    CPU_POWER_W, CPU_RATIO, CPU_TEMP_C, FAN_RPM, FOREIGN_CPU_RATIO, MEM_PRESSURE_LEVEL,
+    MEMORY_USED_BYTES, PowerSource, Process, Readout, SLOW_LOOKS, SWAP_USED_BYTES, Sensors,
+    THERMAL_LEVEL,
 };
 use crate::sys;
 
@@ -19,13 +21,53 @@ pub fn process_memory_bytes(pid: u32) -> Option<u64> {
     kilobytes(&status, RESIDENT)
 }
 
+/// Every process with its CPU time.
+pub fn processes() -> Option<Vec<Process>> {
+    let all = fs::read_dir("/proc").ok()?.flatten();
+    let of = |entry: fs::DirEntry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        process(pid, &fs::read_to_string(entry.path().join("stat")).ok()?)
+    };
+    Some(all.filter_map(of).collect())
+}
+
 #[derive(Debug)]
 pub struct Machine {
     busy: Option<CpuTimes>,
     foreign: ForeignLoad,
+    chores: ChoreWatch,
+    looks: u32,
     cores: usize,
     cpu_zone: Option<PathBuf>,
     fan: Option<PathBuf>,
+    energy: Energy,
+    throttled: Option<f64>,
+}
+
+/// Of the first package, where this user may read it.
+const ENERGY: &str = "/sys/class/powercap/intel-rapl:0";
+
+/// How often the first package was slowed because of its heat, since the start.
+const THROTTLED: &str = "/sys/devices/system/cpu/cpu0/thermal_throttle/package_throttle_count";
+
+/// A counter of microjoules, as it was when it was read last.
+#[derive(Debug, Default)]
+struct Energy {
+    before: Option<(Instant, f64)>,
+}
+
+impl Energy {
+    /// Mean power since the look before, in watts. The counter begins again after `range`.
+    fn watts(&mut self, microjoules: f64, range: Option<f64>, now: Instant) -> Option<f64> {
+        let (then, before) = self.before.replace((now, microjoules))?;
+        let mut used = microjoules - before;
+        if used < 0.0 {
+            used += range?;
+        }
+        let seconds = now.saturating_duration_since(then).as_secs_f64();
+        // Nothing at all means that nobody counts.
+        (seconds > 0.0 && used > 0.0).then(|| used / 1e6 / seconds)
+    }
 }
 
 /// Jiffies since boot, summed over all cores.
@@ -40,9 +82,13 @@ impl Machine {
         Self {
             busy: None,
             foreign: ForeignLoad::default(),
+            chores: ChoreWatch::default(),
+            looks: 0,
             cores: std::thread::available_parallelism().map_or(1, usize::from),
             cpu_zone: cpu_zone(),
             fan: first_input("/sys/class/hwmon", "fan1_input"),
+            energy: Energy::default(),
+            throttled: None,
         }
     }
 
@@ -88,7 +134,26 @@ impl Sensors for Machine {
                 .filter(|&c| c > 0.0),
         );
         readout.push(FAN_RPM, self.fan.as_deref().and_then(number));
+        let energy = |name| number(&Path::new(ENERGY).join(name));
+        let watts = energy("energy_uj").and_then(|microjoules| {
+            let range = energy("max_energy_range_uj");
+            self.energy.watts(microjoules, range, Instant::now())
+        });
+        readout.push(CPU_POWER_W, watts);
+        let throttled = number(Path::new(THROTTLED));
+        let before = std::mem::replace(&mut self.throttled, throttled);
+        let rose = throttled.zip(before).map(|(now, before)| now > before);
+        readout.push(THERMAL_LEVEL, rose.map(f64::from));
         readout.power_source = power_source(Path::new("/sys/class/power_supply"));
+        readout.low_power_mode = read("/sys/firmware/acpi/platform_profile").map(|profile| {
+            // Laptops whose firmware has profiles; balanced and performance are the others.
+            profile.trim() == "low-power"
+        });
+        if self.looks.is_multiple_of(SLOW_LOOKS) {
+            let chores = processes().and_then(|all| self.chores.look(all, Instant::now()));
+            readout.push_chores(chores);
+        }
+        self.looks += 1;
         readout
     }
 }
@@ -126,15 +191,22 @@ fn cpu_times(stat: &str) -> Option<CpuTimes> {
 
 /// User and system time of a process with all its threads.
 fn process_cpu_time(pid: u32) -> Option<Duration> {
-    let stat = read(&format!("/proc/{pid}/stat"))?;
+    Some(process(pid, &read(&format!("/proc/{pid}/stat"))?)?.cpu_time)
+}
+
+fn process(pid: u32, stat: &str) -> Option<Process> {
     // The name stands in brackets and may hold anything; utime and stime are fields 14 and 15.
-    let (_, rest) = stat.rsplit_once(')')?;
+    let (name, rest) = stat.rsplit_once(')')?;
+    let (_, name) = name.split_once('(')?;
     let mut fields = rest.split_whitespace().skip(11);
     let user: u64 = fields.next()?.parse().ok()?;
     let system: u64 = fields.next()?.parse().ok()?;
-    Some(Duration::from_secs_f64(
-        (user + system) as f64 / sys::clock_ticks() as f64,
-    ))
+    let seconds = (user + system) as f64 / sys::clock_ticks() as f64;
+    Some(Process {
+        pid,
+        name: name.to_owned(),
+        cpu_time: Duration::from_secs_f64(seconds),
+    })
 }
 
 /// Stalls in the last ten seconds, in the levels that macOS has: some tasks waited a tenth of the
@@ -228,6 +300,18 @@ mod tests {
     }
 
     #[test]
+    fn power_is_the_growth_of_a_counter_that_begins_again() {
+        let start = Instant::now();
+        let at = |second| start + Duration::from_secs(second);
+        let mut energy = Energy::default();
+        assert_eq!(energy.watts(1e6, Some(10e6), at(0)), None);
+        assert_eq!(energy.watts(9e6, Some(10e6), at(2)), Some(4.0));
+        assert_eq!(energy.watts(1e6, Some(10e6), at(3)), Some(2.0));
+        assert_eq!(energy.watts(0.0, None, at(4)), None);
+        assert_eq!(energy.watts(0.0, None, at(5)), None, "0 W is unknown");
+    }
+
+    #[test]
     fn a_laptop_on_its_battery_is_told_from_one_on_the_mains_and_a_mouse() {
         let dir = tempfile::tempdir().unwrap();
         let supply = |name: &str, fields: &[(&str, &str)]| {
@@ -251,6 +335,21 @@ mod tests {
         assert_eq!(power_source(dir.path()), Some(PowerSource::Battery));
         supply("AC", &[("type", "Mains"), ("online", "1")]);
         assert_eq!(power_source(dir.path()), Some(PowerSource::Ac));
+    }
+
+    #[test]
+    fn a_process_is_read_whatever_its_name_holds() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 9 0 0 0 150 50 0 0 20 0 1 0 33 0 0";
+        let process = process(7, stat).unwrap();
+        assert_eq!(process.name, "a) b (c");
+        let ticks = process.cpu_time.as_secs_f64() * sys::clock_ticks() as f64;
+        assert!((ticks - 200.0).abs() < 1e-6, "{process:?}");
+        assert!(
+            processes()
+                .unwrap()
+                .iter()
+                .any(|it| it.pid == std::process::id())
+        );
     }
 
     #[test]

@@ -3,17 +3,21 @@
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use objc2_foundation::NSProcessInfo;
 use sysctl::Sysctl;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+use super::foreign::{ChoreWatch, ForeignLoad};
+use super::gpu::{ForeignGpu, GpuClient};
 use super::{
-    CPU_POWER_W, CPU_RATIO, CPU_TEMP_C, FAN_RPM, FOREIGN_CPU_RATIO, ForeignLoad, GPU_ACTIVE_RATIO,
-    GPU_MHZ, GPU_POWER_W, GPU_TEMP_C, MEM_PRESSURE_LEVEL, MEMORY_USED_BYTES, PowerSource, Readout,
-    SWAP_USED_BYTES, SYS_POWER_W, Sensors, THERMAL_LEVEL, THERMAL_STATE,
+    CPU_POWER_W, CPU_RATIO, CPU_TEMP_C, FAN_RPM, FOREIGN_CPU_RATIO, FOREIGN_GPU_RATIO,
+    GPU_ACTIVE_RATIO, GPU_MHZ, GPU_POWER_W, GPU_TEMP_C, MEM_PRESSURE_LEVEL, MEMORY_USED_BYTES,
+    PowerSource, Process, Readout, SLOW_LOOKS, SWAP_USED_BYTES, SYS_POWER_W, Sensors,
+    THERMAL_LEVEL, THERMAL_STATE,
 };
+use crate::macos::{ask, output};
 use crate::sys::{self, ThermalPressure};
 
 /// A little less than the tick, so that each tick finds a fresh value.
@@ -24,21 +28,30 @@ pub fn process_memory_bytes(pid: u32) -> Option<u64> {
     sys::footprint_bytes(pid)
 }
 
+/// Every process with its CPU time. By `ps`, which may see other users' processes, as we may not.
+pub fn processes() -> Option<Vec<Process>> {
+    // A heading, even an empty one, ends its option.
+    let said = ask(
+        "/bin/ps",
+        &["-ax", "-o", "pid=", "-o", "time=", "-o", "ucomm="],
+    )?;
+    Some(output::processes(&said))
+}
+
 #[derive(Debug)]
 pub struct Machine {
     /// None: sysinfo does not work here.
     system: Option<System>,
     foreign: ForeignLoad,
+    foreign_gpu: ForeignGpu,
+    chores: ChoreWatch,
     thermal: Option<ThermalPressure>,
     /// Overwritten by macmon's thread, which ends when this is gone.
     chip: Arc<Mutex<Option<Chip>>>,
-    /// Asking costs a process, so the answer is kept for a while.
+    /// Kept between the looks in which it is asked.
     power_source: Option<PowerSource>,
     looks: u32,
 }
-
-/// Asked again after so many looks.
-const POWER_SOURCE_LOOKS: u32 = 10;
 
 /// What macmon knows; None where it does not.
 #[derive(Clone, Copy, Debug, Default)]
@@ -82,6 +95,8 @@ impl Machine {
         Self {
             system: System::new().ok(),
             foreign: ForeignLoad::default(),
+            foreign_gpu: ForeignGpu::default(),
+            chores: ChoreWatch::default(),
             thermal: ThermalPressure::open(),
             chip,
             power_source: None,
@@ -115,6 +130,16 @@ impl Machine {
         readout.push(MEMORY_USED_BYTES, Some(system.used_memory() as f64));
         readout.push(SWAP_USED_BYTES, Some(system.used_swap() as f64));
     }
+
+    fn look_at_others(&mut self, worker: Option<u32>, readout: &mut Readout) {
+        if let Some(clients) = gpu_clients() {
+            let own = [std::process::id(), worker.unwrap_or_default()];
+            let foreign = self.foreign_gpu.ratio(&clients, &own, Instant::now());
+            readout.push(FOREIGN_GPU_RATIO, foreign);
+        }
+        let chores = processes().and_then(|all| self.chores.look(all, Instant::now()));
+        readout.push_chores(chores);
+    }
 }
 
 impl Sensors for Machine {
@@ -143,8 +168,9 @@ impl Sensors for Machine {
         readout.push(GPU_TEMP_C, chip.gpu_temp_c);
         readout.push(CPU_TEMP_C, chip.cpu_temp_c);
         readout.push(FAN_RPM, chip.fan_rpm);
-        if self.looks.is_multiple_of(POWER_SOURCE_LOOKS) {
+        if self.looks.is_multiple_of(SLOW_LOOKS) {
             self.power_source = ask_power_source();
+            self.look_at_others(worker, &mut readout);
         }
         self.looks += 1;
         readout.power_source = self.power_source;
@@ -190,38 +216,18 @@ fn number(name: &str) -> Option<f64> {
 }
 
 fn ask_power_source() -> Option<PowerSource> {
-    let said = std::process::Command::new("/usr/bin/pmset")
-        .args(["-g", "batt"])
-        .output()
-        .ok()?;
-    parse_power_source(&String::from_utf8_lossy(&said.stdout))
+    output::power_source(&ask("/usr/bin/pmset", &["-g", "batt"])?)
 }
 
-fn parse_power_source(said: &str) -> Option<PowerSource> {
-    let first = said.lines().next()?;
-    if first.contains("'AC Power'") {
-        Some(PowerSource::Ac)
-    } else if first.contains("'Battery Power'") {
-        Some(PowerSource::Battery)
-    } else {
-        None
-    }
+fn gpu_clients() -> Option<Vec<GpuClient>> {
+    const QUESTION: [&str; 7] = ["-r", "-d", "1", "-w", "0", "-c", "AGXDeviceUserClient"];
+    let said = ask("/usr/sbin/ioreg", &QUESTION)?;
+    Some(output::gpu_clients(&said))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_power_source_is_read_from_pmset() {
-        let said = |source| format!("Now drawing from '{source} Power'\n -InternalBattery-0\n");
-        assert_eq!(parse_power_source(&said("AC")), Some(PowerSource::Ac));
-        assert_eq!(
-            parse_power_source(&said("Battery")),
-            Some(PowerSource::Battery)
-        );
-        assert_eq!(parse_power_source(""), None);
-    }
 
     #[test]
     fn zero_watts_are_unknown() {

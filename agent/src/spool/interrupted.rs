@@ -1,5 +1,5 @@
 //! What a killed agent left open is ended by the next one. When the machine was started anew in between,
-//! the launch may have brought it down: its row says so.
+//! the launch may have brought it down: its row says so, with the kernel's words where they are known.
 
 use std::fs;
 use std::sync::Arc;
@@ -10,17 +10,31 @@ use domain::record::{JobFinished, LaunchFinished, Record};
 use time::OffsetDateTime;
 
 use super::{Error, Spool, Unfinished};
+use crate::incident::LastBoot;
 
 /// The boot in which an agent was last here.
 const BOOT_ID: &str = "boot-id";
 
 impl Spool {
+    /// The boot before this one, if the machine was restarted in the middle of a launch. `boot_id` is
+    /// empty where the platform tells no boot from another.
+    pub fn broken_boot(&self, boot_id: &str) -> Option<LastBoot> {
+        let before = fs::read_to_string(self.dir.as_ref()?.join(BOOT_ID)).unwrap_or_default();
+        let rebooted = !before.is_empty() && !boot_id.is_empty() && before != boot_id;
+        let launch = self.unfinished().iter().find_map(|it| it.open_launch);
+        launch.filter(|_| rebooted).map(|launch| LastBoot {
+            boot_id: before,
+            launch,
+        })
+    }
+
     /// Ends every lease that a killed agent left open: its launch was interrupted, its job goes back.
-    /// `boot_id` is empty where the platform tells no boot from another.
+    /// `panic` has the words of the kernel that went down in it.
     pub fn end_interrupted(
         self: &Arc<Self>,
         now: OffsetDateTime,
         boot_id: &str,
+        panic: Option<&str>,
     ) -> Result<(), Error> {
         let Some(dir) = &self.dir else {
             return Ok(()); // In memory nothing outlives its agent.
@@ -28,10 +42,16 @@ impl Spool {
         let path = dir.join(BOOT_ID);
         let before = fs::read_to_string(&path).unwrap_or_default();
         let rebooted = !before.is_empty() && !boot_id.is_empty() && before != boot_id;
-        let (why, reasons) = if rebooted {
-            ("the machine was restarted", vec![Reason::Rebooted])
-        } else {
-            ("the agent was restarted", Vec::new())
+        let (why, reasons) = match panic {
+            Some(words) if rebooted => (
+                format!("the machine was restarted by a kernel panic: {words}"),
+                vec![Reason::Rebooted, Reason::KernelPanic],
+            ),
+            _ if rebooted => (
+                "the machine was restarted".to_owned(),
+                vec![Reason::Rebooted],
+            ),
+            _ => ("the agent was restarted".to_owned(), Vec::new()),
         };
         for Unfinished { lease, open_launch } in self.unfinished() {
             tracing::info!(%lease, "ending a lease that was interrupted");
@@ -39,7 +59,7 @@ impl Spool {
                 Record::LaunchFinished(LaunchFinished {
                     launch_id,
                     outcome: LaunchOutcome::Interrupted,
-                    message: why.to_owned(),
+                    message: why.clone(),
                     finished_at: now,
                     steady: false,
                     warmup_iterations: 0,
@@ -51,7 +71,7 @@ impl Spool {
             });
             let given_back = Record::JobFinished(JobFinished {
                 outcome: JobOutcome::Interrupted,
-                reason: why.to_owned(),
+                reason: why.clone(),
             });
             let records: Vec<_> = interrupted.into_iter().chain([given_back]).collect();
             let end = || self.writer(lease)?.append(records.clone());

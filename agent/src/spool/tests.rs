@@ -13,6 +13,7 @@ use time::OffsetDateTime;
 
 use super::writer::SEGMENT_BYTES;
 use super::*;
+use crate::incident::LastBoot;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
@@ -177,7 +178,7 @@ fn an_interrupted_lease_is_ended_once_and_its_launch_with_it() {
         .unwrap();
     for _restart in 0..2 {
         let spool = Spool::open(dir.path()).unwrap();
-        spool.end_interrupted(NOW, "this boot").unwrap();
+        spool.end_interrupted(NOW, "this boot", None).unwrap();
         assert_eq!(spool.unfinished(), []);
         let batches = read(&spool, lease);
         assert_eq!(batches.len(), 2);
@@ -195,27 +196,46 @@ fn an_interrupted_lease_is_ended_once_and_its_launch_with_it() {
 
 #[test]
 fn a_launch_in_which_the_machine_was_restarted_says_so() {
-    for (boot, expected) in [
-        ("this boot", vec![]),
-        ("", vec![]),
-        ("the next boot", vec![Reason::Rebooted]),
+    let words = "\"completeMemory() prepare count underflow\" @IOGPUMemory.cpp:550";
+    let by_panic = format!("the machine was restarted by a kernel panic: {words}");
+    for (boot, panic, reason, expected) in [
+        ("this boot", None, "the agent was restarted", vec![]),
+        ("", None, "the agent was restarted", vec![]),
+        (
+            "the next boot",
+            None,
+            "the machine was restarted",
+            vec![Reason::Rebooted],
+        ),
+        (
+            "the next boot",
+            Some(words),
+            &by_panic,
+            vec![Reason::Rebooted, Reason::KernelPanic],
+        ),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let spool = Spool::open(dir.path()).unwrap();
-        spool.end_interrupted(NOW, "this boot").unwrap();
-        let lease = LeaseId::new();
+        spool.end_interrupted(NOW, "this boot", None).unwrap();
+        assert_eq!(spool.broken_boot("the next boot"), None, "nothing ran");
+        let (lease, launch) = (LeaseId::new(), LaunchId::new());
         let mut writer = spool.writer(lease).unwrap();
-        writer.append(vec![started(LaunchId::new())]).unwrap();
+        writer.append(vec![started(launch)]).unwrap();
         drop(writer);
         let spool = Spool::open(dir.path()).unwrap();
-        spool.end_interrupted(NOW, boot).unwrap();
+        let broken = LastBoot {
+            boot_id: "this boot".to_owned(),
+            launch,
+        };
+        let is_broken = boot == "the next boot";
+        assert_eq!(spool.broken_boot(boot), is_broken.then_some(broken));
+        spool.end_interrupted(NOW, boot, panic).unwrap();
         let last = Batch::try_from(read(&spool, lease).remove(1)).unwrap();
         let [Record::LaunchFinished(finished), Record::JobFinished(job)] = &last.records[..] else {
             panic!("{last:?}");
         };
         assert_eq!(finished.reasons, expected, "{boot}");
-        let by_the_machine = job.reason == "the machine was restarted";
-        assert_eq!(by_the_machine, !expected.is_empty(), "{}", job.reason);
+        assert_eq!((&*finished.message, &*job.reason), (reason, reason));
     }
 }
 

@@ -20,18 +20,18 @@ const READ_BYTES: usize = 4 << 20;
 pub fn started() -> Result<Started> {
     let device = device::device_info()?;
     let libraries = system::loaded_libraries();
-    let metallib = metallib(&libraries).and_then(|path| match Metallib::read(&path) {
-        Ok(metallib) => Some(metallib),
-        Err(error) => {
-            eprintln!("{}: {error}; its kernels are unknown", path.display());
-            None
-        }
-    });
+    let library = mlx_library(&libraries);
+    let mlx = library.as_deref().and_then(Binary::look);
+    // The Metal kernels lie beside the library that loads them.
+    let metallib = library.map(|path| path.with_file_name("mlx.metallib"));
+    let metallib = metallib.filter(|path| path.is_file());
+    let metallib = metallib.as_deref().and_then(Binary::look);
     Ok(Started {
         pid: std::process::id(),
         suite_version: env!("CARGO_PKG_VERSION").to_owned(),
         suite_commit: env!("MLX_FLEET_COMMIT").to_owned(),
         mlx_version: device::mlx_version()?,
+        mlx_sha256: mlx.map(|mlx| mlx.sha256).unwrap_or_default(),
         mlx_device: device.name,
         mlx_architecture: device.architecture,
         blas: blas(&libraries),
@@ -74,27 +74,34 @@ fn blas(libraries: &[PathBuf]) -> String {
     .unwrap_or_else(|| "none".to_owned())
 }
 
-/// The Metal kernels lie beside the library that loads them.
-fn metallib(libraries: &[PathBuf]) -> Option<PathBuf> {
-    libraries
-        .iter()
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with("libmlx"))
-        })
-        .map(|path| path.with_file_name("mlx.metallib"))
-        .find(|path| path.is_file())
+/// MLX's own library among those that are loaded.
+fn mlx_library(libraries: &[PathBuf]) -> Option<PathBuf> {
+    let is_mlx = |path: &&PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        name.starts_with("libmlx.")
+    };
+    libraries.iter().find(is_mlx).cloned()
 }
 
-/// The file's identity, and whether it was built with the matrix kernels: a version says neither.
+/// A file's identity, and whether it holds the matrix kernels: a version says neither.
 #[derive(Debug, PartialEq, Eq)]
-struct Metallib {
+struct Binary {
     sha256: String,
     bytes: u64,
     has_nax: bool,
 }
 
-impl Metallib {
+impl Binary {
+    fn look(path: &Path) -> Option<Self> {
+        match Self::read(path) {
+            Ok(binary) => Some(binary),
+            Err(error) => {
+                eprintln!("{}: {error}; which it is stays unknown", path.display());
+                None
+            }
+        }
+    }
+
     fn read(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let mut hash = Sha256::new();
@@ -148,15 +155,16 @@ mod tests {
         let path = folder.path().join("mlx.metallib");
         let mut bytes = vec![b'.'; READ_BYTES * 2];
         std::fs::write(&path, &bytes).unwrap();
-        assert!(!Metallib::read(&path).unwrap().has_nax);
+        assert!(!Binary::read(&path).unwrap().has_nax);
         bytes[READ_BYTES - 1..READ_BYTES + 2].copy_from_slice(NAX);
         std::fs::write(&path, &bytes).unwrap();
-        let found = Metallib::read(&path).unwrap();
+        let found = Binary::read(&path).unwrap();
         assert!(found.has_nax);
         assert_eq!(found.sha256, hex::encode(Sha256::digest(&bytes)));
         assert_eq!(found.bytes, bytes.len() as u64);
-        assert_eq!(metallib(&[folder.path().join("libmlx.dylib")]), Some(path));
-        assert_eq!(metallib(&[PathBuf::from("/usr/lib/libc.dylib")]), None);
+        let libraries = ["/l/libmlxc.so", "/l/libmlx.dylib"].map(PathBuf::from);
+        assert_eq!(mlx_library(&libraries), Some(libraries[1].clone()));
+        assert_eq!(mlx_library(&libraries[..1]), None);
     }
 
     #[test]
@@ -196,6 +204,7 @@ mod tests {
             "{}",
             started.mlx_version
         );
+        assert_eq!(started.mlx_sha256.len(), 64);
         assert_ne!(started.blas, "");
         assert_ne!(started.suite_commit, "");
         assert_eq!(started.pid, std::process::id());

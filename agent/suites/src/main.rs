@@ -1,11 +1,11 @@
 //! The worker's binary: `run` measures one launch for the agent, `check` prints what the engine
-//! computes for a prompt.
+//! computes for a prompt, `environment` which MLX it runs on.
 
 use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::{Parser, Subcommand};
-use suites::{check, worker};
+use suites::{check, environment, worker};
 
 #[derive(Parser)]
 #[command(
@@ -25,12 +25,15 @@ enum Command {
     Run,
     /// Show what the engine computes for one prompt
     Check(check::CheckArgs),
+    /// Show which MLX this is, on what device and with which kernels, as one JSON object
+    Environment,
 }
 
 fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run => return worker::run().into(),
         Command::Check(args) => run_check(&args),
+        Command::Environment => show_environment(),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -50,5 +53,10 @@ fn run_check(args: &check::CheckArgs) -> anyhow::Result<()> {
     } else {
         println!("{}", checked.summary());
     }
+    Ok(())
+}
+
+fn show_environment() -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(&environment::started()?)?);
     Ok(())
 }

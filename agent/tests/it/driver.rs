@@ -48,9 +48,12 @@ pub struct Agent {
 impl Agent {
     pub fn start(dir: &Path, coordinator: &Coordinator) -> Self {
         let spool = Spool::open(dir.join("spool")).unwrap();
-        let inventory = inventory::read([].into(), &DataFolder::at(dir)).unwrap();
+        let fleet = tls::Fingerprint::of(b"a CA");
+        let inventory = inventory::read([].into(), &DataFolder::at(dir), Some(fleet)).unwrap();
         let now = OffsetDateTime::now_utc();
-        spool.end_interrupted(now, &inventory.boot_id).unwrap();
+        spool
+            .end_interrupted(now, &inventory.boot_id, None)
+            .unwrap();
         let bench = Bench {
             suite: fake_suite(),
             inventory,

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use agent::enrol::{Error, Membership, Wishes, join};
-use agent::inventory;
 use agent::task::Task;
+use agent::{enrol, inventory};
 use domain::ids::MachineId;
 use proto::wire;
 use proto::wire::agent_service_server::{AgentService, AgentServiceServer};
@@ -14,6 +14,7 @@ use service::tls::{self, Authority};
 use service::token::{Token, TokenKind};
 use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
 use tonic::{Request, Response, Status, Streaming};
 
@@ -61,21 +62,26 @@ impl AgentService for Registry {
 
     async fn upload(
         &self,
-        _: Request<Streaming<wire::Batch>>,
+        request: Request<Streaming<wire::Batch>>,
     ) -> Result<Response<Self::UploadStream>, Status> {
-        Err(Status::unimplemented(""))
+        tls::peer(request.extensions())
+            .unwrap()
+            .ok_or_else(|| Status::unauthenticated("no client certificate"))?;
+        let (_, answers) = mpsc::channel(1);
+        Ok(Response::new(ReceiverStream::new(answers)))
     }
 }
 
-struct Coordinator {
-    url: String,
+/// One that enrols, and has no job for anybody.
+pub struct Coordinator {
+    pub url: String,
     token: Token,
     machine: MachineId,
     _task: Task<()>,
 }
 
 impl Coordinator {
-    async fn start() -> Self {
+    pub async fn start() -> Self {
         service::crypto::install();
         let now = OffsetDateTime::now_utc();
         let (authority, _) = Authority::generate(now).unwrap();
@@ -108,7 +114,7 @@ impl Coordinator {
         }
     }
 
-    fn wishes(&self) -> Wishes {
+    pub fn wishes(&self) -> Wishes {
         Wishes {
             coordinators: vec![self.url.clone()],
             token: Some(SecretString::from(self.token.expose().as_str())),
@@ -117,14 +123,10 @@ impl Coordinator {
 }
 
 async fn joins(dir: &Path, wishes: Wishes) -> Result<Membership, Error> {
-    let inventory = inventory::read([].into(), &DataFolder::at(dir)).unwrap();
-    join(
-        &DataFolder::at(dir),
-        wishes,
-        &inventory,
-        OffsetDateTime::now_utc(),
-    )
-    .await
+    let folder = DataFolder::at(dir);
+    let fleet = enrol::fleet(&folder, &wishes)?;
+    let inventory = inventory::read([].into(), &folder, fleet).unwrap();
+    join(&folder, wishes, &inventory, OffsetDateTime::now_utc()).await
 }
 
 fn refusal(result: Result<Membership, Error>) -> String {
@@ -189,9 +191,11 @@ async fn a_certificate_that_ended_is_told_with_its_day_and_a_token_renews_it() {
     let coordinator = Coordinator::start().await;
     let dir = tempfile::tempdir().unwrap();
     joins(dir.path(), coordinator.wishes()).await.unwrap();
-    let inventory = inventory::read([].into(), &DataFolder::at(dir.path())).unwrap();
-    let later = OffsetDateTime::now_utc() + Duration::days(500);
     let folder = DataFolder::at(dir.path());
+    let fleet = enrol::fleet(&folder, &Wishes::default()).unwrap();
+    assert_eq!(fleet, Some(coordinator.token.ca()));
+    let inventory = inventory::read([].into(), &folder, fleet).unwrap();
+    let later = OffsetDateTime::now_utc() + Duration::days(500);
     let late = join(&folder, Wishes::default(), &inventory, later).await;
     assert!(refusal(late).contains("ended on"));
     join(&folder, coordinator.wishes(), &inventory, later)

@@ -1,6 +1,7 @@
 //! The agent against fakes: a worker that misbehaves, a coordinator that forgets.
 
 mod coordinator;
+mod doctor;
 mod driver;
 mod enrol;
 mod heat;

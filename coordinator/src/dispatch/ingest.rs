@@ -376,6 +376,7 @@ fn environment_id(environment: &Environment) -> String {
         suite_version,
         suite_commit,
         mlx_version,
+        mlx_sha256,
         mlx_device,
         mlx_architecture,
         blas,
@@ -399,6 +400,7 @@ fn environment_id(environment: &Environment) -> String {
         suite_version,
         suite_commit,
         mlx_version,
+        mlx_sha256,
         mlx_device,
         mlx_architecture,
         blas,
@@ -487,12 +489,13 @@ mod tests {
     #[test]
     fn an_environment_is_another_with_another_build_and_another_limit() {
         let first = environment_id(&environment());
-        let changes: [fn(&mut Environment); 5] = [
+        let changes: [fn(&mut Environment); 6] = [
             |e| e.agent_commit = "0ddba11".into(),
             |e| e.worker.suite_commit = "0ddba11".into(),
             |e| e.wired_limit_bytes = Some(1 << 30),
             |e| e.worker.recommended_working_set_bytes = 1 << 30,
             |e| e.worker.metallib_bytes = Some(7),
+            |e| e.worker.mlx_sha256 = "0ddba11".into(),
         ];
         for (place, change) in changes.iter().enumerate() {
             let mut other = environment();

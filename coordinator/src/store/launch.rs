@@ -165,7 +165,8 @@ pub async fn put_environments(
         &power as &[Option<String>],
         &low as &[Option<bool>],
         &bytes(|e| e.wired_limit_bytes) as &[Option<i64>],
-        &working_set
+        &working_set,
+        &text(|e| &e.worker.mlx_sha256)
     )
     .execute(executor)
     .await?;

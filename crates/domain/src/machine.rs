@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 /// What an agent found out about its machine. None and empty: could not be read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inventory {
-    /// Stable hash of the platform's own machine id; survives renames and updates.
+    /// Stable hash of the platform's own machine id and the fleet's CA; survives renames and updates.
+    /// Empty: of no fleet.
     pub identity: String,
     pub hostname: String,
     /// `macos` or `linux`.

@@ -74,6 +74,7 @@ reasons! {
     LowPowerMode "low_power_mode" Tainted "low-power mode was on";
     ForeignCpu "foreign_cpu" Tainted "other processes kept the CPU busy";
     ForeignGpu "foreign_gpu" Tainted "other processes kept the GPU busy";
+    Housekeeping "housekeeping" Tainted "a backup or the indexing of files took more than a twentieth of a core";
     MemoryPressure "memory_pressure" Tainted "the system was short of memory";
     Swap "swap" Tainted "the system swapped during the launch";
     GateTimeout "gate_timeout" Tainted "the machine did not become quiet within the plan's wait";
@@ -95,6 +96,8 @@ reasons! {
     Imported "imported" Tainted "somebody else's number: under which conditions it was measured is not known here";
     MeanOnly "mean_only" Tainted "a mean whose single values are not known: there is no median and no interval";
     Rebooted "rebooted" Invalid "the machine was restarted in the middle of the launch, which may have brought it down";
+    KernelPanic "kernel_panic" Invalid "the kernel panicked in the middle of the launch: the launch's message has its words";
+    MemoryKill "memory_kill" Invalid "the system killed the worker to get memory: the launch's message says how";
     ClockJump "g9" Invalid "clocks disagree: the machine slept or the parts do not add up";
 }
 

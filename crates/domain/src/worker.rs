@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::metric::Metric;
 use crate::model::{ModelIdentity, ModelRef};
 use crate::plan::Protocol;
@@ -34,13 +36,15 @@ pub enum Frame {
 }
 
 /// The software environment as the worker sees it, before any weight is read.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Started {
     pub pid: u32,
     pub suite_version: String,
     /// The commit that the worker was built from; `-modified` where files differed, `unknown` without git.
     pub suite_commit: String,
     pub mlx_version: String,
+    /// Of the library's file; builds of one version differ. Empty: not found.
+    pub mlx_sha256: String,
     pub mlx_device: String,
     pub mlx_architecture: String,
     pub blas: String,
