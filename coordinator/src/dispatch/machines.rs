@@ -283,7 +283,7 @@ impl Dispatch {
     /// Tells its agent, wherever it is connected, to have itself upgraded between jobs. Says its name.
     pub async fn upgrade_machine(&self, machine: &str, actor: &str) -> Result<String> {
         let (machine_id, name) = self.find_machine(machine).await?;
-        let online = summaries(&self.pool, Some(&machine_id.to_string())).await?;
+        let online = summaries(&self.pool, Some(&[machine_id.to_string()])).await?;
         if !online.iter().any(|machine| machine.online) {
             return Err(Error::Precondition(format!(
                 "{name} is offline, and nobody hears that it should be upgraded"

@@ -201,6 +201,9 @@ pub struct WorkerStarted {
     pub suite_commit: ::prost::alloc::string::String,
     #[prost(uint64, optional, tag = "13")]
     pub metallib_bytes: ::core::option::Option<u64>,
+    /// of MLX's library
+    #[prost(string, tag = "14")]
+    pub mlx_sha256: ::prost::alloc::string::String,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct WorkerFinished {
@@ -239,7 +242,7 @@ pub struct EnrollResponse {
 /// What the machine is. Empty strings and absent options mean "could not be read".
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Inventory {
-    /// stable hash of the platform's own machine id
+    /// stable hash of the platform's own machine id and the fleet's CA
     #[prost(string, tag = "1")]
     pub identity: ::prost::alloc::string::String,
     #[prost(string, tag = "2")]
@@ -343,7 +346,7 @@ pub struct LaunchProgress {
 }
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct SessionDown {
-    #[prost(oneof = "session_down::Message", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "session_down::Message", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     pub message: ::core::option::Option<session_down::Message>,
 }
 /// Nested message and enum types in `SessionDown`.
@@ -364,6 +367,8 @@ pub mod session_down {
         Drain(super::Drain),
         #[prost(message, tag = "7")]
         Resume(super::Resume),
+        #[prost(message, tag = "8")]
+        Upgrade(super::Upgrade),
     }
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
@@ -444,6 +449,10 @@ pub struct Drain {
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Resume {}
+/// When the work at hand is done: have the release installed that the coordinator offers, where the machine
+/// allows it. No new job comes until the agent is ready again.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Upgrade {}
 /// Numbered records of one lease. (lease_id, seq) is the key: a repeat is acknowledged and ignored.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Batch {
@@ -1553,6 +1562,18 @@ pub struct RevokeMachineResponse {
     #[prost(uint32, tag = "2")]
     pub jobs_skipped: u32,
 }
+/// It is told when it is between jobs; what it runs then, its label `release` says.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpgradeMachineRequest {
+    /// name or id
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct UpgradeMachineResponse {
+    #[prost(string, tag = "1")]
+    pub machine: ::prost::alloc::string::String,
+}
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct CreateTokenRequest {
     /// join, viewer, operator, admin
@@ -2170,6 +2191,30 @@ pub mod fleet_service_client {
                 .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "RevokeMachine"));
             self.inner.unary(req, path, codec).await
         }
+        pub async fn upgrade_machine(
+            &mut self,
+            request: impl tonic::IntoRequest<super::UpgradeMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpgradeMachineResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::SmallBuffers::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.FleetService/UpgradeMachine",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.FleetService", "UpgradeMachine"));
+            self.inner.unary(req, path, codec).await
+        }
         pub async fn create_token(
             &mut self,
             request: impl tonic::IntoRequest<super::CreateTokenRequest>,
@@ -2466,6 +2511,13 @@ pub mod fleet_service_server {
             request: tonic::Request<super::RevokeMachineRequest>,
         ) -> std::result::Result<
             tonic::Response<super::RevokeMachineResponse>,
+            tonic::Status,
+        >;
+        async fn upgrade_machine(
+            &self,
+            request: tonic::Request<super::UpgradeMachineRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::UpgradeMachineResponse>,
             tonic::Status,
         >;
         async fn create_token(
@@ -3401,6 +3453,51 @@ pub mod fleet_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = RevokeMachineSvc(inner);
+                        let codec = crate::codec::SmallBuffers::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.FleetService/UpgradeMachine" => {
+                    #[allow(non_camel_case_types)]
+                    struct UpgradeMachineSvc<T: FleetService>(pub Arc<T>);
+                    impl<
+                        T: FleetService,
+                    > tonic::server::UnaryService<super::UpgradeMachineRequest>
+                    for UpgradeMachineSvc<T> {
+                        type Response = super::UpgradeMachineResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::UpgradeMachineRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as FleetService>::upgrade_machine(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = UpgradeMachineSvc(inner);
                         let codec = crate::codec::SmallBuffers::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(
