@@ -163,6 +163,37 @@ fn serves(pid: i32, cluster: &Path) -> bool {
     })
 }
 
+/// Ends what is left of a server of this cluster that was killed: a process of it that stands still cannot
+/// notice, and keeps the memory without which no other server starts. What was committed is in the log.
+/// Only on Linux, where a process's folder can be seen.
+pub(crate) fn end_leftovers(cluster: &Path) {
+    let mut left = Vec::new();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
+            continue;
+        };
+        let inside = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == cluster);
+        if !inside {
+            continue;
+        }
+        // Its children name what they do; the server itself has its program there.
+        let told = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        if !told.starts_with(b"postgres: ") {
+            return;
+        }
+        left.push(pid);
+    }
+    for pid in left {
+        let sent = sys::signal(pid, Signal::Kill);
+        tracing::warn!(
+            pid,
+            ok = sent.is_ok(),
+            "ended a process that a killed server left"
+        );
+    }
+}
+
 /// Why a server that we spawned did not become ready.
 #[derive(Debug)]
 pub(crate) enum Failure {

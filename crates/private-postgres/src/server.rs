@@ -14,6 +14,7 @@
 use std::fmt;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -29,6 +30,11 @@ const MAX_PORT_TRIES: u32 = 5;
 const POLL: Duration = Duration::from_millis(50);
 /// What Postgres says while children of a killed server are still ending.
 const STILL_ENDING: &str = "pre-existing shared memory block";
+/// How long they have for it.
+const END_BY_THEMSELVES: Duration = Duration::from_secs(3);
+/// A server that somebody kills as it starts is started again.
+const MAX_KILLS: u32 = 3;
+const SIGKILL: i32 = 9;
 
 /// How to start a server; [`Options::new`] has what most callers want.
 #[derive(Debug, Clone)]
@@ -255,6 +261,8 @@ fn bring_up(
     let deadline = Instant::now() + options.start_timeout;
     let cluster = layout.cluster();
     let mut tries = 0;
+    let mut kills = 0;
+    let mut ending_since = None;
     loop {
         if let Some((pid, port)) = attach(layout, options, deadline)? {
             return Ok((Process::Orphan { pid, cluster }, port, Origin::Attached));
@@ -274,6 +282,16 @@ fn bring_up(
                 let other = PidFile::of_live_server(&cluster)?.is_some();
                 let ending = other || tail.contains(STILL_ENDING);
                 let ending = ending && Instant::now() < deadline;
+                if ending && !other {
+                    let since = *ending_since.get_or_insert_with(Instant::now);
+                    if since.elapsed() > END_BY_THEMSELVES {
+                        process::end_leftovers(&cluster);
+                    }
+                }
+                if status.signal() == Some(SIGKILL) && kills < MAX_KILLS {
+                    kills += 1;
+                    continue;
+                }
                 // Between our look and its bind somebody took the port.
                 let taken = !process::is_free(port);
                 match (ending, taken) {

@@ -13,6 +13,8 @@ pub(crate) enum Signal {
     Interrupt,
     /// Immediate shutdown: the next start recovers from the log.
     Quit,
+    /// Of a process without its server: there is nobody to notice anything else.
+    Kill,
 }
 
 pub(crate) fn effective_uid() -> u32 {
@@ -24,6 +26,7 @@ pub(crate) fn signal(pid: i32, signal: Signal) -> io::Result<()> {
     let number = match signal {
         Signal::Interrupt => libc::SIGINT,
         Signal::Quit => libc::SIGQUIT,
+        Signal::Kill => libc::SIGKILL,
     };
     send(pid, number)
 }

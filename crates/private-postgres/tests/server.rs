@@ -152,6 +152,29 @@ fn a_second_owner_is_refused_and_does_the_first_no_harm() {
     assert_eq!(query(&server, "select 1"), "1");
 }
 
+/// Processes that stand still do not notice that their server was killed.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_server_starts_although_a_killed_one_left_processes_that_stand_still() {
+    let dir = TempDir::new().unwrap();
+    let mut server = Server::start(&options(dir.path())).unwrap();
+    query(
+        &server,
+        "create table kept (x int); insert into kept values (7)",
+    );
+    let pid = server.pid().unwrap();
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
+    let stopped = Command::new("sh")
+        .args(["-c", &format!("kill -STOP {children}")])
+        .status();
+    assert!(stopped.unwrap().success() && !children.trim().is_empty());
+    kill_9(pid);
+    wait_until("the server is gone", || {
+        server.ensure_running().is_ok_and(|started| started)
+    });
+    assert_eq!(query(&server, "select x from kept"), "7");
+}
+
 #[test]
 fn a_killed_server_comes_back_at_the_same_address_with_its_data() {
     let dir = TempDir::new().unwrap();
