@@ -380,16 +380,15 @@ impl<W: Workshop> Driver<W> {
         let since = Instant::now();
         let look = since + WISH_LOOK;
         self.wished = Some(Wished { since, look });
-        match &self.wish {
-            // That it is not there is the answer then.
-            Some(wish) => {
-                if let Err(error) = std::fs::write(wish, "") {
-                    tracing::error!(%error, "the wish for an upgrade cannot be written");
-                }
-            }
-            None => tracing::warn!(
+        let Some(wish) = &self.wish else {
+            tracing::warn!(
                 "this machine does not allow upgrades by the fleet: install with --allow-upgrades"
-            ),
+            );
+            return;
+        };
+        // That it is not there is the answer then.
+        if let Err(error) = std::fs::write(wish, "") {
+            tracing::error!(%error, "the wish for an upgrade cannot be written");
         }
     }
 

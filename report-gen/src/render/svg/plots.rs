@@ -167,11 +167,19 @@ pub fn over_x(
             canvas.dot(place, DOT, &shade(point.state, colour));
         }
     }
-    let middle = f64::midpoint(left, WIDTH - MARGIN);
+    write_names(canvas, traces, &x, &y, f64::midpoint(left, WIDTH - MARGIN));
+    bottom + 3.0 * leading(TICK)
+}
+
+/// Names beside their points, below what is in the way.
+fn write_names(canvas: &mut Canvas, traces: &[Trace<'_>], x: &Axis, y: &Axis, middle: f64) {
     let mut names = names(traces);
     // From the top, so that those below make way.
     names.sort_by(|a, b| b.point.value.total_cmp(&a.point.value));
-    let dots = points().map(|(at, point, _)| (x.at(*at), y.at(point.value)));
+    let dots = traces
+        .iter()
+        .flat_map(|trace| &trace.points)
+        .map(|(at, point, _)| (x.at(*at), y.at(point.value)));
     let mut taken: Vec<[Place; 2]> = dots
         .map(|(cx, cy)| [(cx - DOT, cy - DOT), (cx + DOT, cy + DOT)])
         .collect();
@@ -215,7 +223,6 @@ pub fn over_x(
         taken.push([(x_low, middle_y - half), (x_high, middle_y + half)]);
         canvas.text((near, middle_y), &name, LABEL.anchored(anchor));
     }
-    bottom + 3.0 * leading(TICK)
 }
 
 struct Name<'a> {
