@@ -69,8 +69,8 @@ pub async fn add(args: Args) -> Result<ExitCode, Failure> {
         "Paste this line into a terminal of the new machine. It installs the agent, asks for an \
          administrator's password, and lets {machines} join. Archives here:"
     ));
-    for name in archives.lines().filter_map(|line| line.split_once("  ")) {
-        show::note(format_args!("  {}", name.1));
+    for (_, name) in archives.lines().filter_map(|line| line.split_once("  ")) {
+        show::note(format_args!("  {name}"));
     }
     if names_this_machine(&address) {
         show::note(format_args!(

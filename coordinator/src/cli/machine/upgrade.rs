@@ -50,9 +50,11 @@ pub async fn upgrade(args: Args) -> Result<ExitCode, Failure> {
     }
     let timeout = Duration::from_secs(timeout);
     for machine in found {
-        let meant = named.iter().any(|name| is(&machine, name));
-        let installed = machine.labels.contains_key(RELEASE);
-        if named.is_empty() && !(installed && is_online(&machine)) || !named.is_empty() && !meant {
+        let meant = match &named[..] {
+            [] => is_online(&machine) && machine.labels.contains_key(RELEASE),
+            names => names.iter().any(|name| is(&machine, name)),
+        };
+        if !meant {
             continue;
         }
         if runs_one_of(&machine, &offered) {
