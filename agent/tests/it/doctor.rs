@@ -55,7 +55,7 @@ fn the_doctor_tells_of_each_check_what_it_means_and_how_to_mend_it() {
     for check in ["machine", "model size", "other programs", "memory", "disk"] {
         of(check);
     }
-    let code = if told["sound"] == true { 0 } else { 1 };
+    let code = i32::from(told["sound"] != true);
     assert_eq!(output.status.code(), Some(code));
     assert!(!dir.path().join("data").exists(), "looking leaves nothing");
 }

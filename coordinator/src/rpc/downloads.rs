@@ -44,7 +44,7 @@ const PACE: Pace = Pace {
 /// Archives that are sent at one time: more would only share the same network.
 const MAX_SENDING: usize = 16;
 /// A reader that takes nothing for so long makes room for others.
-const MAX_STALL: Duration = Duration::from_secs(60);
+const MAX_STALL: Duration = Duration::from_mins(1);
 const CHUNK_BYTES: usize = 64 * 1024;
 /// Enough to read from the disk while the network sends.
 const CHUNKS_AHEAD: usize = 4;

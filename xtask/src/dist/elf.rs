@@ -31,7 +31,7 @@ pub fn check(path: &str, bytes: &[u8], files: &[&str]) -> Result<Vec<String>> {
         .sections(endian, bytes)?
         .dynamic_table(endian, bytes)?;
     let mut problems = Vec::new();
-    for entry in dynamic.iter() {
+    for entry in &dynamic {
         let text = || -> Result<String> {
             Ok(String::from_utf8_lossy(dynamic.string(entry)?).into_owned())
         };
