@@ -75,7 +75,10 @@ struct World {
 }
 
 impl World {
-    #[expect(clippy::too_many_lines, reason = "one arm for each thing that may happen")]
+    #[expect(
+        clippy::too_many_lines,
+        reason = "one arm for each thing that may happen"
+    )]
     fn happen(&mut self, happening: Happening) {
         if self.exited {
             return;
