@@ -45,14 +45,27 @@ while :; do sleep 1 & wait $! || true; done
 "#;
 
 impl NewMachine {
-    fn boot() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let systemctl = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/install/systemctl");
+    /// A container may forbid namespaces within.
+    fn is_possible() -> bool {
+        let tried = Self::apart()
+            .args(["mount", "-t", "tmpfs", "none", "/mnt"])
+            .output();
+        tried.is_ok_and(|tried| tried.status.success())
+    }
+
+    fn apart() -> Command {
         let mut command = Command::new("unshare");
         command.args(["--mount", "--pid", "--fork", "--kill-child"]);
         if !is_root() {
             command.args(["--user", "--map-root-user"]);
         }
+        command
+    }
+
+    fn boot() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let systemctl = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/install/systemctl");
+        let mut command = Self::apart();
         command.args(["bash", "-c", BOOT, "boot"]);
         command.arg(dir.path()).arg(systemctl);
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
@@ -271,6 +284,10 @@ fn a_new_machine_installs_works_upgrades_goes_back_and_leaves() {
     let releases = Releases::of(&fleet);
     releases.offer_good("one");
 
+    if !NewMachine::is_possible() {
+        eprintln!("SKIPPED, nothing is installed: no namespaces can be made here");
+        return;
+    }
     let machine = NewMachine::boot();
     let mut line = fleet.ok(&["machine", "add", "--allow-upgrades"]);
     assert_eq!(line.lines().count(), 1, "{line}");
