@@ -1,14 +1,14 @@
 -- What made a submission and the end of launches grow with the fleet.
 
--- Machines that a run's plan does not mean, together where the reason is the same: a plan for one machine
--- of thousands would otherwise write thousands of rows.
+-- Machines that a run's plan does not mean, together where the reason is the same. A reason may be longer
+-- than a key may be.
 alter table fleet.exclusion rename to exclusion_of_one;
 create table fleet.exclusion (
     run_id uuid not null references fleet.run,
     reason text not null,
-    machine_ids uuid[] not null,
-    primary key (run_id, reason)
+    machine_ids uuid[] not null
 );
+create index exclusion_of_run on fleet.exclusion (run_id);
 insert into fleet.exclusion (run_id, reason, machine_ids)
 select run_id, reason, array_agg(machine_id order by machine_id)
 from fleet.exclusion_of_one

@@ -7,6 +7,7 @@ use proto::wire;
 use proto::wire::session_down::Message as Down;
 use tokio::time::timeout;
 use tonic::Code;
+use uuid::Uuid;
 
 use super::fake_agent::{batch, finished, join, launch, to_do};
 use super::world::{Operator, PLAN, World, soon};
@@ -285,6 +286,22 @@ async fn machines_left_out_and_jobs_that_do_not_fit_say_why() {
     operator.submit(&narrow).await;
     let left = world.texts("select reason from fleet.exclusion").await;
     assert_eq!(left, ["memory of 8.0 GB is below 64.0 GB"]);
+}
+
+#[tokio::test]
+async fn machines_are_left_out_for_reasons_of_any_length() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    for name in ["mini", "studio"] {
+        join(&world, &mut operator, name).await;
+    }
+    // Nothing that a database could make shorter.
+    let names = (0..60).map(|_| format!("{0}{0}", Uuid::new_v4().simple()));
+    let names: Vec<String> = names.chain(["mini".to_owned()]).collect();
+    let plan = format!("{PLAN}\n[machines]\nnames = {names:?}");
+    operator.submit(&plan).await;
+    let left = world.number("select count(*) from fleet.exclusion where length(reason) > 3000");
+    assert_eq!(left.await, 1);
 }
 
 #[tokio::test]
