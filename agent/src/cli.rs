@@ -16,6 +16,7 @@ use agent::enrol::Wishes;
 use agent::host_lock::{self, HostLock};
 use agent::supervisor::Suite;
 use anyhow::{Context, Result};
+use domain::machine::Inventory;
 use secrecy::SecretString;
 use service::folders::{self, DataFolder};
 use service::lifecycle::Ending;
@@ -28,8 +29,6 @@ const GRACE: Duration = Duration::from_secs(10);
 const WORKER_THREADS: usize = 2;
 /// Writes of the spool and of its readers; never more than a few at once.
 const BLOCKING_THREADS: usize = 4;
-
-const EXIT_BUSY: u8 = 5;
 
 /// The answer to what was asked is no.
 const EXIT_NOT_SO: u8 = 1;
@@ -112,6 +111,31 @@ impl Joining {
     fn labels(&self) -> BTreeMap<String, String> {
         self.labels.iter().cloned().collect()
     }
+
+    /// All that is known before a coordinator is asked.
+    fn prepare(&self) -> Result<Prepared> {
+        telemetry::init(self.log_format, &self.log)?;
+        let folder = folder(self.data_dir.as_deref())?;
+        folder.create()?;
+        let lock = lock(&folder)?;
+        let wishes = self.wishes()?;
+        let fleet = agent::enrol::fleet(&folder, &wishes)?;
+        let inventory = agent::inventory::read(self.labels(), &folder, fleet)?;
+        Ok(Prepared {
+            folder,
+            wishes,
+            inventory,
+            _lock: lock,
+        })
+    }
+}
+
+/// An agent's data folder, its own for as long as this lives, and what it will join by and as.
+struct Prepared {
+    folder: DataFolder,
+    wishes: Wishes,
+    inventory: Inventory,
+    _lock: HostLock,
 }
 
 fn label(text: &str) -> Result<(String, String), String> {
@@ -128,6 +152,14 @@ fn runtime() -> Result<Runtime> {
         .enable_all()
         .build()
         .context("starting the runtime")
+}
+
+fn answer(is_so: bool) -> ExitCode {
+    if is_so {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(EXIT_NOT_SO)
+    }
 }
 
 fn code_of(ending: Ending) -> Result<ExitCode> {
@@ -170,27 +202,28 @@ fn lock_path(folder: &DataFolder) -> PathBuf {
     folder.root().join("agent.lock")
 }
 
+#[derive(Debug, thiserror::Error)]
+#[error("another agent (pid {pid}) works in {folder}: stop that one, or use another --data-dir", folder = .folder.display())]
+pub struct Busy {
+    pid: String,
+    folder: PathBuf,
+}
+
 /// The lock's file says who holds it.
-fn lock(folder: &DataFolder) -> Result<Option<HostLock>> {
+fn lock(folder: &DataFolder) -> Result<HostLock> {
     let path = lock_path(folder);
     let lock = host_lock::try_take(&path).with_context(|| format!("locking {}", path.display()))?;
-    if lock.is_some()
-        && let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id()))
-    {
+    let Some(lock) = lock else {
+        let pid = std::fs::read_to_string(&path).unwrap_or_default();
+        return Err(anyhow::Error::new(Busy {
+            pid: pid.trim().to_owned(),
+            folder: folder.root().to_owned(),
+        }));
+    };
+    if let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id())) {
         tracing::warn!(%error, "the lock does not say who holds it");
     }
     Ok(lock)
-}
-
-fn busy(folder: &DataFolder) -> ExitCode {
-    let pid = std::fs::read_to_string(lock_path(folder)).unwrap_or_default();
-    eprintln!(
-        "mlx-fleet-agent: another agent (pid {}) works in {}: stop that one, or use another \
-         --data-dir",
-        pid.trim(),
-        folder.root().display()
-    );
-    ExitCode::from(EXIT_BUSY)
 }
 
 #[cfg(test)]

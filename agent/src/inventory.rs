@@ -13,15 +13,13 @@ use macos as platform;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use domain::machine::Inventory;
+use domain::machine::{Inventory, RELEASE_DIGITS, RELEASE_LABEL};
 use service::folders::{self, DataFolder};
 use service::tls::Fingerprint;
 use sha2::{Digest, Sha256};
 use sysinfo::System;
 use uuid::Uuid;
 
-/// The label by which an installed agent says which release it is.
-const RELEASE: &str = "release";
 /// Mixed into the platform's machine id, which should not leave the machine as it is. So is the fleet's
 /// CA: what one fleet knows a machine by means nothing to another.
 const IDENTITY_SALT: &str = "mlx-fleet machine identity";
@@ -92,7 +90,7 @@ pub fn read(
     }
     let program = std::env::current_exe().and_then(std::fs::canonicalize);
     if let Some(release) = program.ok().as_deref().and_then(release_of) {
-        labels.entry(RELEASE.to_owned()).or_insert(release);
+        labels.entry(RELEASE_LABEL.to_owned()).or_insert(release);
     }
     Ok(Inventory {
         identity,
@@ -125,7 +123,8 @@ fn release_of(program: &Path) -> Option<String> {
         return None;
     }
     let (_, digest) = release.file_name()?.to_str()?.rsplit_once('-')?;
-    let is_digest = digest.len() == 12 && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_digest =
+        digest.len() == RELEASE_DIGITS && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_digest.then(|| digest.to_owned())
 }
 

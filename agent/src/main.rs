@@ -11,6 +11,7 @@ use service::crypto;
 const EXIT_FAILED: u8 = 1;
 const EXIT_REFUSED: u8 = 3;
 const EXIT_UNREACHABLE: u8 = 4;
+const EXIT_BUSY: u8 = 5;
 
 /// Measures on this machine for an mlx-fleet coordinator.
 #[derive(Debug, Parser)]
@@ -64,6 +65,9 @@ fn main() -> ExitCode {
 }
 
 fn exit_code(error: &anyhow::Error) -> u8 {
+    if error.is::<cli::Busy>() {
+        return EXIT_BUSY;
+    }
     match error.downcast_ref::<enrol::Error>() {
         Some(error) if error.is_temporary() => EXIT_UNREACHABLE,
         Some(_) => EXIT_REFUSED,

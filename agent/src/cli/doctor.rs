@@ -7,7 +7,7 @@ use agent::enrol::{self, Wishes};
 use agent::{inventory, sensors};
 use anyhow::Result;
 
-use super::{EXIT_NOT_SO, Lock, Place, folder, lock_path, runtime, suite};
+use super::{Lock, Place, answer, folder, lock_path, runtime, suite};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -54,9 +54,5 @@ pub fn show(args: &Args) -> Result<ExitCode> {
     } else {
         print!("{}", doctor::to_text(&findings));
     }
-    Ok(if doctor::is_sound(&findings) {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(EXIT_NOT_SO)
-    })
+    Ok(answer(doctor::is_sound(&findings)))
 }

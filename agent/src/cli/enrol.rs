@@ -2,13 +2,12 @@
 
 use std::process::ExitCode;
 
-use agent::{enrol, inventory};
+use agent::enrol;
 use anyhow::{Context, Result};
 use service::lifecycle::Signals;
-use service::telemetry;
 use time::OffsetDateTime;
 
-use super::{Joining, busy, folder, lock, runtime};
+use super::{Joining, Prepared, runtime};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -18,15 +17,12 @@ pub struct Args {
 
 pub fn enrol(args: &Args) -> Result<ExitCode> {
     let Args { joining } = args;
-    telemetry::init(joining.log_format, &joining.log)?;
-    let folder = folder(joining.data_dir.as_deref())?;
-    folder.create()?;
-    let Some(_lock) = lock(&folder)? else {
-        return Ok(busy(&folder));
-    };
-    let wishes = joining.wishes()?;
-    let fleet = enrol::fleet(&folder, &wishes)?;
-    let inventory = inventory::read(joining.labels(), &folder, fleet)?;
+    let Prepared {
+        folder,
+        wishes,
+        inventory,
+        _lock,
+    } = joining.prepare()?;
     let member = runtime()?.block_on(async {
         let mut signals = Signals::catch().context("catching signals")?;
         let now = OffsetDateTime::now_utc();

@@ -8,7 +8,7 @@ use agent::{host_lock, inventory, preflight, sensors};
 use anyhow::Result;
 use domain::reason::Reason;
 
-use super::{EXIT_NOT_SO, Lock, Place, folder, runtime};
+use super::{Lock, Place, answer, folder, runtime};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -39,11 +39,7 @@ pub fn show(args: &Args) -> Result<ExitCode> {
     } else {
         print!("{}", to_text(&outlook, free));
     }
-    Ok(if quiet {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::from(EXIT_NOT_SO)
-    })
+    Ok(answer(quiet))
 }
 
 /// The mean of each sensor that spoke.

@@ -15,11 +15,10 @@ use anyhow::{Context, Result};
 use domain::machine::Inventory;
 use service::folders::DataFolder;
 use service::lifecycle::{Lifecycle, Signals, Stop};
-use service::telemetry;
 use time::OffsetDateTime;
 use tracing::Instrument;
 
-use super::{GRACE, Joining, busy, code_of, folder, lock, runtime, suite};
+use super::{GRACE, Joining, Prepared, code_of, runtime, suite};
 
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -40,15 +39,12 @@ pub struct Args {
 
 pub fn run(args: &Args) -> Result<ExitCode> {
     let joining = &args.joining;
-    telemetry::init(joining.log_format, &joining.log)?;
-    let folder = folder(joining.data_dir.as_deref())?;
-    folder.create()?;
-    let Some(_lock) = lock(&folder)? else {
-        return Ok(busy(&folder));
-    };
-    let wishes = joining.wishes()?;
-    let fleet = enrol::fleet(&folder, &wishes)?;
-    let inventory = inventory::read(joining.labels(), &folder, fleet)?;
+    let Prepared {
+        folder,
+        wishes,
+        inventory,
+        _lock,
+    } = joining.prepare()?;
     let runtime = runtime()?;
     // Before anything that others can see of this agent: who sees it may stop it.
     let mut signals = runtime

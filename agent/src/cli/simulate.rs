@@ -11,7 +11,7 @@ use service::folders::DataFolder;
 use service::lifecycle::{Lifecycle, Signals};
 use service::{descriptors, telemetry};
 
-use super::{GRACE, Joining, busy, code_of, folder, lock, runtime};
+use super::{GRACE, Joining, code_of, folder, lock, runtime};
 
 /// Beside one for each machine: files, the runtime's own, handshakes of enrolments.
 const DESCRIPTORS_BESIDE: u64 = 128;
@@ -62,9 +62,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
         None => DataFolder::at(folder(None)?.root().with_file_name("simulation")),
     };
     folder.create()?;
-    let Some(_lock) = lock(&folder)? else {
-        return Ok(busy(&folder));
-    };
+    let _lock = lock(&folder)?;
     let Wishes {
         coordinators,
         token,

@@ -1,6 +1,7 @@
 //! The software that a launch runs on, read from the process itself and not from what was installed.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use mlx_rs::error::Result;
 use sha2::{Digest, Sha256};
 
 use crate::device;
+use crate::load::identity::sha256;
 use crate::system;
 
 /// What the M5's matrix kernels have in their names.
@@ -21,17 +23,21 @@ pub fn started() -> Result<Started> {
     let device = device::device_info()?;
     let libraries = system::loaded_libraries();
     let library = mlx_library(&libraries);
-    let mlx = library.as_deref().and_then(Binary::look);
+    let mlx_sha256 = library
+        .as_deref()
+        .and_then(|path| known(path, sha256(path)));
     // The Metal kernels lie beside the library that loads them.
     let metallib = library.map(|path| path.with_file_name("mlx.metallib"));
     let metallib = metallib.filter(|path| path.is_file());
-    let metallib = metallib.as_deref().and_then(Binary::look);
+    let metallib = metallib
+        .as_deref()
+        .and_then(|path| known(path, Metallib::read(path)));
     Ok(Started {
         pid: std::process::id(),
         suite_version: env!("CARGO_PKG_VERSION").to_owned(),
         suite_commit: env!("MLX_FLEET_COMMIT").to_owned(),
         mlx_version: device::mlx_version()?,
-        mlx_sha256: mlx.map(|mlx| mlx.sha256).unwrap_or_default(),
+        mlx_sha256: mlx_sha256.unwrap_or_default(),
         mlx_device: device.name,
         mlx_architecture: device.architecture,
         blas: blas(&libraries),
@@ -83,25 +89,21 @@ fn mlx_library(libraries: &[PathBuf]) -> Option<PathBuf> {
     libraries.iter().find(is_mlx).cloned()
 }
 
-/// A file's identity, and whether it holds the matrix kernels: a version says neither.
+/// What could be read of a file; that it could not be is told.
+fn known<T>(path: &Path, read: std::result::Result<T, impl Display>) -> Option<T> {
+    read.inspect_err(|error| eprintln!("{}: {error}; which it is stays unknown", path.display()))
+        .ok()
+}
+
+/// The file's identity, and whether it holds the matrix kernels: a version says neither.
 #[derive(Debug, PartialEq, Eq)]
-struct Binary {
+struct Metallib {
     sha256: String,
     bytes: u64,
     has_nax: bool,
 }
 
-impl Binary {
-    fn look(path: &Path) -> Option<Self> {
-        match Self::read(path) {
-            Ok(binary) => Some(binary),
-            Err(error) => {
-                eprintln!("{}: {error}; which it is stays unknown", path.display());
-                None
-            }
-        }
-    }
-
+impl Metallib {
     fn read(path: &Path) -> io::Result<Self> {
         let mut file = File::open(path)?;
         let mut hash = Sha256::new();
@@ -155,10 +157,10 @@ mod tests {
         let path = folder.path().join("mlx.metallib");
         let mut bytes = vec![b'.'; READ_BYTES * 2];
         std::fs::write(&path, &bytes).unwrap();
-        assert!(!Binary::read(&path).unwrap().has_nax);
+        assert!(!Metallib::read(&path).unwrap().has_nax);
         bytes[READ_BYTES - 1..READ_BYTES + 2].copy_from_slice(NAX);
         std::fs::write(&path, &bytes).unwrap();
-        let found = Binary::read(&path).unwrap();
+        let found = Metallib::read(&path).unwrap();
         assert!(found.has_nax);
         assert_eq!(found.sha256, hex::encode(Sha256::digest(&bytes)));
         assert_eq!(found.bytes, bytes.len() as u64);

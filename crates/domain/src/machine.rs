@@ -2,6 +2,11 @@
 
 use std::collections::BTreeMap;
 
+/// The label by which an installed agent says which release it is: that many digits of its archive's
+/// SHA-256, as install-agent.sh puts them into the name of its folder.
+pub const RELEASE_LABEL: &str = "release";
+pub const RELEASE_DIGITS: usize = 12;
+
 /// What an agent found out about its machine. None and empty: could not be read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Inventory {

@@ -148,10 +148,9 @@ fn serves(pid: i32, cluster: &Path) -> bool {
     if cfg!(target_os = "linux") {
         // A server works inside its cluster; a zombie has neither folder nor arguments.
         let proc = PathBuf::from(format!("/proc/{pid}"));
-        let inside = fs::read_link(proc.join("cwd")).is_ok_and(|cwd| cwd == cluster);
         let program = fs::read(proc.join("cmdline")).unwrap_or_default();
         let program = program.split(|byte| *byte == 0).next().unwrap_or_default();
-        return inside && program.ends_with(b"postgres");
+        return works_in(&proc, cluster) && program.ends_with(b"postgres");
     }
     let told = std::process::Command::new("/bin/ps")
         .args(["-ww", "-o", "command=", "-p", &pid.to_string()])
@@ -161,6 +160,11 @@ fn serves(pid: i32, cluster: &Path) -> bool {
         let line = String::from_utf8_lossy(&output.stdout);
         line.contains("postgres") && line.contains(&*cluster.to_string_lossy())
     })
+}
+
+/// By a process's folder in /proc.
+fn works_in(proc: &Path, cluster: &Path) -> bool {
+    fs::read_link(proc.join("cwd")).is_ok_and(|cwd| cwd == cluster)
 }
 
 /// Ends what is left of a server of this cluster that was killed: a process of it that stands still cannot
@@ -173,8 +177,7 @@ pub(crate) fn end_leftovers(cluster: &Path) {
         let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
-        let inside = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd == cluster);
-        if !inside {
+        if !works_in(&entry.path(), cluster) {
             continue;
         }
         // Its children name what they do; the server itself has its program there.

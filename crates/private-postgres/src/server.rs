@@ -34,7 +34,6 @@ const STILL_ENDING: &str = "pre-existing shared memory block";
 const END_BY_THEMSELVES: Duration = Duration::from_secs(3);
 /// A server that somebody kills as it starts is started again.
 const MAX_KILLS: u32 = 3;
-const SIGKILL: i32 = 9;
 
 /// How to start a server; [`Options::new`] has what most callers want.
 #[derive(Debug, Clone)]
@@ -288,7 +287,7 @@ fn bring_up(
                         process::end_leftovers(&cluster);
                     }
                 }
-                if status.signal() == Some(SIGKILL) && kills < MAX_KILLS {
+                if status.signal() == Some(libc::SIGKILL) && kills < MAX_KILLS {
                     kills += 1;
                     continue;
                 }

@@ -169,7 +169,7 @@ fn a_server_starts_although_a_killed_one_left_processes_that_stand_still() {
         .status();
     assert!(stopped.unwrap().success() && !children.trim().is_empty());
     kill_9(pid);
-    wait_until("the server is gone", || {
+    wait_until("the server comes back", || {
         server.ensure_running().is_ok_and(|started| started)
     });
     assert_eq!(query(&server, "select x from kept"), "7");

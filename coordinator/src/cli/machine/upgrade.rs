@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use domain::machine::{RELEASE_DIGITS, RELEASE_LABEL};
 use proto::wire;
 
 use super::{Machine, ONLINE, machines};
@@ -14,10 +15,6 @@ use crate::cli::exit::Failure;
 use crate::cli::{show, token};
 use crate::rpc::SUMS;
 
-/// The label by which an installed agent says which release it is.
-const RELEASE: &str = "release";
-/// As many digits of a digest as stand in that label.
-const DIGITS: usize = 12;
 const LOOK: Duration = Duration::from_secs(1);
 
 #[derive(clap::Args)]
@@ -51,7 +48,7 @@ pub async fn upgrade(args: Args) -> Result<ExitCode, Failure> {
     let timeout = Duration::from_secs(timeout);
     for machine in found {
         let meant = match &named[..] {
-            [] => is_online(&machine) && machine.labels.contains_key(RELEASE),
+            [] => is_online(&machine) && machine.labels.contains_key(RELEASE_LABEL),
             names => names.iter().any(|name| is(&machine, name)),
         };
         if !meant {
@@ -75,7 +72,7 @@ fn is_online(machine: &Machine) -> bool {
 }
 
 fn runs_one_of(machine: &Machine, offered: &BTreeSet<String>) -> bool {
-    let release = machine.labels.get(RELEASE);
+    let release = machine.labels.get(RELEASE_LABEL);
     is_online(machine) && release.is_some_and(|release| offered.contains(release))
 }
 
@@ -85,7 +82,7 @@ async fn offered(reached: &mut Reached) -> Result<BTreeSet<String>, Failure> {
     let sums = sums.ok_or_else(|| {
         Failure::Refused("the coordinator has no release archives (docs/install.md)".to_owned())
     })?;
-    let digests = sums.lines().filter_map(|line| line.get(..DIGITS));
+    let digests = sums.lines().filter_map(|line| line.get(..RELEASE_DIGITS));
     Ok(digests.map(str::to_owned).collect())
 }
 

@@ -12,7 +12,8 @@ use super::simulation::Told;
 
 /// As fast as the coordinator takes it.
 const FLOOD: &str = "launch_ms = 0\niterations = 20\nsamples = 8\ntokens = 128\nreadings = 12";
-/// A plan names no more of them, and more add nothing to what the coordinator takes, and much to what the generator takes from it.
+/// A plan names no more of them; and more add nothing to what the coordinator takes, and much to what the
+/// generator takes from it.
 const MOST_FLOODING: u32 = 64;
 
 /// What uploads become rows of, in the order of their foreign keys.
