@@ -157,6 +157,8 @@ pub struct Environment {
     pub suite_version: String,
     pub suite_commit: String,
     pub mlx_version: String,
+    /// Of its library, in hexadecimal digits.
+    pub mlx_sha256: Option<String>,
     pub mlx_device: String,
     pub mlx_architecture: String,
     pub blas: String,

@@ -1,6 +1,7 @@
 //! `preflight`: whether this machine is quiet enough to measure on now.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use agent::preflight::Outlook;
@@ -8,7 +9,7 @@ use agent::{host_lock, inventory, preflight, sensors};
 use anyhow::Result;
 use domain::reason::Reason;
 
-use super::{Lock, Place, answer, folder, runtime};
+use super::{Lock, answer, folder, runtime};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -21,14 +22,15 @@ pub struct Args {
     /// One JSON object
     #[arg(long)]
     json: bool,
-    #[command(flatten)]
-    place: Place,
+    /// Where the agent keeps its keys and its spool
+    #[arg(long, value_name = "DIR", env = "MLX_FLEET_DATA_DIR")]
+    data_dir: Option<PathBuf>,
     #[command(flatten)]
     lock: Lock,
 }
 
 pub fn show(args: &Args) -> Result<ExitCode> {
-    let folder = folder(args.place.data_dir.as_deref())?;
+    let folder = folder(args.data_dir.as_deref())?;
     let inventory = inventory::read(BTreeMap::new(), &folder, None)?;
     let look = Outlook::look(sensors::open, inventory.virtual_machine);
     let outlook = runtime()?.block_on(look);

@@ -53,22 +53,12 @@ pub fn to_text(findings: &[Finding]) -> String {
 
 /// A paragraph, its lines under its first word.
 fn put(text: &mut String, head: &str, words: &str) {
-    let mut line = head.to_owned();
-    let mut is_first = true;
-    for word in words.split_whitespace() {
-        if !is_first && line.chars().count() + 1 + word.chars().count() > WIDTH {
-            text.push_str(line.trim_end());
-            text.push('\n');
-            line = " ".repeat(head.chars().count());
-            is_first = true;
-        }
-        if !is_first {
-            line.push(' ');
-        }
-        line.push_str(word);
-        is_first = false;
-    }
-    text.push_str(line.trim_end());
+    let indent = " ".repeat(head.len());
+    let options = textwrap::Options::new(WIDTH)
+        .initial_indent(head)
+        .subsequent_indent(&indent)
+        .break_words(false);
+    text.push_str(&textwrap::fill(words, options));
     text.push('\n');
 }
 

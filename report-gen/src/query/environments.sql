@@ -10,6 +10,7 @@ select
     suite_version as "suite_version!",
     suite_commit as "suite_commit!",
     mlx_version as "mlx_version!",
+    mlx_sha256,
     mlx_device as "mlx_device!",
     mlx_architecture as "mlx_architecture!",
     blas as "blas!",

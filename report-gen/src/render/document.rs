@@ -256,47 +256,17 @@ pub trait Doubted {
     fn judged(&self) -> (bool, bool, &[String]);
 }
 
-impl Doubted for Measurement {
-    fn judged(&self) -> (bool, bool, &[String]) {
-        (self.valid, self.tainted, &self.reasons)
-    }
+macro_rules! doubted {
+    ($($judged:ty),*) => {
+        $(impl Doubted for $judged {
+            fn judged(&self) -> (bool, bool, &[String]) {
+                (self.valid, self.tainted, &self.reasons)
+            }
+        })*
+    };
 }
 
-impl Doubted for Latency {
-    fn judged(&self) -> (bool, bool, &[String]) {
-        (self.valid, self.tainted, &self.reasons)
-    }
-}
-
-impl Doubted for Utilisation {
-    fn judged(&self) -> (bool, bool, &[String]) {
-        (self.valid, self.tainted, &self.reasons)
-    }
-}
-
-impl Doubted for Energy {
-    fn judged(&self) -> (bool, bool, &[String]) {
-        (self.valid, self.tainted, &self.reasons)
-    }
-}
-
-impl Doubted for Knee {
-    fn judged(&self) -> (bool, bool, &[String]) {
-        (self.valid, self.tainted, &self.reasons)
-    }
-}
-
-impl Doubted for Floor {
-    fn judged(&self) -> (bool, bool, &[String]) {
-        (self.valid, self.tainted, &self.reasons)
-    }
-}
-
-impl Doubted for MemorySlope {
-    fn judged(&self) -> (bool, bool, &[String]) {
-        (self.valid, self.tainted, &self.reasons)
-    }
-}
+doubted!(Measurement, Latency, Utilisation, Energy, Knee, Floor, MemorySlope);
 
 /// Invalid numbers are not compared, so a comparison's are valid.
 impl Doubted for Pair {

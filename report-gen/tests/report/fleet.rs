@@ -263,6 +263,7 @@ fn environment(machine: &str) -> Environment {
         suite_version: "0.1.0".into(),
         suite_commit: COMMIT.into(),
         mlx_version: "0.32.2".into(),
+        mlx_sha256: (machine != "air").then(|| COMMIT.repeat(2)),
         mlx_device: "gpu".into(),
         mlx_architecture: "applegpu_g16g".into(),
         blas: "Accelerate".into(),

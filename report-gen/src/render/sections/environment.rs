@@ -6,8 +6,8 @@ use crate::number;
 use crate::render::document::{Block, Cell, Column, Section, Table};
 use crate::report::{Environment, Machine, Report};
 
-/// Enough to tell the commits of one repository apart.
-const COMMIT_DIGITS: usize = 10;
+/// Enough to tell the commits of one repository apart, or the builds of a library.
+const DIGITS: usize = 10;
 
 pub fn section(report: &Report) -> Section {
     let mut blocks = Vec::new();
@@ -104,7 +104,10 @@ fn software(environments: &[Environment]) -> Table {
             vec![
                 Cell::Text(e.machine.clone()),
                 Cell::Text(format!("{} {} ({})", e.os, e.os_version, e.os_build)),
-                Cell::Text(e.mlx_version.clone()),
+                Cell::Text(match &e.mlx_sha256 {
+                    Some(library) => build(&e.mlx_version, library),
+                    None => e.mlx_version.clone(),
+                }),
                 Cell::Text(
                     [e.mlx_device.as_str(), &e.mlx_architecture]
                         .join(" ")
@@ -132,7 +135,7 @@ fn software(environments: &[Environment]) -> Table {
         columns: vec![
             Column::text("Machine"),
             Column::text("System (build)"),
-            Column::text("MLX"),
+            Column::text("MLX (library)"),
             Column::text("Device"),
             Column::text("BLAS"),
             Column::text("Matrix kernels"),
@@ -145,13 +148,13 @@ fn software(environments: &[Environment]) -> Table {
     }
 }
 
-/// A version and the commit in as many digits as git shows, with what else is said of it.
+/// A version and what it was built from in as many digits as git shows, with what else is said of it.
 fn build(version: &str, commit: &str) -> String {
     let (digits, modified) = match commit.split_once('-') {
         Some((digits, _)) => (digits, "-modified"),
         None => (commit, ""),
     };
-    let digits: String = digits.chars().take(COMMIT_DIGITS).collect();
+    let digits: String = digits.chars().take(DIGITS).collect();
     format!("{version} {digits}{modified}")
 }
 

@@ -2,6 +2,9 @@
 -- machine and run, as if agents had streamed it: keys in the order of time, sensors beside each launch,
 -- doubts here and there. A rate is what the chip's bandwidth gives for the bytes that a token reads.
 --
+-- Its machines are named for what they are. Their rows pass for measured all the same, or views that leave
+-- the simulated out would have nothing to do; the database is gone with the benchmark.
+--
 -- Loaded by the owner of the tables: foreign keys hold by how it is made and are not asked row by row.
 set session_replication_role = replica;
 select setseed(0.42);
@@ -101,10 +104,10 @@ insert into fleet.machine (
     last_seen_at
 )
 select
-    pg_temp.id('2026-01-01 UTC', 'machine ' || n), 'simulated-' || n, 'mac-' || lpad(n::text, 3, '0'),
-    'mac-' || lpad(n::text, 3, '0') || '.local', 'macos', '26.' || n % 3, '25B78', 'arm64', 'Mac16,' || n % 12 + 1,
+    pg_temp.id('2026-01-01 UTC', 'machine ' || n), 'simulated-' || n, 'simulated-' || lpad(n::text, 3, '0'),
+    'simulated-' || lpad(n::text, 3, '0') || '.local', 'macos', '26.' || n % 3, '25B78', 'arm64', 'Mac16,' || n % 12 + 1,
     chip.chip, chip.gpu_cores, 10, (array[16, 24, 36, 64, 96, 128])[n % 6 + 1] * 2::bigint ^ 30,
-    md5('boot ' || n), false, true, '0.1.0', jsonb_build_object('room', 'rack-' || n % 10),
+    md5('boot ' || n), false, false, '0.1.0', jsonb_build_object('room', 'rack-' || n % 10),
     '2026-01-01 UTC', '2026-11-02 UTC'
 from generate_series(1, current_setting('bench.machines')::integer) as n
 join (
@@ -180,7 +183,7 @@ insert into fleet.run (
     run_id, plan_id, label, file_name, headline, protocol, state, submitted_at, ended_at
 )
 select
-    run_id, pg_temp.id('2026-01-01 UTC', plan), 'simulated', plan || '.toml',
+    run_id, pg_temp.id('2026-01-01 UTC', plan), 'measured', plan || '.toml',
     '{decode_tps,decode_tps_at_depth,prefill_tps,ttft_ms}',
     jsonb_build_object('launches', launches, 'min_iterations', 5, 'warmup_max_iterations', 1, 'interleave', true),
     'succeeded', at, at + interval '3 hours'
