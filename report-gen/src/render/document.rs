@@ -266,7 +266,15 @@ macro_rules! doubted {
     };
 }
 
-doubted!(Measurement, Latency, Utilisation, Energy, Knee, Floor, MemorySlope);
+doubted!(
+    Measurement,
+    Latency,
+    Utilisation,
+    Energy,
+    Knee,
+    Floor,
+    MemorySlope
+);
 
 /// Invalid numbers are not compared, so a comparison's are valid.
 impl Doubted for Pair {

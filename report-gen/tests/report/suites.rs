@@ -129,6 +129,21 @@ fn a_suite_about_the_machine_has_no_column_for_a_model() {
 }
 
 #[test]
+fn conditions_of_few_machines_stand_side_by_side() {
+    let section = |machines: usize| {
+        let few = |rows: &mut Rows| rows.environments.truncate(machines);
+        written("decode", &[], "Machines and software", |_| {}, few).unwrap()
+    };
+    let two = section(2);
+    assert!(two.contains("| Condition | air | mini |"), "{two}");
+    assert!(
+        two.contains("| MLX (library) | 0.32.2 | 0.32.2 173ff890c0 |"),
+        "{two}"
+    );
+    assert!(section(3).contains("| Machine | System (build) |"));
+}
+
+#[test]
 fn attention_without_a_kernel_says_that_there_is_no_gain_to_state() {
     let metrics = [
         ("attn_us_fallback", "µs", Direction::Lower, 800.0),

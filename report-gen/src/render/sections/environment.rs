@@ -1,5 +1,7 @@
 //! Which machines measured, with which software: what must be equal before anything is compared.
 
+use std::iter;
+
 use serde_json::Value;
 
 use crate::number;
@@ -8,6 +10,8 @@ use crate::report::{Environment, Machine, Report};
 
 /// Enough to tell the commits of one repository apart, or the builds of a library.
 const DIGITS: usize = 10;
+/// A phone shows two values beside their name.
+const SIDE_BY_SIDE: usize = 2;
 
 pub fn section(report: &Report) -> Section {
     let mut blocks = Vec::new();
@@ -84,67 +88,90 @@ fn machines(machines: &[Machine]) -> Table {
     }
 }
 
+const CONDITIONS: [&str; 9] = [
+    "System (build)",
+    "MLX (library)",
+    "Device",
+    "BLAS",
+    "Matrix kernels",
+    "Worker",
+    "Agent",
+    "Power",
+    "Launches",
+];
+
+/// In the order of [`CONDITIONS`].
+fn conditions(e: &Environment) -> [Cell; CONDITIONS.len()] {
+    let nax = match (e.nax_built, e.nax_expected) {
+        (Some(true), true) => "built in",
+        (Some(true), false) => "built in, not for this GPU and system",
+        (Some(false), true) => "not built in: the GPU's matrix units are idle",
+        (Some(false), false) => "not built in",
+        (None, _) => "no metallib",
+    };
+    let power = match (e.power_source.as_deref(), e.low_power_mode) {
+        (None, _) => Cell::Missing,
+        (Some(source), Some(true)) => Cell::Text(format!("{source}, low-power mode")),
+        (Some(source), _) => Cell::Text(source.to_owned()),
+    };
+    let debug = if e.debug_build { " (debug build)" } else { "" };
+    let device = format!("{} {}", e.mlx_device, e.mlx_architecture);
+    [
+        Cell::Text(format!("{} {} ({})", e.os, e.os_version, e.os_build)),
+        Cell::Text(match &e.mlx_sha256 {
+            Some(library) => build(&e.mlx_version, library),
+            None => e.mlx_version.clone(),
+        }),
+        Cell::Text(device.trim().to_owned()),
+        match e.blas.as_str() {
+            "" => Cell::Missing,
+            blas => Cell::Text(blas.to_owned()),
+        },
+        Cell::Text(nax.to_owned()),
+        Cell::Text(format!(
+            "{}{debug}",
+            build(&e.suite_version, &e.suite_commit)
+        )),
+        Cell::Text(build(&e.agent_version, &e.agent_commit)),
+        power,
+        Cell::plain(e.launches.to_string()),
+    ]
+}
+
+/// Few stand side by side, which shows where they differ and needs no width; many in rows.
 fn software(environments: &[Environment]) -> Table {
-    let rows = environments
-        .iter()
-        .map(|e| {
-            let nax = match (e.nax_built, e.nax_expected) {
-                (Some(true), true) => "built in",
-                (Some(true), false) => "built in, not for this GPU and system",
-                (Some(false), true) => "not built in: the GPU's matrix units are idle",
-                (Some(false), false) => "not built in",
-                (None, _) => "no metallib",
-            };
-            let power = match (e.power_source.as_deref(), e.low_power_mode) {
-                (None, _) => Cell::Missing,
-                (Some(source), Some(true)) => Cell::Text(format!("{source}, low-power mode")),
-                (Some(source), _) => Cell::Text(source.to_owned()),
-            };
-            let debug = if e.debug_build { " (debug build)" } else { "" };
-            vec![
-                Cell::Text(e.machine.clone()),
-                Cell::Text(format!("{} {} ({})", e.os, e.os_version, e.os_build)),
-                Cell::Text(match &e.mlx_sha256 {
-                    Some(library) => build(&e.mlx_version, library),
-                    None => e.mlx_version.clone(),
-                }),
-                Cell::Text(
-                    [e.mlx_device.as_str(), &e.mlx_architecture]
-                        .join(" ")
-                        .trim()
-                        .to_owned(),
-                ),
-                Cell::Text(if e.blas.is_empty() {
-                    "–".to_owned()
-                } else {
-                    e.blas.clone()
-                }),
-                Cell::Text(nax.to_owned()),
-                Cell::Text(format!(
-                    "{}{debug}",
-                    build(&e.suite_version, &e.suite_commit)
-                )),
-                Cell::Text(build(&e.agent_version, &e.agent_commit)),
-                power,
-                Cell::plain(e.launches.to_string()),
-            ]
-        })
-        .collect();
+    let machines = environments.iter().map(|e| &e.machine);
+    if environments.len() <= SIDE_BY_SIDE {
+        let of_each: Vec<_> = environments.iter().map(conditions).collect();
+        let row = |(place, name): (usize, &&str)| {
+            let values = of_each.iter().map(|cells| cells[place].clone());
+            iter::once(Cell::Text((*name).to_owned()))
+                .chain(values)
+                .collect()
+        };
+        return Table {
+            caption: "Software of the launches, one column per distinct set of conditions"
+                .to_owned(),
+            columns: iter::once(Column::text("Condition"))
+                .chain(machines.map(|machine| Column::text(machine)))
+                .collect(),
+            rows: CONDITIONS.iter().enumerate().map(row).collect(),
+        };
+    }
+    let mut columns = vec![Column::text("Machine")];
+    columns.extend(CONDITIONS.map(Column::text));
+    if let Some(launches) = columns.last_mut() {
+        launches.numeric = true;
+    }
+    let rows = machines.zip(environments).map(|(machine, e)| {
+        iter::once(Cell::Text(machine.clone()))
+            .chain(conditions(e))
+            .collect()
+    });
     Table {
         caption: "Software of the launches, one row per distinct set of conditions".to_owned(),
-        columns: vec![
-            Column::text("Machine"),
-            Column::text("System (build)"),
-            Column::text("MLX (library)"),
-            Column::text("Device"),
-            Column::text("BLAS"),
-            Column::text("Matrix kernels"),
-            Column::text("Worker"),
-            Column::text("Agent"),
-            Column::text("Power"),
-            Column::number("Launches", ""),
-        ],
-        rows,
+        rows: rows.collect(),
+        columns,
     }
 }
 
