@@ -9,9 +9,10 @@
 //!   at the end, unless the lease is lost:  JobFinished
 //! ```
 //!
-//! What a worker's end means for the job is [`mod@verdict`]. A failed launch is made again as a new
-//! launch of the same slot, until so many have failed that the job is parked. A case that this
-//! machine or this model cannot do costs that case and no other.
+//! Once the job has the host's lock for the first time, a model that is not here is got from the
+//! coordinator ([`crate::models`]). What a worker's end means for the job is [`mod@verdict`]. A failed
+//! launch is made again as a new launch of the same slot, until so many have failed that the job is
+//! parked. A case that this machine or this model cannot do costs that case and no other.
 
 mod scribe;
 mod verdict;
@@ -37,6 +38,7 @@ use crate::canary::{self, Cage, Canaries};
 use crate::cooldown::Cooldown;
 use crate::host_lock::HostLock;
 use crate::incident::MemoryWatch;
+use crate::models::{Far, Models};
 use crate::order::Slot;
 use crate::precision::Precision;
 use crate::preflight::{self, Gate};
@@ -59,6 +61,7 @@ pub struct Bench {
     pub kernel: String,
     /// Where workers keep synthetic weights.
     pub cache_dir: PathBuf,
+    pub models: Models,
     pub host_lock: PathBuf,
     pub sensors: sensors::Open,
     pub gate: Mutex<Gate>,
@@ -132,6 +135,8 @@ async fn run(
         failures: grant.failures,
         gate_budget: grant.protocol.gate_timeout,
         precision: Precision::new(&grant),
+        models_sought: false,
+        progress: progress.clone(),
         bench: &bench,
         grant: &grant,
         recorder: &recorder,
@@ -165,6 +170,8 @@ struct Job<'a> {
     /// What is left of the plan's `gate_timeout`, which is for the whole job.
     gate_budget: Duration,
     precision: Precision,
+    models_sought: bool,
+    progress: mpsc::Sender<Progress>,
     /// None: the plan wants none.
     canaries: Option<Canaries<'a>>,
 }
@@ -194,6 +201,9 @@ impl Launches for Job<'_> {
             Ok(lock) => lock,
             Err(error) => return Verdict::End(JobOutcome::Parked, error.to_string()),
         };
+        if let Some(end) = self.bring_models().await {
+            return end;
+        }
         let bench = self.bench;
         let Grant {
             run_id, protocol, ..
@@ -274,6 +284,52 @@ impl Launches for Job<'_> {
 }
 
 impl Job<'_> {
+    /// Before anything of the job is measured, and never again; under the host's lock, since a download
+    /// disturbs whoever measures here.
+    async fn bring_models(&mut self) -> Option<Verdict> {
+        if std::mem::replace(&mut self.models_sought, true) {
+            return None;
+        }
+        let Bench {
+            models, inventory, ..
+        } = self.bench;
+        let mut told = None;
+        let tell = |far: Far<'_>| {
+            let percent = far.percent();
+            if told.replace(percent) != Some(percent) {
+                self.tell_far(&far);
+            }
+        };
+        let brought = tokio::select! {
+            brought = models.bring(self.grant, inventory.model_limit_bytes(), tell) => brought,
+            () = stopped(self.stop.clone()) => return Some(as_stopped(&self.stop)),
+        };
+        let error = brought.err()?;
+        tracing::error!(%error, "the job's model is not here");
+        Some(Verdict::End(error.outcome(), error.to_string()))
+    }
+
+    fn tell_far(&self, far: &Far<'_>) {
+        if far.percent().is_multiple_of(10) {
+            tracing::info!(model = %far.model, percent = far.percent(), "downloading");
+        }
+        let Grant {
+            lease_id,
+            cases,
+            protocol,
+            finished,
+            ..
+        } = self.grant;
+        let progress = Progress {
+            lease: *lease_id,
+            launches_done: finished.len() as u32,
+            launches_total: cases.len() as u32 * protocol.launches,
+            note: far.to_string(),
+        };
+        // For watchers only: when nobody takes it, the next one will do.
+        self.progress.try_send(progress).ok();
+    }
+
     async fn measure(&mut self, launch_id: LaunchId, slot: &Slot, quiet: bool) -> Measured {
         let Bench {
             suite,

@@ -3,7 +3,8 @@
 //!
 //! Where a sample goes: a [`job`] starts a worker for each launch in its seeded [`order`]; the
 //! [`supervisor`] reads its frames; each iteration becomes a record, which the [`recorder`] numbers
-//! into batches, on disk ([`spool`]) before [`upload`] puts them on the wire.
+//! into batches, on disk ([`spool`]) before [`upload`] puts them on the wire. A job's model that is not here is
+//! got from the coordinator first ([`models`]).
 //!
 //! Where a lease goes: the [`link`] brings a grant, [`session`] decides what it means, [`driver`]
 //! does it. The sensors beside a job are in [`sensors`], what they say of a launch in [`preflight`];
@@ -22,6 +23,7 @@ pub mod canary;
 pub mod cooldown;
 pub mod incident;
 pub mod job;
+pub mod models;
 pub mod order;
 pub mod precision;
 pub mod preflight;

@@ -1,7 +1,8 @@
 //! A worker that measures nothing and behaves as the model's folder is named: the fake for the tests
 //! of the supervisor and the driver. It is built as a program and never shipped.
 //!
-//! `/fake/good` answers like a real worker; the other names are the ways in which one can go wrong.
+//! `/fake/good` answers like a real worker, and so does `hf://fake/good`; the other names are the ways in which
+//! one can go wrong.
 
 use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
@@ -37,8 +38,9 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let source = asked_model(&request).source.to_string();
-    let behaviour = source
-        .strip_prefix("/fake/")
+    let behaviour = ["/fake/", "hf://fake/"]
+        .iter()
+        .find_map(|prefix| source.strip_prefix(prefix))
         .expect("a model of the fake's");
     behave(behaviour, &request)
 }

@@ -7,6 +7,7 @@ mod events;
 mod exit;
 mod import;
 mod machine;
+mod model;
 mod plan;
 mod progress;
 mod prune;
@@ -94,6 +95,9 @@ enum Command {
     /// See the machines of the fleet
     #[command(subcommand)]
     Machine(machine::Command),
+    /// Have models for the machines that lack them: downloaded once, given out by the coordinator
+    #[command(subcommand)]
+    Model(model::Command),
     /// Write the report of a run
     Report(report::Args),
     /// Compare two runs, each machine with itself: ratios, intervals, verdicts
@@ -147,6 +151,7 @@ impl Command {
             Self::Schedule(command) => schedule::run(command).await,
             Self::Plan(command) => plan::run(command).await,
             Self::Machine(command) => machine::run(command).await,
+            Self::Model(command) => model::run(command).await,
             Self::Report(args) => report::report(args).await,
             Self::Compare(args) => compare::compare(args).await,
             Self::Which(args) => which::which(args).await,

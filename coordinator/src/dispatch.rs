@@ -18,6 +18,7 @@ pub mod import;
 pub mod ingest;
 pub mod leases;
 pub mod machines;
+pub mod models;
 pub mod monitor;
 pub mod prune;
 pub mod pulse;

@@ -4,10 +4,12 @@
 //! SQL, checks who asks, and turns messages into domain types; `dispatch` decides; `store` is one
 //! function per statement and knows nothing of the wire. No state is kept outside Postgres, so that
 //! several coordinators can serve one database. The operator's commands are in [`cli`], a client of the
-//! same RPCs as everybody's.
+//! same RPCs as everybody's; only `model` works on a folder, which it fills from `huggingface`.
 
 pub mod cli;
 pub mod server;
+
+mod huggingface;
 
 mod rpc;
 

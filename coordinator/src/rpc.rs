@@ -9,6 +9,8 @@ mod door;
 mod downloads;
 mod fleet;
 mod ledger;
+mod models;
+mod sending;
 mod session;
 
 pub use agent::Agents;
@@ -19,6 +21,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use proto::wire::fleet_service_server::FleetServiceServer;
+use service::hub::Cache;
 use service::lifecycle::Stop;
 use tokio_util::task::TaskTracker;
 use tonic::Status;
@@ -29,6 +32,7 @@ use crate::dispatch::{self, Dispatch, Error};
 use attempts::Attempts;
 use auth::Guarded;
 use door::Door;
+use models::Models;
 
 /// Operators send plans and SQL, nothing larger.
 const MAX_OPERATOR_MESSAGE_BYTES: usize = 1024 * 1024;
@@ -43,10 +47,20 @@ pub struct Context {
     pub tasks: TaskTracker,
 }
 
-/// Both services, with their limits and guards, and the downloads for new machines from this folder.
-pub fn routes(context: &Context, releases: PathBuf) -> Routes {
+/// What lies in folders to be given out.
+pub struct Offers {
+    /// To machines that are not one of the fleet yet: its programs.
+    pub releases: PathBuf,
+    /// To those that are.
+    pub models: Cache,
+}
+
+/// Both services, with their limits and guards, and the downloads for new machines.
+pub fn routes(context: &Context, offers: Offers) -> Routes {
+    let Offers { releases, models } = offers;
     let attempts = Arc::<Attempts>::default();
-    let agents = Door::of(Agents::new(context.clone(), Arc::clone(&attempts)));
+    let models = Models::new(context.clone(), models);
+    let agents = Door::of(Agents::new(context.clone(), models, Arc::clone(&attempts)));
     let operators = FleetServiceServer::new(Operators::new(context.clone()))
         .max_decoding_message_size(MAX_OPERATOR_MESSAGE_BYTES)
         .accept_compressed(CompressionEncoding::Zstd)

@@ -18,6 +18,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret, SecretString};
 use service::folders::{self, CoordinatorFile, DataFolder};
+use service::hub::Cache;
 use service::lifecycle::{Lifecycle, Stop};
 use service::tls::{self, Authority};
 use service::token::Token;
@@ -30,6 +31,8 @@ use crate::dispatch::{self, Dispatch, Parts, housekeeping, ingest, pulse};
 use crate::{rpc, store};
 use database::Database;
 
+/// The folder of models in a data folder.
+pub const MODELS: &str = "models";
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:7420";
 /// How long streams and tasks have to end by themselves.
 pub const GRACE: Duration = Duration::from_secs(10);
@@ -52,6 +55,8 @@ pub struct Config {
     pub metrics_listen: Option<SocketAddr>,
     /// Where the release archives lie that new machines download; None: `releases` in the data folder.
     pub releases: Option<PathBuf>,
+    /// Where the models lie that machines get from here; None: `models` in the data folder.
+    pub models: Option<PathBuf>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -109,6 +114,7 @@ impl Coordinator {
             approve_machines,
             metrics_listen,
             releases,
+            models,
         } = config;
         let folder = DataFolder::at(data_dir);
         folder.create()?;
@@ -147,8 +153,11 @@ impl Coordinator {
             lifecycle.spawn("monitor", monitor);
             metrics = Some(address);
         }
-        let releases = releases.unwrap_or_else(|| folder.root().join("releases"));
-        serve(lifecycle, dispatch, listener, tls, releases)?;
+        let offers = rpc::Offers {
+            releases: releases.unwrap_or_else(|| folder.root().join("releases")),
+            models: Cache::at(models.unwrap_or_else(|| folder.root().join(MODELS))),
+        };
+        serve(lifecycle, dispatch, listener, tls, offers)?;
 
         folder.write_coordinator(&CoordinatorFile { url: url.clone() })?;
         tracing::info!(url, folder = %folder.root().display(), "listening");
@@ -342,7 +351,7 @@ fn serve(
     dispatch: Dispatch,
     listener: TcpListener,
     tls: tonic::transport::ServerTlsConfig,
-    releases: PathBuf,
+    offers: rpc::Offers,
 ) -> Result<(), Error> {
     let stop: Stop = lifecycle.stop_handle();
     let context = rpc::Context {
@@ -350,7 +359,7 @@ fn serve(
         stop: stop.clone(),
         tasks: lifecycle.tracker(),
     };
-    let routes = rpc::routes(&context, releases);
+    let routes = rpc::routes(&context, offers);
     drop(context);
     let router = tls::server().tls_config(tls)?.add_routes(routes);
     let incoming = TcpIncoming::from(listener)

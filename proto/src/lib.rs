@@ -10,6 +10,7 @@ pub mod refusal;
 
 mod agent;
 mod heat;
+mod hub;
 mod launch;
 mod worker;
 

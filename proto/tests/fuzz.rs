@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 
+use domain::hub::Snapshot;
 use domain::lease::Grant;
 use domain::machine::Inventory;
 use domain::record::Batch;
@@ -198,6 +199,25 @@ fn grant() {
             assert_eq!(again, grant);
         }
     });
+}
+
+#[test]
+fn model_files() {
+    let file = |name: &str| wire::ModelFile {
+        name: name.to_owned(),
+        bytes: 2,
+        digest: "0f".repeat(32),
+    };
+    let seed = wire::FindModelResponse {
+        commit: "0f".repeat(20),
+        files: vec![file("config.json"), file("model.safetensors")],
+    };
+    Snapshot::try_from(seed.clone()).unwrap();
+    fuzz::feed(
+        "model_files",
+        &[&seed.encode_to_vec()],
+        take::<wire::FindModelResponse, Snapshot>,
+    );
 }
 
 #[test]

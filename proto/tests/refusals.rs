@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fmt::Debug;
 
+use domain::hub::{MAX_FILES, Snapshot};
 use domain::machine::Inventory;
 use domain::record::{Batch, MAX_BATCH_RECORDS};
 use domain::worker::Frame;
@@ -249,6 +250,39 @@ fn a_worker_that_says_impossible_things_is_refused() {
         ("failed.message", failed),
     ] {
         let why = refused::<Frame, _>(frame(message));
+        assert!(why.starts_with(field), "{field}: {why}");
+    }
+}
+
+type ModelChange<'a> = &'a dyn Fn(&mut wire::FindModelResponse);
+
+#[test]
+fn a_model_whose_files_lead_elsewhere_or_count_wrong_is_refused() {
+    let file = |name: &str| wire::ModelFile {
+        name: name.to_owned(),
+        bytes: 2,
+        digest: "0f".repeat(32),
+    };
+    let sound = || wire::FindModelResponse {
+        commit: "0f".repeat(20),
+        files: vec![file("config.json"), file("model.safetensors")],
+    };
+    Snapshot::try_from(sound()).unwrap();
+    let broken: [(&str, ModelChange<'_>); 9] = [
+        ("commit", &|m| m.commit = "../../x".to_owned()),
+        ("name", &|m| m.files[0].name = "../config.json".to_owned()),
+        ("name", &|m| m.files[0].name = "run.py".to_owned()),
+        ("name", &|m| m.files[0].name = "x".repeat(TOO_LONG)),
+        ("digest", &|m| m.files[0].digest = "../x".to_owned()),
+        ("bytes", &|m| m.files[0].bytes = u64::MAX),
+        ("files", &|m| m.files[0].bytes = i64::MAX as u64),
+        ("files", &|m| m.files.truncate(1)),
+        ("files", &|m| m.files = vec![file("a.json"); MAX_FILES + 1]),
+    ];
+    for (field, change) in broken {
+        let mut message = sound();
+        change(&mut message);
+        let why = refused::<Snapshot, _>(message);
         assert!(why.starts_with(field), "{field}: {why}");
     }
 }

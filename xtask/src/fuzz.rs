@@ -22,6 +22,7 @@ const TARGETS: &[(&str, &str, &str, &str)] = &[
     ("batch", "proto", "fuzz", "batch"),
     ("agent_messages", "proto", "fuzz", "agent_messages"),
     ("grant", "proto", "fuzz", "grant"),
+    ("model_files", "proto", "fuzz", "model_files"),
     ("worker_frames", "proto", "fuzz", "worker_frames"),
     ("worker_request", "proto", "fuzz", "worker_request"),
     ("spool", "agent", "", "spool::tests::fuzzed"),

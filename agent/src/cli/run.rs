@@ -9,11 +9,13 @@ use std::sync::Arc;
 use agent::driver::Driver;
 use agent::enrol::{self, Membership};
 use agent::job::Bench;
+use agent::models::Models;
 use agent::spool::Spool;
 use agent::{VERSION, inventory, sensors, supervisor};
 use anyhow::{Context, Result};
 use domain::machine::Inventory;
 use service::folders::DataFolder;
+use service::hub::{self, Cache};
 use service::lifecycle::{Lifecycle, Signals, Stop};
 use time::OffsetDateTime;
 use tracing::Instrument;
@@ -110,6 +112,7 @@ async fn serve(
     signals: Signals,
 ) -> Result<ExitCode> {
     let endpoints = member.endpoints()?;
+    let hub = Cache::at(hub::folders().cache);
     let suite = suite(args.suite.as_deref())?;
     let spool = Spool::open(folder.root().join("spool"))?;
     let panic = match spool.broken_boot(&inventory.boot_id) {
@@ -123,6 +126,7 @@ async fn serve(
         inventory,
         kernel: inventory::kernel(),
         cache_dir: folder.root().join("cache"),
+        models: Models::new(endpoints.clone(), hub),
         host_lock: args.lock.host_lock.clone(),
         sensors: sensors::open,
         gate: tokio::sync::Mutex::default(),

@@ -7,7 +7,6 @@ use std::time::Duration;
 use proto::wire::agent_service_client::AgentServiceClient;
 use service::folders::DataFolder;
 use service::tls::explain;
-use sysinfo::Disks;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::time::timeout;
@@ -33,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub async fn findings(folder: &DataFolder, host: &Path, agent: &Path) -> Vec<Finding> {
     let mut findings = Vec::new();
-    findings.extend(free_bytes(folder.root()).map(|free| disk(folder.root(), free)));
+    findings.extend(service::disk::free_bytes(folder.root()).map(|free| disk(folder.root(), free)));
     findings.push(others(host));
     findings.push(daemon(agent));
     let now = OffsetDateTime::now_utc();
@@ -64,20 +63,6 @@ fn broken(error: &impl Display) -> Finding {
         "the agent cannot join its fleet",
         "see who owns the data folder, or enrol the machine again with a join token",
     )
-}
-
-/// Of the disk that holds the folder, or will.
-fn free_bytes(folder: &Path) -> Option<u64> {
-    let folder = std::path::absolute(folder).ok()?;
-    let there = folder
-        .ancestors()
-        .find_map(|path| path.canonicalize().ok())?;
-    let disks = Disks::new_with_refreshed_list().ok()?;
-    let holding = disks
-        .iter()
-        .filter(|disk| there.starts_with(disk.mount_point()));
-    let nearest = holding.max_by_key(|disk| disk.mount_point().components().count())?;
-    Some(nearest.available_space())
 }
 
 fn disk(folder: &Path, free: u64) -> Finding {
@@ -230,14 +215,6 @@ mod tests {
         assert_eq!(verdict(500_000_000_000), Verdict::Ok);
         assert_eq!(verdict(10_000_000_000), Verdict::Warn);
         assert_eq!(verdict(1_000_000_000), Verdict::Spoils);
-    }
-
-    #[test]
-    fn a_folder_that_is_not_made_yet_is_on_a_disk_too() {
-        let dir = tempfile::tempdir().unwrap();
-        let free = free_bytes(dir.path());
-        assert!(free.is_some());
-        assert!(free_bytes(&dir.path().join("a/b")).is_some());
     }
 
     #[test]

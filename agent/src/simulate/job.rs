@@ -316,7 +316,7 @@ fn identity(model: &ModelRef) -> ModelIdentity {
     let digest = Sha256::digest(format!("{source} {dtype}"));
     let architecture = match &model.source {
         ModelSource::Synthetic(architecture) => Some(*architecture),
-        ModelSource::Folder(_) | ModelSource::Hub { .. } => None,
+        ModelSource::Folder(_) | ModelSource::Hub(_) => None,
     };
     let bytes = dtype.bytes();
     ModelIdentity {

@@ -1,7 +1,7 @@
 //! A coordinator in this process, for tests: it keeps what it gets, does as the test says, and shows
 //! what it hears in order.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Arc, Mutex};
 
 use agent::task::Task;
@@ -33,6 +33,24 @@ pub enum Seen {
     Heartbeat(String),
     Progress(u32, u32),
     Batch(u64),
+    /// A file of a model is asked for, from this byte on.
+    Fetch(String, u64),
+}
+
+/// A model that it gives out.
+#[derive(Clone, Debug)]
+pub struct Offer {
+    pub source: String,
+    pub found: wire::FindModelResponse,
+    /// By digest.
+    pub contents: BTreeMap<String, Vec<u8>>,
+}
+
+/// How a file's sending goes wrong, after so many bytes.
+#[derive(Clone, Copy, Debug)]
+pub enum Cut {
+    Breaks(usize),
+    Hangs(usize),
 }
 
 #[derive(Default)]
@@ -45,6 +63,9 @@ struct State {
     repeats: usize,
     keeps_acks: bool,
     refuses: Option<u64>,
+    offers: Option<Offer>,
+    cuts: VecDeque<Cut>,
+    hanging: Vec<mpsc::Sender<Result<wire::ModelFileChunk, Status>>>,
 }
 
 #[derive(Clone)]
@@ -186,6 +207,15 @@ impl Coordinator {
         self.state(|state| state.refuses = Some(seq));
     }
 
+    pub fn offer(&self, offer: Offer) {
+        self.state(|state| state.offers = Some(offer));
+    }
+
+    /// What happens to the next files that are sent, one each.
+    pub fn cut_files(&self, cuts: impl IntoIterator<Item = Cut>) {
+        self.state(|state| state.cuts.extend(cuts));
+    }
+
     pub fn repeats(&self) -> usize {
         self.state(|state| state.repeats)
     }
@@ -306,6 +336,54 @@ impl AgentService for Service {
                 }
             }
         });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+
+    async fn find_model(
+        &self,
+        request: Request<wire::FindModelRequest>,
+    ) -> Result<Response<wire::FindModelResponse>, Status> {
+        let wire::FindModelRequest { lease_id, source } = request.into_inner();
+        let state = self.state.lock().unwrap();
+        assert!(state.live.contains(&lease_id), "asked under no lease");
+        let offer = state.offers.as_ref();
+        match offer.filter(|offer| offer.source == source) {
+            Some(offer) => Ok(Response::new(offer.found.clone())),
+            None => Err(Status::not_found("none to give")),
+        }
+    }
+
+    type FetchModelFileStream = ReceiverStream<Result<wire::ModelFileChunk, Status>>;
+
+    async fn fetch_model_file(
+        &self,
+        request: Request<wire::FetchModelFileRequest>,
+    ) -> Result<Response<Self::FetchModelFileStream>, Status> {
+        const CHUNK_BYTES: usize = 1000;
+        let wire::FetchModelFileRequest { digest, offset, .. } = request.into_inner();
+        let (chunks, stream) = mpsc::channel(QUEUE);
+        let seen = Seen::Fetch(digest.clone(), offset);
+        self.seen.send(seen).await.ok();
+        let mut state = self.state.lock().unwrap();
+        let offer = state.offers.as_ref().unwrap();
+        let content = offer.contents[&digest][offset as usize..].to_vec();
+        let cut = state.cuts.pop_front();
+        let sent = match cut {
+            Some(Cut::Breaks(bytes) | Cut::Hangs(bytes)) => &content[..bytes],
+            None => &content[..],
+        };
+        for data in sent.chunks(CHUNK_BYTES) {
+            let data = data.to_vec();
+            chunks.try_send(Ok(wire::ModelFileChunk { data })).unwrap();
+        }
+        match cut {
+            Some(Cut::Breaks(_)) => {
+                let gone = Status::unavailable("draining");
+                chunks.try_send(Err(gone)).unwrap();
+            }
+            Some(Cut::Hangs(_)) => state.hanging.push(chunks),
+            None => {}
+        }
         Ok(Response::new(ReceiverStream::new(stream)))
     }
 }

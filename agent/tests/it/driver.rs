@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use agent::driver::Driver;
 use agent::inventory;
 use agent::job::Bench;
+use agent::models::Models;
 use agent::sensors::{Readout, Sensors};
 use agent::spool::Spool;
 use agent::supervisor::LEAVE;
@@ -18,6 +19,7 @@ use domain::reason::Reason;
 use domain::record::{LaunchFinished, Record};
 use domain::suite::Case;
 use service::folders::DataFolder;
+use service::hub::Cache;
 use service::lifecycle::{Lifecycle, Stop};
 use service::tls;
 use time::OffsetDateTime;
@@ -54,11 +56,13 @@ impl Agent {
         spool
             .end_interrupted(now, &inventory.boot_id, None)
             .unwrap();
+        let endpoint = tls::endpoint(&coordinator.url, None, None).unwrap();
         let bench = Bench {
             suite: fake_suite(),
             inventory,
             kernel: inventory::kernel(),
             cache_dir: dir.join("cache"),
+            models: Models::new(vec![endpoint.clone()], Cache::at(dir.join("hub"))),
             host_lock: dir.join("host.lock"),
             sensors: || Box::new(Quiet),
             gate: tokio::sync::Mutex::default(),
@@ -66,7 +70,6 @@ impl Agent {
             canary_file: dir.join("canary.json"),
             leave: LEAVE,
         };
-        let endpoint = tls::endpoint(&coordinator.url, None, None).unwrap();
         let life = Lifecycle::new();
         let stop = life.stop_handle();
         let driver = Driver::new(

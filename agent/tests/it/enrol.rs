@@ -70,6 +70,22 @@ impl AgentService for Registry {
         let (_, answers) = mpsc::channel(1);
         Ok(Response::new(ReceiverStream::new(answers)))
     }
+
+    async fn find_model(
+        &self,
+        _: Request<wire::FindModelRequest>,
+    ) -> Result<Response<wire::FindModelResponse>, Status> {
+        Err(Status::unimplemented("see the tests of models"))
+    }
+
+    type FetchModelFileStream = ReceiverStream<Result<wire::ModelFileChunk, Status>>;
+
+    async fn fetch_model_file(
+        &self,
+        _: Request<wire::FetchModelFileRequest>,
+    ) -> Result<Response<Self::FetchModelFileStream>, Status> {
+        Err(Status::unimplemented("see the tests of models"))
+    }
 }
 
 /// One that enrols, and has no job for anybody.

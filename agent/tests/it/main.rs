@@ -5,6 +5,7 @@ mod doctor;
 mod driver;
 mod enrol;
 mod heat;
+mod models;
 mod supervisor;
 
 use std::path::PathBuf;

@@ -72,7 +72,7 @@ pub fn data_dir(flag: Option<&Path>) -> Result<PathBuf, Failure> {
     clippy::disallowed_methods,
     reason = "the one place that reads the operator's environment"
 )]
-fn variable(name: &str) -> Option<PathBuf> {
+pub fn variable(name: &str) -> Option<PathBuf> {
     std::env::var_os(name)
         .filter(|value| !value.is_empty())
         .map(PathBuf::from)

@@ -39,6 +39,10 @@ pub struct Args {
     /// `releases` in the data folder
     #[arg(long, value_name = "DIR")]
     releases: Option<PathBuf>,
+    /// Where the models lie that machines get from here, in the layout of Hugging Face's cache; by default
+    /// `models` in the data folder, which `mlx-fleet model fetch` fills
+    #[arg(long, value_name = "DIR")]
+    models: Option<PathBuf>,
     /// How the log looks: `human`, or `json` for one object a line
     #[arg(long, value_name = "FORMAT", default_value = "human")]
     log_format: telemetry::Format,
@@ -69,6 +73,7 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
         approve_machines: args.approve_machines,
         metrics_listen: args.metrics_listen,
         releases: args.releases,
+        models: args.models,
     };
     let running = tokio::select! {
         running = Coordinator::start(config, &lifecycle) => running,

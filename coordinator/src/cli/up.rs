@@ -68,6 +68,7 @@ pub async fn up(args: Args) -> Result<ExitCode, Failure> {
         approve_machines: false,
         metrics_listen: None,
         releases: None,
+        models: None,
     };
     let running = tokio::select! {
         running = Coordinator::start(config, &lifecycle) => running,

@@ -1,4 +1,4 @@
-//! The agents' service: enrolment, and the two streams of a machine.
+//! The agents' service: enrolment, the two streams of a machine, and the models that it lacks.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use tracing::Instrument;
 
 use super::attempts::Attempts;
 use super::convert::refused;
+use super::models::Models;
 use super::session::Session;
 use super::{Context, draining};
 use crate::dispatch::ingest;
@@ -31,12 +32,17 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 pub struct Agents {
     context: Context,
+    models: Models,
     attempts: Arc<Attempts>,
 }
 
 impl Agents {
-    pub fn new(context: Context, attempts: Arc<Attempts>) -> Self {
-        Self { context, attempts }
+    pub fn new(context: Context, models: Models, attempts: Arc<Attempts>) -> Self {
+        Self {
+            context,
+            models,
+            attempts,
+        }
     }
 
     /// The machine whose certificate the connection showed.
@@ -128,6 +134,26 @@ impl AgentService for Agents {
         };
         self.context.tasks.spawn(receive.instrument(of_machine));
         Ok(Response::new(Box::pin(ReceiverStream::new(answers))))
+    }
+
+    async fn find_model(
+        &self,
+        request: Request<wire::FindModelRequest>,
+    ) -> Result<Response<wire::FindModelResponse>, Status> {
+        let machine = self.machine(request.extensions()).await?.machine;
+        let found = self.models.find(machine, request.into_inner()).await?;
+        Ok(Response::new(found))
+    }
+
+    type FetchModelFileStream = Answers<wire::ModelFileChunk>;
+
+    async fn fetch_model_file(
+        &self,
+        request: Request<wire::FetchModelFileRequest>,
+    ) -> Result<Response<Self::FetchModelFileStream>, Status> {
+        let machine = self.machine(request.extensions()).await?.machine;
+        let chunks = self.models.fetch(machine, request.into_inner()).await?;
+        Ok(Response::new(Box::pin(chunks)))
     }
 }
 

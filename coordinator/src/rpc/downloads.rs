@@ -8,14 +8,13 @@
 //!   GET /releases/NAME          one of those, and nothing else of the folder
 //! ```
 
-use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::{Body, Bytes};
+use axum::body::Body;
 use axum::extract::{Path as Named, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{self, Next};
@@ -24,12 +23,11 @@ use axum::routing::get;
 use service::lifecycle::Stop;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
-use tokio_stream::wrappers::ReceiverStream;
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::Context;
 use super::ledger::{Ledger, Pace, place};
+use super::{Context, sending};
 
 /// The file of checksums, as `cargo xtask dist` writes it.
 pub const SUMS: &str = "SHA256SUMS";
@@ -43,11 +41,6 @@ const PACE: Pace = Pace {
 };
 /// Archives that are sent at one time: more would only share the same network.
 const MAX_SENDING: usize = 16;
-/// A reader that takes nothing for so long makes room for others.
-const MAX_STALL: Duration = Duration::from_mins(1);
-const CHUNK_BYTES: usize = 64 * 1024;
-/// Enough to read from the disk while the network sends.
-const CHUNKS_AHEAD: usize = 4;
 /// A release has a handful of archives.
 const MAX_SUMS_BYTES: u64 = 64 * 1024;
 const NONE_HERE: &str =
@@ -135,9 +128,7 @@ async fn archive(State(downloads): State<Downloads>, Named(name): Named<String>)
         return missing();
     };
     let bytes = file.metadata().await.map_or(0, |metadata| metadata.len());
-    let (chunks, body) = mpsc::channel(CHUNKS_AHEAD);
-    let sent = send(file, chunks, downloads.stop.clone(), place);
-    downloads.tasks.spawn(sent);
+    let body = sending::send(file, &downloads.stop, &downloads.tasks, place);
     let headers = [
         (
             header::CONTENT_TYPE,
@@ -145,34 +136,7 @@ async fn archive(State(downloads): State<Downloads>, Named(name): Named<String>)
         ),
         (header::CONTENT_LENGTH, HeaderValue::from(bytes)),
     ];
-    (headers, Body::from_stream(ReceiverStream::new(body))).into_response()
-}
-
-type Chunks = mpsc::Sender<io::Result<Bytes>>;
-
-/// In a task of its own: a body is only asked for more while its reader takes it.
-async fn send(mut file: File, chunks: Chunks, stop: Stop, _place: OwnedSemaphorePermit) {
-    loop {
-        let mut chunk = Vec::with_capacity(CHUNK_BYTES);
-        let mut part = (&mut file).take(CHUNK_BYTES as u64);
-        let chunk = match part.read_to_end(&mut chunk).await {
-            Ok(0) => return,
-            Ok(_) => Ok(Bytes::from(chunk)),
-            Err(error) => Err(error),
-        };
-        let failed = chunk.is_err();
-        tokio::select! {
-            sent = tokio::time::timeout(MAX_STALL, chunks.send(chunk)) => {
-                if failed || !matches!(sent, Ok(Ok(()))) {
-                    return;
-                }
-            }
-            () = stop.soft() => {
-                drop(chunks.try_send(Err(io::Error::other("the coordinator is stopping"))));
-                return;
-            }
-        }
-    }
+    (headers, Body::from_stream(body)).into_response()
 }
 
 /// Names and checksums of the archives that are there, as the operator's list has them.

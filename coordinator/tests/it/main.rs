@@ -7,6 +7,7 @@ mod fleet;
 mod import;
 mod install;
 mod life;
+mod models;
 mod secrets;
 mod simulate;
 mod up;

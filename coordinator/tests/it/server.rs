@@ -10,6 +10,7 @@ mod import;
 mod ingest;
 mod leases;
 mod machines;
+mod models;
 mod monitor;
 mod prune;
 mod roles;

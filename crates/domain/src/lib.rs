@@ -10,6 +10,7 @@ pub mod reason;
 pub mod text;
 
 pub mod catalogue;
+pub mod hub;
 pub mod model;
 pub mod suite;
 

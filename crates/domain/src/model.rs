@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 use crate::catalogue::{self, Architecture};
+use crate::hub::{self, BadModel, HubModel};
 use crate::text::is_plain;
 
 /// The floating-point type that unquantised weights are computed in.
@@ -69,10 +70,7 @@ pub enum ModelSource {
     /// An absolute folder on the machine that measures.
     Folder(String),
     /// An entry of the Hugging Face cache there.
-    Hub {
-        repository: String,
-        revision: Option<String>,
-    },
+    Hub(HubModel),
     /// An architecture of the catalogue with seeded random weights.
     Synthetic(&'static Architecture),
 }
@@ -99,8 +97,8 @@ pub enum BadSource {
          {text:?}"
     )]
     Unprintable { text: String },
-    #[error("`{text}` is not of the form hf://ORG/NAME or hf://ORG/NAME@REVISION")]
-    Hub { text: String },
+    #[error(transparent)]
+    Hub(#[from] BadModel),
 }
 
 impl FromStr for ModelSource {
@@ -119,28 +117,8 @@ impl FromStr for ModelSource {
                 }
             });
         }
-        if let Some(rest) = text.strip_prefix("hf://") {
-            let (repository, revision) = match rest.split_once('@') {
-                Some((repository, revision)) => (repository, Some(revision)),
-                None => (rest, None),
-            };
-            let plain = |part: &str| {
-                let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-                !part.is_empty() && !part.starts_with('.') && part.chars().all(allowed)
-            };
-            let sound = match repository.split_once('/') {
-                Some((org, name)) => plain(org) && plain(name) && revision.is_none_or(plain),
-                None => false,
-            };
-            if !sound {
-                return Err(BadSource::Hub {
-                    text: text.to_owned(),
-                });
-            }
-            return Ok(Self::Hub {
-                repository: repository.to_owned(),
-                revision: revision.map(str::to_owned),
-            });
+        if text.starts_with(hub::PREFIX) {
+            return Ok(Self::Hub(text.parse()?));
         }
         if text.starts_with('/') {
             return Ok(Self::Folder(text.to_owned()));
@@ -169,16 +147,7 @@ impl fmt::Display for ModelSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Folder(path) => f.write_str(path),
-            Self::Hub {
-                repository,
-                revision: None,
-            } => write!(f, "hf://{repository}"),
-            Self::Hub {
-                repository,
-                revision: Some(revision),
-            } => {
-                write!(f, "hf://{repository}@{revision}")
-            }
+            Self::Hub(model) => model.fmt(f),
             Self::Synthetic(architecture) => {
                 write!(f, "{}{}", catalogue::PREFIX, architecture.name)
             }
@@ -207,7 +176,7 @@ impl ModelRef {
                 .next()
                 .unwrap_or(path)
                 .to_owned(),
-            ModelSource::Hub { repository, .. } => repository
+            ModelSource::Hub(HubModel { repository, .. }) => repository
                 .rsplit('/')
                 .next()
                 .unwrap_or(repository)

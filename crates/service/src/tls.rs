@@ -23,7 +23,9 @@ use rustls::pki_types::pem::PemObject;
 use sha2::{Digest, Sha256};
 
 pub use authority::{Authority, ServerIdentity, server_names};
-pub use channel::{address, endpoint, explain, peer, peer_address, server, server_config};
+pub use channel::{
+    address, endpoint, explain, is_loopback, peer, peer_address, server, server_config,
+};
 pub use peer::{AgentKey, ClientIdentity, PeerIdentity};
 pub use pin::fetch_ca;
 

@@ -633,6 +633,49 @@ pub struct BatchAck {
     #[prost(uint64, tag = "2")]
     pub seq: u64,
 }
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FindModelRequest {
+    /// live, and the machine's own
+    #[prost(string, tag = "1")]
+    pub lease_id: ::prost::alloc::string::String,
+    /// hf://org/name@revision
+    #[prost(string, tag = "2")]
+    pub source: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct FindModelResponse {
+    #[prost(string, tag = "1")]
+    pub commit: ::prost::alloc::string::String,
+    #[prost(message, repeated, tag = "2")]
+    pub files: ::prost::alloc::vec::Vec<ModelFile>,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ModelFile {
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    #[prost(uint64, tag = "2")]
+    pub bytes: u64,
+    /// in hex: SHA-256, or git's SHA-1 of a blob; as Hugging Face calls the file
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct FetchModelFileRequest {
+    #[prost(string, tag = "1")]
+    pub lease_id: ::prost::alloc::string::String,
+    #[prost(string, tag = "2")]
+    pub source: ::prost::alloc::string::String,
+    #[prost(string, tag = "3")]
+    pub digest: ::prost::alloc::string::String,
+    /// bytes that are there already
+    #[prost(uint64, tag = "4")]
+    pub offset: u64,
+}
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ModelFileChunk {
+    #[prost(bytes = "vec", tag = "1")]
+    pub data: ::prost::alloc::vec::Vec<u8>,
+}
 /// Generated client implementations.
 #[cfg(feature = "rpc")]
 pub mod agent_service_client {
@@ -784,6 +827,56 @@ pub mod agent_service_client {
                 .insert(GrpcMethod::new("mlxfleet.v1.AgentService", "Upload"));
             self.inner.streaming(req, path, codec).await
         }
+        /// For a job whose model the machine does not have: which files it has, where the coordinator has them.
+        pub async fn find_model(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FindModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FindModelResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::SmallBuffers::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.AgentService/FindModel",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.AgentService", "FindModel"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// One of them.
+        pub async fn fetch_model_file(
+            &mut self,
+            request: impl tonic::IntoRequest<super::FetchModelFileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<tonic::codec::Streaming<super::ModelFileChunk>>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = crate::codec::SmallBuffers::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/mlxfleet.v1.AgentService/FetchModelFile",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("mlxfleet.v1.AgentService", "FetchModelFile"));
+            self.inner.server_streaming(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -825,6 +918,28 @@ pub mod agent_service_server {
             &self,
             request: tonic::Request<tonic::Streaming<super::Batch>>,
         ) -> std::result::Result<tonic::Response<Self::UploadStream>, tonic::Status>;
+        /// For a job whose model the machine does not have: which files it has, where the coordinator has them.
+        async fn find_model(
+            &self,
+            request: tonic::Request<super::FindModelRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::FindModelResponse>,
+            tonic::Status,
+        >;
+        /// Server streaming response type for the FetchModelFile method.
+        type FetchModelFileStream: tonic::codegen::tokio_stream::Stream<
+                Item = std::result::Result<super::ModelFileChunk, tonic::Status>,
+            >
+            + std::marker::Send
+            + 'static;
+        /// One of them.
+        async fn fetch_model_file(
+            &self,
+            request: tonic::Request<super::FetchModelFileRequest>,
+        ) -> std::result::Result<
+            tonic::Response<Self::FetchModelFileStream>,
+            tonic::Status,
+        >;
     }
     #[derive(Debug)]
     pub struct AgentServiceServer<T> {
@@ -1033,6 +1148,97 @@ pub mod agent_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.AgentService/FindModel" => {
+                    #[allow(non_camel_case_types)]
+                    struct FindModelSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::UnaryService<super::FindModelRequest>
+                    for FindModelSvc<T> {
+                        type Response = super::FindModelResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FindModelRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::find_model(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FindModelSvc(inner);
+                        let codec = crate::codec::SmallBuffers::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/mlxfleet.v1.AgentService/FetchModelFile" => {
+                    #[allow(non_camel_case_types)]
+                    struct FetchModelFileSvc<T: AgentService>(pub Arc<T>);
+                    impl<
+                        T: AgentService,
+                    > tonic::server::ServerStreamingService<super::FetchModelFileRequest>
+                    for FetchModelFileSvc<T> {
+                        type Response = super::ModelFileChunk;
+                        type ResponseStream = T::FetchModelFileStream;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::ResponseStream>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::FetchModelFileRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AgentService>::fetch_model_file(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = FetchModelFileSvc(inner);
+                        let codec = crate::codec::SmallBuffers::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.server_streaming(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -62,6 +62,7 @@ const THEIRS: &[(&str, &[&str])] = &[
     ("tonic-prost", &["proto"]),
     ("rustls", &["agent", "coordinator", "service"]),
     ("rcgen", &["agent", "coordinator", "service"]),
+    ("ureq", &["coordinator"]),
     (
         "tokio",
         &[

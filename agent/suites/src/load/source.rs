@@ -4,6 +4,7 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use domain::hub::{self, HubModel};
 use domain::model::{BadSource, Dtype, ModelSource};
 
 use super::{LoadError, ModelFolder};
@@ -18,14 +19,14 @@ pub enum SourceError {
     #[error(transparent)]
     Synthetic(#[from] SyntheticError),
     #[error(
-        "{repository} at {revision} is not in the Hugging Face cache ({cache}); \
-         download it with: hf download {repository} --revision {revision}"
+        "{repository} at {revision} is not in the Hugging Face cache ({cache}); download it there with \
+         `hf download {repository} --revision {revision}`, or for the whole fleet with \
+         `mlx-fleet model fetch {model}` where the coordinator runs",
+        repository = model.repository,
+        revision = model.revision(),
+        cache = cache.display()
     )]
-    NotDownloaded {
-        repository: String,
-        revision: String,
-        cache: PathBuf,
-    },
+    NotDownloaded { model: HubModel, cache: PathBuf },
 }
 
 /// Where models are looked for and made.
@@ -60,15 +61,7 @@ impl Places {
                 .map_or_else(|| home.join(".cache"), |bases| bases.cache_dir().to_owned())
                 .join("mlx-fleet")
         });
-        let hub = named("HF_HUB_CACHE").unwrap_or_else(|| {
-            named("HF_HOME")
-                .unwrap_or_else(|| {
-                    named("XDG_CACHE_HOME")
-                        .unwrap_or_else(|| home.join(".cache"))
-                        .join("huggingface")
-                })
-                .join("hub")
-        });
+        let hub = hub::Folders::of(named, &home).cache;
         Self { cache, hub }
     }
 }
@@ -82,18 +75,12 @@ pub fn resolve(
 ) -> Result<ModelFolder, SourceError> {
     match source {
         ModelSource::Folder(path) => Ok(ModelFolder::open(Path::new(path))?),
-        ModelSource::Hub {
-            repository,
-            revision,
-        } => {
-            let revision = revision.as_deref().unwrap_or("main");
-            let snapshot = hub_snapshot(&places.hub, repository, revision).ok_or_else(|| {
-                SourceError::NotDownloaded {
-                    repository: repository.clone(),
-                    revision: revision.to_owned(),
-                    cache: places.hub.clone(),
-                }
-            })?;
+        ModelSource::Hub(model) => {
+            let missing = || SourceError::NotDownloaded {
+                model: model.clone(),
+                cache: places.hub.clone(),
+            };
+            let snapshot = hub_snapshot(&places.hub, model).ok_or_else(missing)?;
             Ok(ModelFolder::open(&snapshot)?)
         }
         ModelSource::Synthetic(architecture) => {
@@ -113,9 +100,10 @@ pub fn parse(name: &str) -> Result<ModelSource, SourceError> {
     Ok(ModelSource::Folder(path.to_string_lossy().into_owned()))
 }
 
-/// `models--ORG--NAME/snapshots/COMMIT`, the revision being a commit or a name in `refs`.
-fn hub_snapshot(hub: &Path, repository: &str, revision: &str) -> Option<PathBuf> {
-    let entry = hub.join(format!("models--{}", repository.replace('/', "--")));
+/// The revision is a commit or a name in `refs`.
+fn hub_snapshot(cache: &Path, model: &HubModel) -> Option<PathBuf> {
+    let entry = cache.join(model.folder());
+    let revision = model.revision();
     let commit = fs::read_to_string(entry.join("refs").join(revision));
     let commit = commit.as_deref().map_or(revision, str::trim);
     Some(entry.join("snapshots").join(commit)).filter(|snapshot| snapshot.is_dir())

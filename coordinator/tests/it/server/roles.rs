@@ -245,6 +245,25 @@ async fn call(caller: &Caller, service: &str, method: &str) -> Result<(), Status
                 .await
                 .map(drop)
         }
+        "FindModel" => {
+            let request = wire::FindModelRequest {
+                lease_id: caller.lease.to_string(),
+                source: "hf://org/name".to_owned(),
+            };
+            agents.find_model(with(caller, request)).await.map(drop)
+        }
+        "FetchModelFile" => {
+            let request = wire::FetchModelFileRequest {
+                lease_id: caller.lease.to_string(),
+                source: "hf://org/name".to_owned(),
+                digest: "0a".repeat(32),
+                offset: 0,
+            };
+            agents
+                .fetch_model_file(with(caller, request))
+                .await
+                .map(drop)
+        }
         _ => {
             let path: PathAndQuery = format!("/{service}/{method}").parse().unwrap();
             let mut client = tonic::client::Grpc::new(caller.channel.clone());

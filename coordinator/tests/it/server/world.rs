@@ -120,6 +120,7 @@ impl World {
             approve_machines: self.approve_machines,
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             releases: None,
+            models: None,
         };
         let running = Coordinator::start(config, &lifecycle).await?;
         let stop = lifecycle.stop_handle();

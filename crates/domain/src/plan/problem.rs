@@ -132,7 +132,7 @@ impl Problem {
                 let known = catalogue::names();
                 Self::unknown(written.span(), "synthetic model", &name, known)
             }
-            Err(refused @ (BadSource::RelativeFolder { .. } | BadSource::Hub { .. })) => {
+            Err(refused @ (BadSource::RelativeFolder { .. } | BadSource::Hub(_))) => {
                 Self::at(written.span(), refused.to_string())
                     .with_help("use an absolute folder, hf://ORG/NAME or synthetic:NAME")
             }

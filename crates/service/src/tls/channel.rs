@@ -98,7 +98,8 @@ pub fn address(url: &str) -> Result<String, Error> {
         })
 }
 
-fn is_loopback(host: &str) -> bool {
+/// Whether a URL's host is this machine alone.
+pub fn is_loopback(host: &str) -> bool {
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost"
         || bare
