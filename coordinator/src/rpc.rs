@@ -2,13 +2,11 @@
 //! rule beyond "may they ask".
 
 mod agent;
-mod attempts;
 mod auth;
 mod convert;
 mod door;
 mod downloads;
 mod fleet;
-mod ledger;
 mod session;
 
 pub use agent::Agents;
@@ -16,7 +14,6 @@ pub use downloads::SUMS;
 pub use fleet::Operators;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use proto::wire::fleet_service_server::FleetServiceServer;
 use service::lifecycle::Stop;
@@ -26,7 +23,6 @@ use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
 use crate::dispatch::{self, Dispatch, Error};
-use attempts::Attempts;
 use auth::Guarded;
 use door::Door;
 
@@ -45,13 +41,12 @@ pub struct Context {
 
 /// Both services, with their limits and guards, and the downloads for new machines from this folder.
 pub fn routes(context: &Context, releases: PathBuf) -> Routes {
-    let attempts = Arc::<Attempts>::default();
-    let agents = Door::of(Agents::new(context.clone(), Arc::clone(&attempts)));
+    let agents = Door::of(Agents::new(context.clone()));
     let operators = FleetServiceServer::new(Operators::new(context.clone()))
         .max_decoding_message_size(MAX_OPERATOR_MESSAGE_BYTES)
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Zstd);
-    let operators = Guarded::new(operators, context.dispatch.clone(), attempts);
+    let operators = Guarded::new(operators, context.dispatch.clone());
     let services = Routes::new(agents).add_service(operators);
     let router = services.into_axum_router();
     Routes::from(router.merge(downloads::router(context, releases))).prepare()

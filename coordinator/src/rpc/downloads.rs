@@ -29,7 +29,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::task::TaskTracker;
 
 use super::Context;
-use super::ledger::{Ledger, Pace, place};
+use crate::dispatch::ledger::{Ledger, Pace, place};
 
 /// The file of checksums, as `cargo xtask dist` writes it.
 pub const SUMS: &str = "SHA256SUMS";
