@@ -10,6 +10,7 @@
 //!                                   └── Postgres' notifications, from any coordinator
 //! ```
 
+pub mod attempts;
 pub mod backup;
 pub mod enrol;
 pub mod events;
@@ -17,6 +18,7 @@ pub mod grant;
 pub mod import;
 pub mod ingest;
 pub mod leases;
+pub mod ledger;
 pub mod machines;
 pub mod models;
 pub mod monitor;
@@ -61,6 +63,7 @@ pub struct Dispatch {
     desk: Arc<query::Desk>,
     tools: store::dump::Tools,
     counts: Arc<monitor::Counts>,
+    attempts: Arc<attempts::Attempts>,
     authority: Arc<Authority>,
     approve_machines: bool,
 }
@@ -131,6 +134,7 @@ impl Dispatch {
             desk: Arc::new(query::Desk::new(reader)),
             tools,
             counts: Arc::default(),
+            attempts: Arc::default(),
             authority,
             approve_machines,
         };

@@ -3,8 +3,9 @@
 //! Where a request goes: [`server`] puts it together and listens; `rpc` knows the wire and nothing of
 //! SQL, checks who asks, and turns messages into domain types; `dispatch` decides; `store` is one
 //! function per statement and knows nothing of the wire. No state is kept outside Postgres, so that
-//! several coordinators can serve one database. The operator's commands are in [`cli`], a client of the
-//! same RPCs as everybody's; only `model` works on a folder, which it fills from `huggingface`.
+//! several coordinators can serve one database. `dashboard` is beside `rpc`: the same decisions as pages. The
+//! operator's commands are in [`cli`], a client of the same RPCs as everybody's; only `model` works on a
+//! folder, which it fills from `huggingface`.
 
 pub mod cli;
 pub mod server;
@@ -12,6 +13,8 @@ pub mod server;
 mod huggingface;
 
 mod rpc;
+
+mod dashboard;
 
 mod dispatch;
 

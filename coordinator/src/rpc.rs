@@ -2,13 +2,11 @@
 //! rule beyond "may they ask".
 
 mod agent;
-mod attempts;
 mod auth;
 mod convert;
 mod door;
 mod downloads;
 mod fleet;
-mod ledger;
 mod models;
 mod sending;
 mod session;
@@ -18,7 +16,6 @@ pub use downloads::SUMS;
 pub use fleet::Operators;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use proto::wire::fleet_service_server::FleetServiceServer;
 use service::hub::Cache;
@@ -29,7 +26,6 @@ use tonic::codec::CompressionEncoding;
 use tonic::service::Routes;
 
 use crate::dispatch::{self, Dispatch, Error};
-use attempts::Attempts;
 use auth::Guarded;
 use door::Door;
 use models::Models;
@@ -58,14 +54,13 @@ pub struct Offers {
 /// Both services, with their limits and guards, and the downloads for new machines.
 pub fn routes(context: &Context, offers: Offers) -> Routes {
     let Offers { releases, models } = offers;
-    let attempts = Arc::<Attempts>::default();
     let models = Models::new(context.clone(), models);
-    let agents = Door::of(Agents::new(context.clone(), models, Arc::clone(&attempts)));
+    let agents = Door::of(Agents::new(context.clone(), models));
     let operators = FleetServiceServer::new(Operators::new(context.clone()))
         .max_decoding_message_size(MAX_OPERATOR_MESSAGE_BYTES)
         .accept_compressed(CompressionEncoding::Zstd)
         .send_compressed(CompressionEncoding::Zstd);
-    let operators = Guarded::new(operators, context.dispatch.clone(), attempts);
+    let operators = Guarded::new(operators, context.dispatch.clone());
     let services = Routes::new(agents).add_service(operators);
     let router = services.into_axum_router();
     Routes::from(router.merge(downloads::router(context, releases))).prepare()

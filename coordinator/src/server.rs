@@ -28,7 +28,7 @@ use tonic::transport::server::TcpIncoming;
 
 use crate::dispatch::tokens::{Purpose, Role};
 use crate::dispatch::{self, Dispatch, Parts, housekeeping, ingest, pulse};
-use crate::{rpc, store};
+use crate::{dashboard, rpc, store};
 use database::Database;
 
 /// The folder of models in a data folder.
@@ -53,6 +53,8 @@ pub struct Config {
     pub approve_machines: bool,
     /// Where monitoring systems ask; None: nowhere.
     pub metrics_listen: Option<SocketAddr>,
+    /// Where browsers of this machine ask, on loopback; None: nowhere.
+    pub dashboard_listen: Option<SocketAddr>,
     /// Where the release archives lie that new machines download; None: `releases` in the data folder.
     pub releases: Option<PathBuf>,
     /// Where the models lie that machines get from here; None: `models` in the data folder.
@@ -96,6 +98,7 @@ pub struct Coordinator;
 pub struct Running {
     url: String,
     metrics: Option<SocketAddr>,
+    dashboard: Option<SocketAddr>,
     folder: DataFolder,
     pool: store::Pool,
     database: Database,
@@ -113,6 +116,7 @@ impl Coordinator {
             host_names,
             approve_machines,
             metrics_listen,
+            dashboard_listen,
             releases,
             models,
         } = config;
@@ -130,10 +134,8 @@ impl Coordinator {
         let names = tls::server_names(listen, &host_names);
         let identity = authority.open_server(&folder, &names, now)?;
         let (listener, address) = bind(listen).await?;
-        let monitor = match metrics_listen {
-            Some(listen) => Some(bind(listen).await?),
-            None => None,
-        };
+        let monitor = bind_if_wished(metrics_listen).await?;
+        let browsers = bind_if_wished(dashboard_listen).await?;
 
         let url = url_of(address, &names);
         let tls = tls::server_config(&identity, authority.certificate());
@@ -153,6 +155,12 @@ impl Coordinator {
             lifecycle.spawn("monitor", monitor);
             metrics = Some(address);
         }
+        let mut dashboard = None;
+        if let Some((listener, address)) = browsers {
+            let pages = dashboard::serve(dispatch.clone(), listener, lifecycle.stop_handle());
+            lifecycle.spawn("dashboard", pages);
+            dashboard = Some(address);
+        }
         let offers = rpc::Offers {
             releases: releases.unwrap_or_else(|| folder.root().join("releases")),
             models: Cache::at(models.unwrap_or_else(|| folder.root().join(MODELS))),
@@ -164,6 +172,7 @@ impl Coordinator {
         Ok(Running {
             url,
             metrics,
+            dashboard,
             folder,
             pool,
             database,
@@ -208,6 +217,15 @@ pub async fn restore(
     })
 }
 
+async fn bind_if_wished(
+    listen: Option<SocketAddr>,
+) -> Result<Option<(TcpListener, SocketAddr)>, Error> {
+    match listen {
+        Some(listen) => Ok(Some(bind(listen).await?)),
+        None => Ok(None),
+    }
+}
+
 async fn bind(listen: SocketAddr) -> Result<(TcpListener, SocketAddr), Error> {
     let failed = |source| Error::Listen { listen, source };
     let listener = TcpListener::bind(listen).await.map_err(failed)?;
@@ -221,6 +239,11 @@ impl Running {
         Some(format!("http://{}/metrics", self.metrics?))
     }
 
+    /// Where browsers of this machine may ask.
+    pub fn dashboard_url(&self) -> Option<String> {
+        Some(format!("http://{}", self.dashboard?))
+    }
+
     pub fn url(&self) -> &str {
         &self.url
     }
@@ -230,6 +253,7 @@ impl Running {
         let Self {
             url: _,
             metrics: _,
+            dashboard: _,
             folder,
             pool,
             database,

@@ -20,6 +20,7 @@ use std::fmt;
 use std::str::FromStr;
 
 pub use comparison::terminal_comparison;
+pub use html::STYLE;
 pub use parquet::SampleFile;
 pub use terminal::terminal_summary;
 

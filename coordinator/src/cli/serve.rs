@@ -9,6 +9,7 @@ use service::{descriptors, telemetry};
 
 use super::exit::Failure;
 use super::{connect, show};
+use crate::dashboard;
 use crate::server::{Config, Coordinator, DEFAULT_LISTEN, GRACE, monitor};
 
 /// For a few hundred agents.
@@ -35,6 +36,9 @@ pub struct Args {
     /// address and port
     #[arg(long, value_name = "ADDR", value_parser = monitor::address)]
     metrics_listen: Option<SocketAddr>,
+    /// Serve the dashboard for browsers of this machine here: a port, or a loopback address and port
+    #[arg(long, value_name = "ADDR", value_parser = dashboard::address)]
+    dashboard_listen: Option<SocketAddr>,
     /// Where the release archives lie that new machines download, with their SHA256SUMS; by default
     /// `releases` in the data folder
     #[arg(long, value_name = "DIR")]
@@ -72,6 +76,7 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
         host_names: args.host_name,
         approve_machines: args.approve_machines,
         metrics_listen: args.metrics_listen,
+        dashboard_listen: args.dashboard_listen,
         releases: args.releases,
         models: args.models,
     };
@@ -85,6 +90,9 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
     drop(show::line(format_args!("listening on {}", running.url())));
     if let Some(url) = running.metrics_url() {
         drop(show::line(format_args!("metrics at {url}")));
+    }
+    if let Some(url) = running.dashboard_url() {
+        drop(show::line(format_args!("dashboard at {url}")));
     }
     let ending = lifecycle.run(signals, GRACE).await;
     running

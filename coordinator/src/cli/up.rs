@@ -67,6 +67,7 @@ pub async fn up(args: Args) -> Result<ExitCode, Failure> {
         host_names: Vec::new(),
         approve_machines: false,
         metrics_listen: None,
+        dashboard_listen: None,
         releases: None,
         models: None,
     };

@@ -1,7 +1,6 @@
 //! The agents' service: enrolment, the two streams of a machine, and the models that it lacks.
 
 use std::pin::Pin;
-use std::sync::Arc;
 
 use domain::record::Batch;
 use futures_util::stream::FuturesOrdered;
@@ -16,7 +15,6 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Extensions, Request, Response, Status, Streaming, async_trait};
 use tracing::Instrument;
 
-use super::attempts::Attempts;
 use super::convert::refused;
 use super::models::Models;
 use super::session::Session;
@@ -33,16 +31,11 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 pub struct Agents {
     context: Context,
     models: Models,
-    attempts: Arc<Attempts>,
 }
 
 impl Agents {
-    pub fn new(context: Context, models: Models, attempts: Arc<Attempts>) -> Self {
-        Self {
-            context,
-            models,
-            attempts,
-        }
+    pub fn new(context: Context, models: Models) -> Self {
+        Self { context, models }
     }
 
     /// The machine whose certificate the connection showed.
@@ -69,7 +62,7 @@ impl AgentService for Agents {
             .parse::<Token>()
             .and_then(|token| token.of_kind(TokenKind::Join))
             .map_err(|why| Status::unauthenticated(why.to_string()))?;
-        self.attempts.admit(from, &token)?;
+        self.context.dispatch.attempts().admit(from, &token)?;
         let inventory = inventory
             .ok_or_else(|| Status::invalid_argument("inventory is missing"))?
             .try_into()
@@ -80,7 +73,10 @@ impl AgentService for Agents {
             .dispatch
             .enrol(&token, &csr_pem, &inventory, now)
             .await;
-        self.attempts.note(from, &token, &enrolled);
+        self.context
+            .dispatch
+            .attempts()
+            .note(from, &token, &enrolled);
         let enrolled = enrolled?;
         Ok(Response::new(wire::EnrollResponse {
             machine_id: enrolled.machine_id.to_string(),

@@ -3,7 +3,6 @@
 
 use std::convert::Infallible;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use tonic::Status;
@@ -12,7 +11,6 @@ use tonic::codegen::{BoxFuture, Service, http};
 use tonic::metadata::MetadataMap;
 use tonic::server::NamedService;
 
-use super::attempts::Attempts;
 use crate::dispatch::Dispatch;
 use crate::dispatch::tokens::{Caller, Role};
 
@@ -50,16 +48,11 @@ pub const ROLES: &[(&str, Role)] = &[
 pub struct Guarded<S> {
     inner: S,
     dispatch: Dispatch,
-    attempts: Arc<Attempts>,
 }
 
 impl<S> Guarded<S> {
-    pub fn new(inner: S, dispatch: Dispatch, attempts: Arc<Attempts>) -> Self {
-        Self {
-            inner,
-            dispatch,
-            attempts,
-        }
+    pub fn new(inner: S, dispatch: Dispatch) -> Self {
+        Self { inner, dispatch }
     }
 }
 
@@ -85,13 +78,13 @@ where
         // The one that was asked whether it is ready is the one that works.
         let waiting = self.inner.clone();
         let mut inner = std::mem::replace(&mut self.inner, waiting);
-        let (dispatch, attempts) = (self.dispatch.clone(), Arc::clone(&self.attempts));
+        let dispatch = self.dispatch.clone();
         Box::pin(async move {
             let path = request.uri().path();
             let method = path.rsplit('/').next().unwrap_or_default().to_owned();
             let metadata = MetadataMap::from_headers(request.headers().clone());
             let from = service::tls::peer_address(request.extensions());
-            match authorise(&dispatch, &attempts, from, &method, &metadata).await {
+            match authorise(&dispatch, from, &method, &metadata).await {
                 Ok(caller) => {
                     request.extensions_mut().insert(caller);
                     inner.call(request).await
@@ -105,7 +98,6 @@ where
 /// Asks before a byte of the message is read.
 async fn authorise(
     dispatch: &Dispatch,
-    attempts: &Attempts,
     from: Option<IpAddr>,
     method: &str,
     metadata: &MetadataMap,
@@ -117,10 +109,7 @@ async fn authorise(
     };
     let token = service::bearer::read(metadata)
         .map_err(|why| Status::unauthenticated(format!("{why}: send an operator's token")))?;
-    attempts.admit(from, &token)?;
-    let caller = dispatch.caller(&token).await;
-    attempts.note(from, &token, &caller);
-    let caller = caller?;
+    let caller = dispatch.caller_from(from, &token).await?;
     if caller.role < *needed {
         return Err(Status::permission_denied(format!(
             "{method} needs the role {}, and this token has the role {}",

@@ -26,8 +26,8 @@ use tokio::io::AsyncReadExt;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
-use super::ledger::{Ledger, Pace, place};
 use super::{Context, sending};
+use crate::dispatch::ledger::{Ledger, Pace, place};
 
 /// The file of checksums, as `cargo xtask dist` writes it.
 pub const SUMS: &str = "SHA256SUMS";

@@ -5,6 +5,7 @@ mod fake_agent;
 mod world;
 
 mod access;
+mod dashboard;
 mod downloads;
 mod import;
 mod ingest;

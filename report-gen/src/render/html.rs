@@ -9,7 +9,8 @@ use super::sections;
 use super::sections::timestamp;
 use crate::report::{FindingKind, Report};
 
-const STYLE: &str = include_str!("../../assets/report.css");
+/// The look of a page: colours of both themes, tables, labels.
+pub const STYLE: &str = include_str!("../../assets/report.css");
 const SCRIPT: &str = include_str!("../../assets/report.js");
 const ECHARTS: &str = include_str!("../../assets/echarts/echarts.min.js");
 

@@ -119,6 +119,7 @@ impl World {
             host_names: Vec::new(),
             approve_machines: self.approve_machines,
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            dashboard_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
             releases: None,
             models: None,
         };
@@ -161,6 +162,11 @@ impl World {
     pub fn metrics_url(&self) -> String {
         let up = self.coordinator.as_ref().unwrap();
         up.running.metrics_url().unwrap()
+    }
+
+    pub fn dashboard_url(&self) -> String {
+        let up = self.coordinator.as_ref().unwrap();
+        up.running.dashboard_url().unwrap()
     }
 
     pub fn ca(&self) -> CaCertificate {

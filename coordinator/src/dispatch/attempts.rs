@@ -16,10 +16,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use service::token::Token;
-use tonic::Status;
 
 use super::ledger::{Ledger, Pace, place};
-use crate::dispatch::{Error, Result};
+use super::tokens::Caller;
+use super::{Dispatch, Error, Result};
 
 const PACE: Pace = Pace {
     to_spare: 20,
@@ -47,7 +47,7 @@ impl Default for Attempts {
 
 impl Attempts {
     /// Whether a token from this address is looked at now.
-    pub fn admit(&self, from: Option<IpAddr>, token: &Token) -> std::result::Result<(), Status> {
+    pub fn admit(&self, from: Option<IpAddr>, token: &Token) -> Result<()> {
         let memory = self.memory();
         let Some(wait) = memory.guesses.wait(place(from), Instant::now()) else {
             return Ok(());
@@ -55,7 +55,7 @@ impl Attempts {
         if memory.known.contains(token.secret_hash().as_bytes()) {
             return Ok(());
         }
-        Err(Status::resource_exhausted(format!(
+        Err(Error::TooMuch(format!(
             "too many wrong tokens came from this address: try again in {} s",
             wait.as_secs() + 1
         )))
@@ -76,6 +76,21 @@ impl Attempts {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Dispatch {
+    /// Whose token this is, unless too many wrong ones came from its address.
+    pub async fn caller_from(&self, from: Option<IpAddr>, token: &Token) -> Result<Caller> {
+        self.attempts.admit(from, token)?;
+        let caller = self.caller(token).await;
+        self.attempts.note(from, token, &caller);
+        caller
+    }
+
+    /// For those who show a token in another way.
+    pub fn attempts(&self) -> &Attempts {
+        &self.attempts
     }
 }
 

@@ -1,0 +1,150 @@
+//! Who comes in, and from where. A session is the token itself, in a cookie that no script reads: it is held
+//! against the database at every request, so that it ends with its token, and any coordinator knows it.
+
+use std::net::SocketAddr;
+
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use service::token::Token;
+
+use super::pages;
+use crate::dispatch::tokens::Role;
+use crate::dispatch::{Dispatch, Error};
+
+/// The browser forgets the cookie after a working day.
+const SESSION_SECONDS: u32 = 12 * 60 * 60;
+
+/// No script, nothing from elsewhere, in nobody's frame, and forms that only we receive.
+const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; \
+                      base-uri 'none'; frame-ancestors 'none'";
+
+/// Before anything else: the request is meant for loopback, which a name of somebody else's that leads here is
+/// not, and what changes something comes from a page of this very address. SameSite is not enough for that: all
+/// ports of a machine are one site.
+pub async fn fence(request: Request, next: Next) -> Response {
+    let host = text_of(request.headers(), &header::HOST).unwrap_or_default();
+    let origin = text_of(request.headers(), &header::ORIGIN);
+    let ours = origin.and_then(|origin| origin.strip_prefix("http://")) == Some(host);
+    let mut response = if !names_loopback(host) {
+        let why =
+            "This address is not the dashboard's: open the one that `mlx-fleet serve` printed.";
+        pages::refusal(StatusCode::MISDIRECTED_REQUEST, why)
+    } else if !request.method().is_safe() && !ours {
+        let why = "This was not sent by a page of this dashboard, and nothing was done: go to the page and try again.";
+        pages::refusal(StatusCode::FORBIDDEN, why)
+    } else {
+        next.run(request).await
+    };
+    let headers = response.headers_mut();
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        // With `no-referrer` browsers would hide the origin of a form.
+        (header::REFERRER_POLICY, "same-origin"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    response
+}
+
+fn names_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    matches!(name, "localhost" | "127.0.0.1" | "[::1]")
+}
+
+/// What stands before a route.
+#[derive(Clone)]
+pub struct Guard {
+    pub dispatch: Dispatch,
+    pub role: Role,
+}
+
+/// Who asks, for the handler, or why not.
+pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
+    let Some(token) = token_of(request.headers()) else {
+        return Redirect::to("/sign-in").into_response();
+    };
+    let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
+    let from = from.map(|ConnectInfo(address)| address.ip());
+    match guard.dispatch.caller_from(from, &token).await {
+        Ok(caller) if caller.role >= guard.role => {
+            request.extensions_mut().insert(caller);
+            next.run(request).await
+        }
+        Ok(caller) => pages::refusal(
+            StatusCode::FORBIDDEN,
+            &format!(
+                "This needs the role {}, and your token has the role {}.",
+                guard.role.as_str(),
+                caller.role.as_str()
+            ),
+        ),
+        Err(Error::Guessed(_) | Error::Unauthenticated(_)) => {
+            let mut response = Redirect::to("/sign-in").into_response();
+            forget(request.headers(), &mut response);
+            response
+        }
+        Err(error) => pages::failure(&error),
+    }
+}
+
+pub fn remember(asked: &HeaderMap, token: &Token, response: &mut Response) {
+    set_cookie(asked, token.expose().as_str(), SESSION_SECONDS, response);
+}
+
+pub fn forget(asked: &HeaderMap, response: &mut Response) {
+    set_cookie(asked, "", 0, response);
+}
+
+fn set_cookie(asked: &HeaderMap, value: &str, seconds: u32, response: &mut Response) {
+    let name = cookie_name(asked);
+    let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict");
+    // A token has letters, digits and `_`, and a host got through the fence.
+    if let Ok(mut value) = HeaderValue::try_from(text) {
+        value.set_sensitive(true);
+        response.headers_mut().insert(header::SET_COOKIE, value);
+    }
+}
+
+fn token_of(headers: &HeaderMap) -> Option<Token> {
+    let name = cookie_name(headers);
+    let cookies = headers.get_all(header::COOKIE).iter();
+    let mut pairs = cookies
+        .filter_map(|cookies| cookies.to_str().ok())
+        .flat_map(|cookies| cookies.split("; "));
+    let value = pairs.find_map(|pair| pair.strip_prefix(&name)?.strip_prefix('='))?;
+    value.parse().ok()
+}
+
+/// Browsers send a cookie to all ports of a machine: two coordinators on one would end each other's sessions.
+fn cookie_name(headers: &HeaderMap) -> String {
+    let host = text_of(headers, &header::HOST).unwrap_or_default();
+    let port = host
+        .rsplit_once(':')
+        .and_then(|(_, port)| port.parse().ok());
+    format!("mlx_fleet_{}", port.unwrap_or(80_u16))
+}
+
+fn text_of<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::names_loopback;
+
+    #[test]
+    fn a_name_of_somebody_elses_that_leads_here_is_not_ours() {
+        for host in ["127.0.0.1:7421", "localhost:7421", "[::1]:1", "localhost"] {
+            assert!(names_loopback(host), "{host}");
+        }
+        for host in ["", "evil.test:7421", "127.0.0.1.evil.test", "localhost.:1"] {
+            assert!(!names_loopback(host), "{host}");
+        }
+    }
+}
