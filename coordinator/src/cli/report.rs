@@ -15,8 +15,8 @@ use super::show;
 pub struct Args {
     /// The run: its id, an unambiguous beginning of it, or `latest`
     run: String,
-    /// The format; may be given several times
-    #[arg(long, value_enum, default_values = ["html"])]
+    /// The format; several may be given, separated by commas
+    #[arg(long, value_delimiter = ',', value_enum, default_values = ["html"])]
     format: Vec<Format>,
     /// The folder to write into
     #[arg(long, value_name = "DIR", default_value = ".")]

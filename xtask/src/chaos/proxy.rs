@@ -103,16 +103,16 @@ async fn connect(agent: TcpStream, coordinator: SocketAddr, mut sky: watch::Rece
     let (mut from_agent, mut to_agent) = agent.into_split();
     let (mut from_coordinator, mut to_coordinator) = coordinator.into_split();
     let (up, down) = (sky.clone(), sky.clone());
+    let (mut held, mut unsaid) = (Vec::new(), Vec::new());
     let hold = tokio::select! {
         // The end of either side is the end of both.
-        () = pump(&mut from_agent, &mut to_coordinator, up, born) => return,
-        () = pump(&mut from_coordinator, &mut to_agent, down, born) => return,
+        () = pump(&mut from_agent, &mut to_coordinator, up, born, &mut held) => return,
+        () = pump(&mut from_coordinator, &mut to_agent, down, born, &mut unsaid) => return,
         hold = struck(&mut sky, born) => hold,
     };
     let Some(hold) = hold else {
         return;
     };
-    let mut held = Vec::new();
     let mut said = (&mut from_agent).take(HELD_BYTES as u64);
     // An error is the agent's end of it; what came before counts.
     timeout(hold, said.read_to_end(&mut held)).await.ok();
@@ -139,11 +139,13 @@ async fn struck(sky: &mut watch::Receiver<Sky>, born: u64) -> Option<Duration> {
     }
 }
 
+/// What it had read when the weather struck is left in `held`.
 async fn pump(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
     mut sky: watch::Receiver<Sky>,
     born: u64,
+    held: &mut Vec<u8>,
 ) {
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut swallowed = false;
@@ -165,7 +167,10 @@ async fn pump(
                 }
                 // Ours to wait for: `struck` ends us.
                 Weather::Cut => std::future::pending().await,
-                Weather::Late(_) if change > born => std::future::pending().await,
+                Weather::Late(_) if change > born => {
+                    held.extend_from_slice(&chunk[..read]);
+                    std::future::pending().await
+                }
                 Weather::Slow(by) => {
                     sleep(by).await;
                     if to.write_all(&chunk[..read]).await.is_err() {

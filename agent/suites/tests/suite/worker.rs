@@ -288,6 +288,7 @@ fn load_tells_its_phases_and_where_the_pages_were() {
             continue;
         }
         assert_sound(&launch, &request);
+        let mut share_told: f64 = 0.0;
         for iteration in iterations {
             let (whole, mode) = match regime {
                 Regime::Cold => (Metric::LoadColdMs, "cold"),
@@ -309,10 +310,8 @@ fn load_tells_its_phases_and_where_the_pages_were() {
                 !has(iteration, Metric::LoadTokenizerMs),
                 "synthetic models have none"
             );
-            assert!(
-                parts_ms <= whole_ms && parts_ms > whole_ms * 0.9,
-                "{parts_ms} of {whole_ms}"
-            );
+            assert!(parts_ms <= whole_ms, "{parts_ms} of {whole_ms}");
+            share_told = share_told.max(parts_ms / whole_ms);
             let weights_s = sample(iteration, Metric::LoadWeightsMs) / 1e3;
             assert_close(
                 sample(iteration, Metric::LoadGbps),
@@ -323,6 +322,8 @@ fn load_tells_its_phases_and_where_the_pages_were() {
             assert_eq!(has(iteration, Metric::FirstEvalMs), is_first);
             assert!(sample(iteration, Metric::CacheResidencyAfter) > 0.99);
         }
+        // A busy machine may halt a load between two phases, but not every one.
+        assert!(share_told > 0.9, "{share_told}");
     }
 }
 

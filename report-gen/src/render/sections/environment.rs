@@ -12,6 +12,7 @@ use crate::report::{Environment, Machine, Report};
 const DIGITS: usize = 10;
 /// A phone shows two values beside their name.
 const SIDE_BY_SIDE: usize = 2;
+const UNKNOWN: &str = "–";
 
 pub fn section(report: &Report) -> Section {
     let mut blocks = Vec::new();
@@ -88,7 +89,7 @@ fn machines(machines: &[Machine]) -> Table {
     }
 }
 
-const CONDITIONS: [&str; 9] = [
+const CONDITIONS: [&str; 8] = [
     "System (build)",
     "MLX (library)",
     "Device",
@@ -97,11 +98,11 @@ const CONDITIONS: [&str; 9] = [
     "Worker",
     "Agent",
     "Power",
-    "Launches",
 ];
+const LAUNCHES: &str = "Launches";
 
 /// In the order of [`CONDITIONS`].
-fn conditions(e: &Environment) -> [Cell; CONDITIONS.len()] {
+fn conditions(e: &Environment) -> [String; CONDITIONS.len()] {
     let nax = match (e.nax_built, e.nax_expected) {
         (Some(true), true) => "built in",
         (Some(true), false) => "built in, not for this GPU and system",
@@ -110,31 +111,27 @@ fn conditions(e: &Environment) -> [Cell; CONDITIONS.len()] {
         (None, _) => "no metallib",
     };
     let power = match (e.power_source.as_deref(), e.low_power_mode) {
-        (None, _) => Cell::Missing,
-        (Some(source), Some(true)) => Cell::Text(format!("{source}, low-power mode")),
-        (Some(source), _) => Cell::Text(source.to_owned()),
+        (None, _) => UNKNOWN.to_owned(),
+        (Some(source), Some(true)) => format!("{source}, low-power mode"),
+        (Some(source), _) => source.to_owned(),
     };
     let debug = if e.debug_build { " (debug build)" } else { "" };
     let device = format!("{} {}", e.mlx_device, e.mlx_architecture);
     [
-        Cell::Text(format!("{} {} ({})", e.os, e.os_version, e.os_build)),
-        Cell::Text(match &e.mlx_sha256 {
+        format!("{} {} ({})", e.os, e.os_version, e.os_build),
+        match &e.mlx_sha256 {
             Some(library) => build(&e.mlx_version, library),
             None => e.mlx_version.clone(),
-        }),
-        Cell::Text(device.trim().to_owned()),
-        match e.blas.as_str() {
-            "" => Cell::Missing,
-            blas => Cell::Text(blas.to_owned()),
         },
-        Cell::Text(nax.to_owned()),
-        Cell::Text(format!(
-            "{}{debug}",
-            build(&e.suite_version, &e.suite_commit)
-        )),
-        Cell::Text(build(&e.agent_version, &e.agent_commit)),
+        device.trim().to_owned(),
+        match e.blas.as_str() {
+            "" => UNKNOWN.to_owned(),
+            blas => blas.to_owned(),
+        },
+        nax.to_owned(),
+        format!("{}{debug}", build(&e.suite_version, &e.suite_commit)),
+        build(&e.agent_version, &e.agent_commit),
         power,
-        Cell::plain(e.launches.to_string()),
     ]
 }
 
@@ -142,36 +139,38 @@ fn conditions(e: &Environment) -> [Cell; CONDITIONS.len()] {
 fn software(environments: &[Environment]) -> Table {
     let machines = environments.iter().map(|e| &e.machine);
     if environments.len() <= SIDE_BY_SIDE {
-        let of_each: Vec<_> = environments.iter().map(conditions).collect();
-        let row = |(place, name): (usize, &&str)| {
-            let values = of_each.iter().map(|cells| cells[place].clone());
-            iter::once(Cell::Text((*name).to_owned()))
-                .chain(values)
-                .collect()
+        let row = |name: &str, values: Vec<String>| {
+            let cells = iter::once(name.to_owned()).chain(values);
+            cells.map(Cell::Text).collect()
         };
+        let of_each: Vec<_> = environments.iter().map(conditions).collect();
+        let of_all = CONDITIONS.iter().enumerate().map(|(place, name)| {
+            let values = of_each.iter().map(|values| values[place].clone());
+            row(name, values.collect())
+        });
+        let launches = environments.iter().map(|e| e.launches.to_string());
         return Table {
             caption: "Software of the launches, one column per distinct set of conditions"
                 .to_owned(),
             columns: iter::once(Column::text("Condition"))
                 .chain(machines.map(|machine| Column::text(machine)))
                 .collect(),
-            rows: CONDITIONS.iter().enumerate().map(row).collect(),
+            rows: of_all.chain([row(LAUNCHES, launches.collect())]).collect(),
         };
-    }
-    let mut columns = vec![Column::text("Machine")];
-    columns.extend(CONDITIONS.map(Column::text));
-    if let Some(launches) = columns.last_mut() {
-        launches.numeric = true;
     }
     let rows = machines.zip(environments).map(|(machine, e)| {
         iter::once(Cell::Text(machine.clone()))
-            .chain(conditions(e))
+            .chain(conditions(e).map(Cell::Text))
+            .chain([Cell::plain(e.launches.to_string())])
             .collect()
     });
     Table {
         caption: "Software of the launches, one row per distinct set of conditions".to_owned(),
+        columns: iter::once(Column::text("Machine"))
+            .chain(CONDITIONS.map(Column::text))
+            .chain([Column::number(LAUNCHES, "")])
+            .collect(),
         rows: rows.collect(),
-        columns,
     }
 }
 
