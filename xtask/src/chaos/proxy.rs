@@ -169,7 +169,7 @@ async fn pump(
                 Weather::Cut => std::future::pending().await,
                 Weather::Late(_) if change > born => {
                     held.extend_from_slice(&chunk[..read]);
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
                 Weather::Slow(by) => {
                     sleep(by).await;
