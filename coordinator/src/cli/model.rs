@@ -151,7 +151,10 @@ fn token() -> Result<Option<SecretString>, Failure> {
     }
     let file = hub::folders().token;
     match std::fs::read_to_string(&file) {
-        Ok(token) => Ok(Some(token.trim().into()).filter(|_| !token.trim().is_empty())),
+        Ok(token) => {
+            let token = token.trim();
+            Ok((!token.is_empty()).then(|| token.into()))
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(Failure::Refused(format!(
             "cannot read the token in {}: {error}",
