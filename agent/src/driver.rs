@@ -7,7 +7,6 @@ use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use domain::ids::LeaseId;
 use domain::job::JobOutcome;
 use domain::lease::Grant;
@@ -26,6 +25,7 @@ use tracing::Instrument;
 use crate::VERSION;
 use crate::job::{Left, Workshop};
 use crate::link::{self, News};
+use crate::pauses::Pauses;
 use crate::session::{Effect, Input, Progress, Session, Stop};
 use crate::spool::Spool;
 use crate::task::Task;
@@ -35,7 +35,6 @@ use crate::upload::{self, Outcome};
 const QUEUE: usize = 64;
 
 const RETRY_MIN: Duration = Duration::from_millis(250);
-/// Half of what a pause may be: jitter adds up to as much again.
 const RETRY_MAX: Duration = Duration::from_millis(7500);
 /// A link that lived so long was sound: the next failure is a new one.
 const STABLE: Duration = Duration::from_mins(1);
@@ -64,7 +63,7 @@ pub struct Driver<W> {
 
     link: Option<Link>,
     redial: Option<Instant>,
-    pauses: ExponentialBackoff,
+    pauses: Pauses,
     beat: Option<Interval>,
     upload: Option<Task<()>>,
     work: Option<Work>,
@@ -127,7 +126,7 @@ impl<W: Workshop> Driver<W> {
             progress: mpsc::channel(QUEUE),
             link: None,
             redial: Some(Instant::now()),
-            pauses: pauses(),
+            pauses: Pauses::new(RETRY_MIN, RETRY_MAX),
             beat: None,
             upload: None,
             work: None,
@@ -239,9 +238,9 @@ impl<W: Workshop> Driver<W> {
         self.beat = None;
         self.upload = None;
         if link.since.elapsed() >= STABLE {
-            self.pauses = pauses();
+            self.pauses.restart();
         }
-        let pause = self.pauses.next().unwrap_or(RETRY_MAX);
+        let pause = self.pauses.next();
         self.endpoints.rotate_left(1);
         let next = self.endpoints.front().map(Endpoint::uri);
         tracing::warn!(why, again_in = ?pause, next = ?next, "no link to the coordinator");
@@ -499,15 +498,6 @@ impl<W: Workshop> Driver<W> {
             tracing::error!(%lease, %error, "its end is not written; its lease will expire");
         }
     }
-}
-
-fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(RETRY_MIN)
-        .with_max_delay(RETRY_MAX)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }
 
 fn sound<T: FromStr<Err: Display>>(noun: &str, text: &str) -> Option<T> {

@@ -17,6 +17,7 @@ pub mod session;
 pub mod driver;
 pub mod enrol;
 pub mod link;
+mod pauses;
 pub mod upload;
 
 pub mod canary;

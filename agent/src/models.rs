@@ -15,7 +15,6 @@ use std::error::Error as _;
 use std::fmt;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use domain::expand::would_not_fit;
 use domain::hub::{HubFile, HubModel, Snapshot};
 use domain::ids::LeaseId;
@@ -31,10 +30,11 @@ use tokio::time::sleep;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status};
 
+use crate::pauses::Pauses;
+
 type Client = AgentServiceClient<Channel>;
 
 const RETRY_MIN: Duration = Duration::from_millis(250);
-/// Half of what a pause may be: jitter adds up to as much again.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug, thiserror::Error)]
@@ -134,7 +134,7 @@ impl Models {
         limit_bytes: u64,
         tell: &mut (impl FnMut(Far<'_>) + Send),
     ) -> Result<(), Error> {
-        let (mut pauses, mut best) = (pauses(), 0);
+        let (mut pauses, mut best) = (Pauses::new(RETRY_MIN, RETRY_MAX), 0);
         loop {
             let mut bytes = 0;
             let mut tell = |far: Far<'_>| {
@@ -147,9 +147,10 @@ impl Models {
                 Err(Trouble::Passing(why)) => why,
             };
             if bytes > best {
-                (pauses, best) = (self::pauses(), bytes);
+                pauses.restart();
+                best = bytes;
             }
-            let pause = pauses.next().unwrap_or(RETRY_MAX);
+            let pause = pauses.next();
             tracing::warn!(model = %wanted.model, why, again_in = ?pause, "a download was cut");
             sleep(pause).await;
         }
@@ -171,7 +172,9 @@ impl Models {
             .check_fit(&snapshot, limit_bytes)
             .map_err(Trouble::Lasting)?;
         let disk = |error: hub::Error| of_disk(model, &error);
-        self.cache.check_room(model, &snapshot).map_err(disk)?;
+        let (cache, sought, wanted) = (self.cache.clone(), model.clone(), snapshot.clone());
+        let room = blocking(move || cache.check_room(&sought, &wanted)).await;
+        room.map_err(disk)?;
         let of_bytes = snapshot.bytes();
         let commit = snapshot.commit();
         tracing::info!(%model, %commit, of_bytes, "downloading from the coordinator");
@@ -193,7 +196,9 @@ impl Models {
             fetch.run(&mut client, told).await?;
             whole += file.bytes;
         }
-        self.cache.keep(model, &snapshot).map_err(disk)?;
+        let (cache, whole, snapshot) = (self.cache.clone(), model.clone(), snapshot.clone());
+        let kept = blocking(move || cache.keep(&whole, &snapshot)).await;
+        kept.map_err(disk)?;
         tracing::info!(%model, %commit, "downloaded, and in Hugging Face's cache");
         Ok(())
     }
@@ -385,15 +390,6 @@ impl Wanted {
         }
         Ok(())
     }
-}
-
-fn pauses() -> ExponentialBackoff {
-    ExponentialBuilder::new()
-        .with_min_delay(RETRY_MIN)
-        .with_max_delay(RETRY_MAX)
-        .with_jitter()
-        .without_max_times()
-        .build()
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use domain::ids::LeaseId;
 use prost::Message;
 use proto::wire::agent_service_client::AgentServiceClient;
@@ -19,6 +18,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Code, Status, Streaming};
 
+use crate::pauses::Pauses;
 use crate::spool::{Reader, SetAside, Spool};
 
 /// Batches on their way: enough to fill a commit of the coordinator and the next behind it.
@@ -28,7 +28,6 @@ const WINDOW: usize = 64;
 const WINDOW_BYTES: usize = 8 * 1024 * 1024;
 
 const RETRY_MIN: Duration = Duration::from_millis(200);
-/// Half of what a pause may be: jitter adds up to as much again.
 const RETRY_MAX: Duration = Duration::from_secs(5);
 
 /// How a stream ended.
@@ -53,12 +52,7 @@ pub async fn run(channel: Channel, spool: Arc<Spool>, told: mpsc::Sender<Outcome
     let client = AgentServiceClient::new(channel)
         .max_encoding_message_size(MAX_MESSAGE_BYTES)
         .max_decoding_message_size(MAX_MESSAGE_BYTES);
-    let backoff = ExponentialBuilder::new()
-        .with_min_delay(RETRY_MIN)
-        .with_max_delay(RETRY_MAX)
-        .with_jitter()
-        .without_max_times();
-    let mut pauses = backoff.build();
+    let mut pauses = Pauses::new(RETRY_MIN, RETRY_MAX);
     let mut window = WINDOW;
     loop {
         let mut flight = Flight::new(&spool, &told, window);
@@ -73,10 +67,10 @@ pub async fn run(channel: Channel, spool: Arc<Spool>, told: mpsc::Sender<Outcome
             End::Broken(status) => {
                 window = WINDOW;
                 if flight.acknowledged > 0 {
-                    pauses = backoff.build();
+                    pauses.restart();
                 }
                 tracing::warn!(error = service::tls::explain(&status), "upload interrupted");
-                sleep(pauses.next().unwrap_or(RETRY_MAX)).await;
+                sleep(pauses.next()).await;
             }
         }
     }

@@ -12,6 +12,7 @@ use service::hub::Cache;
 use tokio::fs::File;
 use tokio::io::AsyncSeekExt;
 use tokio::sync::Semaphore;
+use tokio::task::spawn_blocking;
 use tonic::Status;
 
 use super::{Context, draining, sending};
@@ -43,7 +44,10 @@ impl Models {
         let (lease, model) = (lease(&lease_id)?, model(&source)?);
         let dispatch = &self.context.dispatch;
         let lease = dispatch.live_lease(machine, lease).await?;
-        let Some(snapshot) = self.cache.find(&model) else {
+        let (cache, sought) = (self.cache.clone(), model.clone());
+        let found = spawn_blocking(move || cache.find(&sought)).await;
+        let found = found.map_err(|error| Status::internal(error.to_string()))?;
+        let Some(snapshot) = found else {
             return Err(Status::not_found(format!(
                 "the coordinator has no {model} to give: `mlx-fleet model fetch {model}` there"
             )));

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use service::token::Token;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
 
 use super::fake_agent::join;
-use super::world::{PLAN, World, soon};
+use super::world::{PLAN, World, exchange};
 
 const DOCS: &str = include_str!("../../../../docs/security.md");
 
@@ -49,7 +47,6 @@ impl Browser {
     }
 
     async fn ask(&self, method: &str, path: &str, form: &str) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).await.unwrap();
         let origin = self.origin.iter().map(|origin| format!("Origin: {origin}"));
         let cookie = (!self.cookie.is_empty()).then(|| format!("Cookie: a=b; {}", self.cookie));
         let head = [
@@ -60,17 +57,12 @@ impl Browser {
         ];
         let lines: Vec<String> = head.into_iter().chain(origin).chain(cookie).collect();
         let request = format!("{}\r\n\r\n{form}", lines.join("\r\n"));
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        soon("an answer", stream.read_to_string(&mut answer))
-            .await
-            .unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let (status, head, body) = exchange(&self.address, &request).await;
         let pairs = head.lines().filter_map(|line| line.split_once(": "));
         Answer {
-            status: head[9..12].parse().unwrap(),
+            status,
             headers: pairs.map(|(k, v)| (k.to_owned(), v.to_owned())).collect(),
-            body: body.to_owned(),
+            body,
         }
     }
 

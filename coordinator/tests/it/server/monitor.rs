@@ -2,11 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
-
 use super::fake_agent::join;
-use super::world::{PLAN, World, soon};
+use super::world::{PLAN, World, exchange};
 
 /// The status and the body of a GET.
 async fn get(world: &World, path: &str) -> (u16, String) {
@@ -15,15 +12,9 @@ async fn get(world: &World, path: &str) -> (u16, String) {
         .strip_prefix("http://")
         .unwrap()
         .strip_suffix("/metrics");
-    let mut stream = TcpStream::connect(address.unwrap()).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n");
-    stream.write_all(request.as_bytes()).await.unwrap();
-    let mut answer = String::new();
-    soon("an answer", stream.read_to_string(&mut answer))
-        .await
-        .unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    (head[9..12].parse().unwrap(), body.to_owned())
+    let (status, _, body) = exchange(address.unwrap(), &request).await;
+    (status, body)
 }
 
 /// The samples by name and labels, as they are written.

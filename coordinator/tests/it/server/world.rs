@@ -19,6 +19,8 @@ use service::tls::CaCertificate;
 use service::token::Token;
 use sqlx::PgPool;
 use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tonic::Request;
 use tonic::transport::Channel;
@@ -228,6 +230,19 @@ async fn postgres(dir: PathBuf) -> Server {
         .await
         .unwrap()
         .unwrap()
+}
+
+/// What a server of plain HTTP answers: its status, its head and its body.
+pub async fn exchange(address: &str, request: &str) -> (u16, String, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    soon("an answer", stream.read_to_string(&mut answer))
+        .await
+        .unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head[9..12].parse().unwrap();
+    (status, head.to_owned(), body.to_owned())
 }
 
 /// Waits for what should come soon.
