@@ -24,7 +24,6 @@ use service::tls::{self, Authority};
 use service::token::Token;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tonic::transport::server::TcpIncoming;
 
 use crate::dispatch::tokens::{Purpose, Role};
 use crate::dispatch::{self, Dispatch, Parts, housekeeping, ingest, pulse};
@@ -37,7 +36,6 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:7420";
 /// How long streams and tasks have to end by themselves.
 pub const GRACE: Duration = Duration::from_secs(10);
 
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 const POOL_CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 pub struct Config {
@@ -386,9 +384,7 @@ fn serve(
     let routes = rpc::routes(&context, offers);
     drop(context);
     let router = tls::server().tls_config(tls)?.add_routes(routes);
-    let incoming = TcpIncoming::from(listener)
-        .with_nodelay(Some(true))
-        .with_keepalive(Some(TCP_KEEPALIVE));
+    let incoming = tls::accept(listener);
     lifecycle.spawn("server", async move {
         let soft = stop.clone();
         let ended = tokio::select! {

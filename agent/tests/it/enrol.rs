@@ -15,7 +15,7 @@ use service::token::{Token, TokenKind};
 use time::{Duration, OffsetDateTime};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::{ReceiverStream, TcpListenerStream};
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
 /// Enrols whoever has the token, and answers a session with what the certificate says.
@@ -115,7 +115,7 @@ impl Coordinator {
         });
         let mut server = tls::server().tls_config(config).unwrap();
         let task = Task::start(async move {
-            let connections = TcpListenerStream::new(listener);
+            let connections = tls::accept(listener);
             server
                 .add_service(service)
                 .serve_with_incoming(connections)

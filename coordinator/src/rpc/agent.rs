@@ -148,7 +148,7 @@ impl AgentService for Agents {
         request: Request<wire::FetchModelFileRequest>,
     ) -> Result<Response<Self::FetchModelFileStream>, Status> {
         let machine = self.machine(request.extensions()).await?.machine;
-        let chunks = self.models.fetch(machine, request.into_inner()).await?;
+        let chunks = self.models.fetch(machine, request).await?;
         Ok(Response::new(Box::pin(chunks)))
     }
 }

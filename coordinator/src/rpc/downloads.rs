@@ -115,7 +115,11 @@ async fn sums(State(downloads): State<Downloads>) -> Response {
     lines.collect::<String>().into_response()
 }
 
-async fn archive(State(downloads): State<Downloads>, Named(name): Named<String>) -> Response {
+async fn archive(
+    State(downloads): State<Downloads>,
+    Named(name): Named<String>,
+    request: Request,
+) -> Response {
     // The name is only compared; the one that is opened comes from the operator's own list.
     let listed = listed(&downloads.folder).await;
     let Some((name, _)) = listed.iter().find(|(listed, _)| *listed == name) else {
@@ -128,7 +132,8 @@ async fn archive(State(downloads): State<Downloads>, Named(name): Named<String>)
         return missing();
     };
     let bytes = file.metadata().await.map_or(0, |metadata| metadata.len());
-    let body = sending::send(file, &downloads.stop, &downloads.tasks, place);
+    let extensions = request.extensions();
+    let body = sending::send(file, extensions, &downloads.stop, &downloads.tasks, place);
     let headers = [
         (
             header::CONTENT_TYPE,

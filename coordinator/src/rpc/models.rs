@@ -13,7 +13,7 @@ use tokio::fs::File;
 use tokio::io::AsyncSeekExt;
 use tokio::sync::Semaphore;
 use tokio::task::spawn_blocking;
-use tonic::Status;
+use tonic::{Request, Status};
 
 use super::{Context, draining, sending};
 
@@ -59,9 +59,10 @@ impl Models {
     pub async fn fetch(
         &self,
         machine: MachineId,
-        request: wire::FetchModelFileRequest,
+        request: Request<wire::FetchModelFileRequest>,
     ) -> Result<impl Stream<Item = Result<wire::ModelFileChunk, Status>> + Send + use<>, Status>
     {
+        let (_, extensions, request) = request.into_parts();
         let wire::FetchModelFileRequest {
             lease_id,
             source,
@@ -89,7 +90,7 @@ impl Models {
         let sought = file.seek(SeekFrom::Start(offset)).await;
         sought.map_err(|why| Status::invalid_argument(format!("offset: {why}")))?;
         let Context { stop, tasks, .. } = &self.context;
-        let (chunks, stop) = (sending::send(file, stop, tasks, place), stop.clone());
+        let (chunks, stop) = (sending::send(file, &extensions, stop, tasks, place), stop.clone());
         Ok(chunks.map(move |chunk| match chunk {
             Ok(data) => Ok(wire::ModelFileChunk { data: data.into() }),
             Err(_) if stop.is_soft() => Err(draining()),

@@ -8,31 +8,63 @@ use service::lifecycle::Stop;
 use tokio::fs::File;
 use tokio::io::AsyncReadExt;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tonic::Extensions;
 
 /// A reader that takes nothing for so long makes room for others.
 const MAX_STALL: Duration = Duration::from_mins(1);
 const CHUNK_BYTES: usize = 64 * 1024;
+/// After the word that the coordinator is stopping; then a reader that takes nothing is cut off.
+const LAST_WORD: Duration = Duration::from_secs(1);
 /// Enough to read from the disk while the network sends.
 const CHUNKS_AHEAD: usize = 4;
 
 type Chunks = mpsc::Sender<io::Result<Bytes>>;
 
-/// The file from where it stands; it keeps its place among those that are sent until its end.
+/// The file from where it stands, for the request of these extensions; it keeps its place among those that
+/// are sent until its end.
 pub fn send(
     file: File,
+    extensions: &Extensions,
     stop: &Stop,
     tasks: &TaskTracker,
     place: OwnedSemaphorePermit,
-) -> ReceiverStream<io::Result<Bytes>> {
+) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
     let (chunks, body) = mpsc::channel(CHUNKS_AHEAD);
+    let taken = CancellationToken::new();
+    let held_by_body = taken.clone().drop_guard();
+    let connection = service::tls::connection_of(extensions);
+    let cut = connection.map_or_else(CancellationToken::new, |connection| connection.cut.clone());
+    let stop = stop.clone();
     // In a task of its own: a body is only asked for more while its reader takes it.
-    tasks.spawn(read(file, chunks, stop.clone(), place));
-    ReceiverStream::new(body)
+    tasks.spawn(async move {
+        tokio::select! {
+            () = read(file, chunks.clone(), place) => {}
+            () = stop.soft() => {
+                let stopping = Err(io::Error::other("the coordinator is stopping"));
+                drop(timeout(LAST_WORD, chunks.send(stopping)).await);
+            }
+        }
+        drop(chunks);
+        tokio::select! {
+            () = taken.cancelled() => return,
+            () = stop.soft() => {}
+        }
+        if timeout(LAST_WORD, taken.cancelled()).await.is_err() {
+            cut.cancel();
+        }
+    });
+    ReceiverStream::new(body).map(move |chunk| {
+        let _ = &held_by_body;
+        chunk
+    })
 }
 
-async fn read(mut file: File, chunks: Chunks, stop: Stop, _place: OwnedSemaphorePermit) {
+async fn read(mut file: File, chunks: Chunks, _place: OwnedSemaphorePermit) {
     loop {
         let mut chunk = Vec::with_capacity(CHUNK_BYTES);
         let mut part = (&mut file).take(CHUNK_BYTES as u64);
@@ -42,16 +74,9 @@ async fn read(mut file: File, chunks: Chunks, stop: Stop, _place: OwnedSemaphore
             Err(error) => Err(error),
         };
         let failed = chunk.is_err();
-        tokio::select! {
-            sent = tokio::time::timeout(MAX_STALL, chunks.send(chunk)) => {
-                if failed || !matches!(sent, Ok(Ok(()))) {
-                    return;
-                }
-            }
-            () = stop.soft() => {
-                drop(chunks.try_send(Err(io::Error::other("the coordinator is stopping"))));
-                return;
-            }
+        let sent = timeout(MAX_STALL, chunks.send(chunk)).await;
+        if failed || !matches!(sent, Ok(Ok(()))) {
+            return;
         }
     }
 }

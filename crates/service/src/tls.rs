@@ -12,6 +12,7 @@
 
 mod authority;
 mod channel;
+mod connection;
 mod peer;
 mod pin;
 
@@ -24,8 +25,9 @@ use sha2::{Digest, Sha256};
 
 pub use authority::{Authority, ServerIdentity, server_names};
 pub use channel::{
-    address, endpoint, explain, is_loopback, peer, peer_address, server, server_config,
+    address, connection_of, endpoint, explain, is_loopback, peer, peer_address, server, server_config,
 };
+pub use connection::{Connection, ConnectionInfo, accept};
 pub use peer::{AgentKey, ClientIdentity, PeerIdentity};
 pub use pin::fetch_ca;
 

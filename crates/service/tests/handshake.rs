@@ -8,7 +8,6 @@ use domain::ids::MachineId;
 use service::tls::{self, AgentKey, Authority, ClientIdentity, Fingerprint};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::body::Body;
 use tonic::codegen::http::uri::PathAndQuery;
@@ -72,7 +71,7 @@ async fn coordinator_at(made: OffsetDateTime) -> Coordinator {
     let mut server = tls::server().tls_config(config).unwrap();
     let server = server.add_service(WhoAmI);
     let serving = TaskTracker::new().spawn(async move {
-        let incoming = TcpListenerStream::new(listener);
+        let incoming = tls::accept(listener);
         server.serve_with_incoming(incoming).await.unwrap();
     });
     Coordinator {

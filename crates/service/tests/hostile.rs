@@ -15,7 +15,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_rustls::client::TlsStream;
-use tokio_stream::wrappers::TcpListenerStream;
 use tokio_util::task::{AbortOnDropHandle, TaskTracker};
 use tonic::Status;
 use tonic::body::Body;
@@ -75,7 +74,7 @@ async fn coordinator() -> Coordinator {
     let mut server = tls::server().tls_config(config).unwrap();
     let server = server.add_service(Patience);
     let serving = TaskTracker::new().spawn(async move {
-        let incoming = TcpListenerStream::new(listener);
+        let incoming = tls::accept(listener);
         server.serve_with_incoming(incoming).await.unwrap();
     });
     Coordinator {

@@ -7,15 +7,17 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 use tonic::Extensions;
 use tonic::codegen::http::Uri;
-use tonic::transport::server::{TcpConnectInfo, TlsConnectInfo};
+use tonic::transport::server::TlsConnectInfo;
 use tonic::transport::{Certificate, ClientTlsConfig, Endpoint, Identity, Server, ServerTlsConfig};
 
-use super::{CaCertificate, ClientIdentity, Error, PeerIdentity, SERVER_NAME, ServerIdentity};
+use super::{
+    CaCertificate, ClientIdentity, ConnectionInfo, Error, PeerIdentity, SERVER_NAME, ServerIdentity,
+};
 
 /// A sleeping Mac leaves a connection that looks alive; these find out within 15 seconds.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
-const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
+pub(super) const TCP_KEEPALIVE: Duration = Duration::from_secs(30);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// A client that opens a connection and then says nothing is dropped after this.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -33,8 +35,6 @@ pub fn server() -> Server {
         .http2_max_header_list_size(Some(MAX_HEADER_BYTES))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .tcp_keepalive(Some(TCP_KEEPALIVE))
-        .tcp_nodelay(true)
 }
 
 /// Shows the server's certificate and checks a client's where it shows one. Showing none is
@@ -109,16 +109,21 @@ pub fn is_loopback(host: &str) -> bool {
 
 /// The machine that a request comes from; `None` when its client showed no certificate.
 pub fn peer(extensions: &Extensions) -> Result<Option<PeerIdentity>, Error> {
-    let connection = extensions.get::<TlsConnectInfo<TcpConnectInfo>>();
+    let connection = extensions.get::<TlsConnectInfo<ConnectionInfo>>();
     let certificates = connection.and_then(TlsConnectInfo::peer_certs);
     let leaf = certificates.as_ref().and_then(|chain| chain.first());
     leaf.map(PeerIdentity::read).transpose()
 }
 
+/// The connection that a request came over, from [`super::accept`].
+pub fn connection_of(extensions: &Extensions) -> Option<&ConnectionInfo> {
+    let connection = extensions.get::<TlsConnectInfo<ConnectionInfo>>()?;
+    Some(connection.get_ref())
+}
+
 /// Where a request comes from.
 pub fn peer_address(extensions: &Extensions) -> Option<IpAddr> {
-    let connection = extensions.get::<TlsConnectInfo<TcpConnectInfo>>()?;
-    let address = connection.get_ref().remote_addr()?;
+    let address = connection_of(extensions)?.tcp.remote_addr()?;
     Some(address.ip())
 }
 
