@@ -137,6 +137,10 @@ impl Seated {
     pub async fn replaced(&self) {
         self.seat.replaced.cancelled().await;
     }
+
+    pub fn is_replaced(&self) -> bool {
+        self.seat.replaced.is_cancelled()
+    }
 }
 
 impl Drop for Seated {

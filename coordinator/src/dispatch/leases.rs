@@ -111,6 +111,22 @@ impl Dispatch {
         }
     }
 
+    /// Ends a lease that no agent has heard of; its job is queued again, at nobody's fault.
+    pub async fn take_back(&self, machine_id: MachineId, lease_id: LeaseId) -> Result<()> {
+        let mut tx = store::begin(&self.pool).await?;
+        let held = lease::lock_live_of_machine(&mut *tx, machine_id).await?;
+        let Some(held) = held.filter(|held| held.lease_id == lease_id) else {
+            return Ok(());
+        };
+        let told = JobFinished {
+            outcome: JobOutcome::Interrupted,
+            reason: "a newer session of the machine took over before it was told".to_owned(),
+        };
+        let mut changes = Changes::default();
+        finish(&mut tx, &held, &told, &mut changes).await?;
+        Ok(changes.commit(tx).await?)
+    }
+
     /// The clock by which leases expire.
     pub async fn database_time(&self) -> Result<OffsetDateTime> {
         Ok(lease::now(&self.pool).await?)

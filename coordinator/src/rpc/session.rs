@@ -131,13 +131,13 @@ impl Session {
                 () = down.closed() => Event::Gone,
             };
             let of_job = self.of_job.clone();
-            if let Err(ended) = Box::pin(self.handle(event)).instrument(of_job).await {
+            if let Err(ended) = Box::pin(self.handle(event, seated)).instrument(of_job).await {
                 return ended;
             }
         }
     }
 
-    async fn handle(&mut self, event: Event) -> Result<(), Ended> {
+    async fn handle(&mut self, event: Event, seated: &Seated) -> Result<(), Ended> {
         match event {
             Event::Said(Up::Hello(_)) => Err(Some(Status::invalid_argument(
                 "hello comes once, at the beginning",
@@ -151,13 +151,13 @@ impl Session {
                 self.ready = true;
                 self.lease = None;
                 self.of_job = Span::none();
-                self.next_job().await
+                self.next_job(seated).await
             }
             // Progress is in the batches; this is a courtesy to people who watch.
             Event::Said(Up::Progress(_)) => Ok(()),
             Event::Woken => {
                 self.look_after_lease().await?;
-                self.next_job().await
+                self.next_job(seated).await
             }
             Event::ToUpgrade => {
                 // It says so anew when it is, with one release or the other.
@@ -166,10 +166,7 @@ impl Session {
             }
             Event::Gone => Err(None),
             Event::Broken(status) => Err(Some(status)),
-            Event::Replaced => Err(Some(Status::aborted(
-                "a newer session of this machine has taken over: is another agent running with \
-                 the same identity?",
-            ))),
+            Event::Replaced => Err(Some(replaced())),
             Event::Draining => Err(Some(draining())),
         }
     }
@@ -296,25 +293,31 @@ impl Session {
 
     /// Hands over a job, or says why there will be none. An agent that rests is first told that it need
     /// not any more.
-    async fn next_job(&mut self) -> Result<(), Ended> {
+    async fn next_job(&mut self, seated: &Seated) -> Result<(), Ended> {
         if self.rest.is_some() {
-            self.look_after_rest().await?;
+            return self.look_after_rest().await;
         }
-        if self.grant().await? {
+        if self.grant(seated).await? {
             return Ok(());
         }
         self.look_after_rest().await
     }
 
     /// Whether there was a job.
-    async fn grant(&mut self) -> Result<bool, Ended> {
-        if !self.ready {
+    async fn grant(&mut self, seated: &Seated) -> Result<bool, Ended> {
+        if !self.ready || seated.is_replaced() {
             return Ok(false);
         }
         let granted = self.context.dispatch.grant(self.machine_id).await;
         let Some(grant) = granted.map_err(|why| Some(why.into()))? else {
             return Ok(false);
         };
+        if seated.is_replaced() {
+            // The newer session may have been welcomed without it, and nobody would hear of it here.
+            let taken_back = self.context.dispatch.take_back(self.machine_id, grant.lease_id);
+            taken_back.await.map_err(|why| Some(why.into()))?;
+            return Err(Some(replaced()));
+        }
         self.ready = false;
         self.lease = Some(grant.lease_id);
         let Grant {
@@ -350,6 +353,12 @@ impl Session {
         });
         self.down.send(Ok(down)).await.map_err(|_| None)
     }
+}
+
+fn replaced() -> Status {
+    Status::aborted(
+        "a newer session of this machine has taken over: is another agent running with the same identity?",
+    )
 }
 
 async fn beaten(beat: &mut Option<Beat>) -> Result<Option<(LeaseId, Renewal)>, Error> {

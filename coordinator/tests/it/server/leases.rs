@@ -14,6 +14,9 @@ const EXPIRE: &str =
 const LIVE: &str = "select count(*) from fleet.lease where state = 'live'";
 const LASTING: &str = "select count(*) from fleet.lease
     where state = 'live' and expires_at > now() + interval '10 seconds'";
+const WAITING: &str = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
+const SILENT: &str =
+    "select count(*) from report.event where detail like '%no heartbeat in time%'";
 const COUNTED: &str = "select count(*) from fleet.launch where counted";
 
 #[tokio::test]
@@ -440,4 +443,29 @@ async fn leases_do_not_expire_while_the_databases_disk_is_full() {
     let ended = operator.watch(&run).await.run.unwrap();
     assert_eq!(ended.state, "succeeded");
     assert_eq!(world.number(COUNTED).await, 4);
+}
+
+#[tokio::test]
+async fn a_job_that_an_older_session_took_at_the_last_moment_is_the_newer_ones() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let machine = join(&world, &mut operator, "mini").await;
+    let older = machine.connect().await;
+    operator.submit(PLAN).await;
+    // A lease refers to its machine: a grant is held up in its midst.
+    let mut held = world.db.begin().await.unwrap();
+    sqlx::query("select from fleet.machine for update")
+        .execute(&mut *held)
+        .await
+        .unwrap();
+    older.ready().await;
+    world.until("a grant under way", WAITING, 1).await;
+    let release = async {
+        world.until("a welcome under way", WAITING, 2).await;
+        held.rollback().await.unwrap();
+    };
+    let (mut newer, ()) = tokio::join!(machine.connect(), release);
+    newer.ready().await;
+    newer.granted().await;
+    assert_eq!(world.number(SILENT).await, 0, "it did not wait for the lease's end");
 }
