@@ -5,13 +5,16 @@
 //!                 │ 421, 403                       │ not known: /sign-in; another role: 403
 //! ```
 //!
-//! Plain HTTP, and therefore for this machine alone; from others one comes through a tunnel. Pages need
-//! no script, and the content security policy allows none.
+//! Plain HTTP, and therefore for this machine alone; from others one comes through a tunnel. Pages are whole
+//! without script; with it they stay as the fleet is.
 
 mod door;
+mod live;
 mod pages;
 
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
@@ -19,12 +22,24 @@ use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use service::lifecycle::Stop;
 use tokio::net::TcpListener;
+use tokio_util::task::TaskTracker;
 
 use crate::dispatch::Dispatch;
 use crate::dispatch::tokens::Role;
+use pages::{add, compare, machines, plan, runs, sign_in, sql};
 
-/// A form holds a token, or a reason.
-const MAX_FORM_BYTES: usize = 16 * 1024;
+/// A form holds a token, a reason, or a plan.
+const MAX_FORM_BYTES: usize = 1024 * 1024;
+
+/// What every page needs; cheap to clone.
+#[derive(Clone)]
+struct Desk {
+    dispatch: Dispatch,
+    boards: Arc<live::Boards>,
+    stop: Stop,
+    url: Arc<str>,
+    releases: Arc<Path>,
+}
 
 /// Whom a route lets in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +52,7 @@ struct Route {
     /// Method and path, as docs/security.md has them.
     name: &'static str,
     needs: Needs,
-    answer: MethodRouter<Dispatch>,
+    answer: MethodRouter<Desk>,
 }
 
 /// All that is served. A route has no other way in than this list, and none without saying whom it needs.
@@ -47,29 +62,47 @@ fn routes() -> Vec<Route> {
     let admin = AtLeast(Role::Admin);
     let served = [
         ("GET /style.css", Nothing, get(pages::style)),
-        ("GET /sign-in", Nothing, get(pages::sign_in)),
-        ("POST /sign-in", Nothing, post(pages::let_in)),
-        ("POST /sign-out", Nothing, post(pages::sign_out)),
+        ("GET /dashboard.js", Nothing, get(pages::script)),
+        ("GET /sign-in", Nothing, get(sign_in::sign_in)),
+        ("POST /sign-in", Nothing, post(sign_in::let_in)),
+        ("POST /sign-out", Nothing, post(sign_in::sign_out)),
         ("GET /", viewer, get(pages::fleet)),
+        ("GET /live/fleet", viewer, get(pages::live_fleet)),
+        ("GET /runs", viewer, get(pages::all_runs)),
+        ("GET /live/runs", viewer, get(pages::live_runs)),
+        ("GET /runs/{run}", viewer, get(runs::show)),
+        ("GET /live/runs/{run}", viewer, get(runs::live)),
+        ("GET /runs/{run}/report", viewer, get(runs::report)),
+        ("GET /runs/{run}/files/{format}", viewer, get(runs::file)),
+        ("GET /compare", viewer, get(compare::compare)),
+        ("GET /plan", viewer, get(plan::plan)),
+        ("POST /plan/check", viewer, post(plan::check)),
+        ("POST /plan/look", viewer, post(plan::look)),
+        ("GET /sql", viewer, get(sql::sql)),
+        ("GET /sql.csv", viewer, get(sql::csv)),
+        ("POST /plan", operator, post(plan::submit)),
+        ("POST /runs/{run}/cancel", operator, post(runs::cancel)),
+        ("POST /runs/{run}/resume", operator, post(runs::resume)),
         (
             "POST /machines/{machine}/drain",
             operator,
-            post(pages::drain),
+            post(machines::drain),
         ),
         (
             "POST /machines/{machine}/resume",
             operator,
-            post(pages::resume),
+            post(machines::resume),
         ),
+        ("POST /machines/add", admin, post(add::add)),
         (
             "POST /machines/{machine}/approve",
             admin,
-            post(pages::approve),
+            post(machines::approve),
         ),
         (
             "POST /machines/{machine}/revoke",
             admin,
-            post(pages::revoke),
+            post(machines::revoke),
         ),
     ];
     let route = |(name, needs, answer)| Route {
@@ -80,7 +113,7 @@ fn routes() -> Vec<Route> {
     served.map(route).into()
 }
 
-fn router(dispatch: Dispatch) -> Router {
+fn router(desk: Desk) -> Router {
     let mut router = Router::new().fallback(pages::missing);
     for route in routes() {
         let Route {
@@ -90,24 +123,51 @@ fn router(dispatch: Dispatch) -> Router {
         } = route;
         if let Needs::AtLeast(role) = needs {
             let guard = door::Guard {
-                dispatch: dispatch.clone(),
+                dispatch: desk.dispatch.clone(),
                 role,
             };
             answer = answer.layer(middleware::from_fn_with_state(guard, door::guard));
         }
         let (_, path) = name.split_once(' ').unwrap_or_default();
+        // Of two methods of one path each has its own guard.
         router = router.route(path, answer);
     }
     router
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .layer(middleware::from_fn(door::fence))
-        .with_state(dispatch)
+        .with_state(desk)
+}
+
+/// What a dashboard is put together from.
+pub struct Parts {
+    pub dispatch: Dispatch,
+    /// Of the coordinator, as machines reach it.
+    pub url: String,
+    /// Where the archives lie that new machines install from.
+    pub releases: PathBuf,
+    pub stop: Stop,
+    /// Of pages that are watched.
+    pub tasks: TaskTracker,
 }
 
 /// Answers until the stop.
-pub async fn serve(dispatch: Dispatch, listener: TcpListener, stop: Stop) {
+pub async fn serve(parts: Parts, listener: TcpListener) {
+    let Parts {
+        dispatch,
+        url,
+        releases,
+        stop,
+        tasks,
+    } = parts;
+    let desk = Desk {
+        dispatch,
+        boards: Arc::new(live::Boards::new(tasks)),
+        stop: stop.clone(),
+        url: url.into(),
+        releases: releases.into(),
+    };
     let (soft, hard) = (stop.clone(), stop);
-    let service = router(dispatch).into_make_service_with_connect_info::<SocketAddr>();
+    let service = router(desk).into_make_service_with_connect_info::<SocketAddr>();
     let server = axum::serve(listener, service);
     let server = server.with_graceful_shutdown(async move { soft.soft().await });
     tokio::select! {
@@ -121,17 +181,43 @@ pub async fn serve(dispatch: Dispatch, listener: TcpListener, stop: Stop) {
     }
 }
 
-/// `7421` stands for this machine, and so must an address: what passes here is not encrypted.
-pub fn address(text: &str) -> Result<SocketAddr, String> {
+/// Where browsers may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listen {
+    Off,
+    At(SocketAddr),
+}
+
+/// `off`, or an address. `7421` stands for this machine, and so must an address: what passes here is not
+/// encrypted.
+pub fn listen(text: &str) -> Result<Listen, String> {
+    if text == "off" {
+        return Ok(Listen::Off);
+    }
     let address = crate::server::monitor::address(text)?;
     if address.ip().is_loopback() {
-        return Ok(address);
+        return Ok(Listen::At(address));
     }
     Err(format!(
         "the dashboard is plain HTTP and carries tokens, and {address} is not of this machine alone: give \
          a port, and come from elsewhere with `ssh -L {port}:127.0.0.1:{port} HOST`",
         port = address.port()
     ))
+}
+
+/// Where nothing is said, the port after the coordinator's; a free one beside a free one.
+pub fn listen_beside(coordinator: SocketAddr, said: Option<Listen>) -> Option<SocketAddr> {
+    match said {
+        Some(Listen::Off) => None,
+        Some(Listen::At(address)) => Some(address),
+        None => {
+            let port = match coordinator.port() {
+                0 => 0,
+                port => port.checked_add(1).unwrap_or(0),
+            };
+            Some(SocketAddr::from(([127, 0, 0, 1], port)))
+        }
+    }
 }
 
 #[cfg(test)]
@@ -152,9 +238,20 @@ mod tests {
 
     #[test]
     fn what_is_not_encrypted_stays_on_this_machine() {
-        assert_eq!(address("7421").unwrap().to_string(), "127.0.0.1:7421");
-        assert_eq!(address("[::1]:1").unwrap().to_string(), "[::1]:1");
-        let refused = address("0.0.0.0:7421").unwrap_err();
+        let at = |text: &str| Ok(Listen::At(text.parse().unwrap()));
+        assert_eq!(listen("7421"), at("127.0.0.1:7421"));
+        assert_eq!(listen("[::1]:1"), at("[::1]:1"));
+        assert_eq!(listen("off"), Ok(Listen::Off));
+        let refused = listen("0.0.0.0:7421").unwrap_err();
         assert!(refused.contains("ssh -L 7421:127.0.0.1:7421"), "{refused}");
+    }
+
+    #[test]
+    fn the_dashboard_is_beside_the_coordinator_and_on_this_machine_alone() {
+        let beside = |port: u16| listen_beside(SocketAddr::from(([0, 0, 0, 0], port)), None);
+        assert_eq!(beside(7420).unwrap().to_string(), "127.0.0.1:7421");
+        assert_eq!(beside(0).unwrap().port(), 0);
+        let anywhere = SocketAddr::from(([0, 0, 0, 0], 7420));
+        assert_eq!(listen_beside(anywhere, Some(Listen::Off)), None);
     }
 }

@@ -11,6 +11,7 @@ pub mod cli;
 pub mod server;
 
 mod huggingface;
+mod install_line;
 
 mod rpc;
 

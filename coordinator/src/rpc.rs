@@ -12,7 +12,7 @@ mod sending;
 mod session;
 
 pub use agent::Agents;
-pub use downloads::SUMS;
+pub use downloads::{SUMS, listed as archives};
 pub use fleet::Operators;
 
 use std::path::PathBuf;

@@ -153,14 +153,22 @@ impl Coordinator {
             lifecycle.spawn("monitor", monitor);
             metrics = Some(address);
         }
+        let releases = releases.unwrap_or_else(|| folder.root().join("releases"));
         let mut dashboard = None;
         if let Some((listener, address)) = browsers {
-            let pages = dashboard::serve(dispatch.clone(), listener, lifecycle.stop_handle());
+            let parts = dashboard::Parts {
+                dispatch: dispatch.clone(),
+                url: url.clone(),
+                releases: releases.clone(),
+                stop: lifecycle.stop_handle(),
+                tasks: lifecycle.tracker(),
+            };
+            let pages = dashboard::serve(parts, listener);
             lifecycle.spawn("dashboard", pages);
             dashboard = Some(address);
         }
         let offers = rpc::Offers {
-            releases: releases.unwrap_or_else(|| folder.root().join("releases")),
+            releases,
             models: Cache::at(models.unwrap_or_else(|| folder.root().join(MODELS))),
         };
         serve(lifecycle, dispatch, listener, tls, offers)?;

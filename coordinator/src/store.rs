@@ -3,6 +3,7 @@
 //!
 //! A function takes an executor first and says, where it writes, how many rows it meant to touch.
 
+pub mod case;
 pub mod certificate;
 pub mod event;
 pub mod figures;

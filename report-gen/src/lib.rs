@@ -23,12 +23,14 @@ use futures_util::TryStreamExt;
 #[cfg(feature = "query")]
 use time::OffsetDateTime;
 
+pub use number::quantity;
 #[cfg(feature = "query")]
 pub use query::{PgPool, RunChoice};
 pub use render::{
     Format, RenderedFile, render as render_report, terminal_comparison, terminal_summary,
 };
 pub use report::{Report, RunComparison};
+pub use titles::metric_title;
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

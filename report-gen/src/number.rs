@@ -137,6 +137,18 @@ fn fixed(value: f64, decimals: usize) -> String {
     format!("{sign}{grouped}{point}{fraction}")
 }
 
+/// A value with its unit, and its interval in words.
+pub fn quantity(unit: &str, value: f64, interval: Option<(f64, f64)>) -> (String, Option<String>) {
+    let scale = Scale::fitting(unit, [value]);
+    let interval = interval.map(|(low, high)| Interval { low, high });
+    let (value, interval) = scale.interval(value, interval);
+    let value = match scale.unit.as_str() {
+        "" | "ratio" => value,
+        unit => format!("{value} {unit}"),
+    };
+    (value, interval)
+}
+
 /// Value, unit, interval and n in one phrase.
 pub fn with_interval(m: &Measurement) -> String {
     let scale = Scale::fitting(&m.unit, [m.estimate.value]);

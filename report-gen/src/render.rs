@@ -19,8 +19,8 @@ mod terminal;
 use std::fmt;
 use std::str::FromStr;
 
-pub use comparison::terminal_comparison;
-pub use html::STYLE;
+pub use comparison::{ComparisonWords, comparison_words, terminal_comparison};
+pub use html::{STYLE, policy};
 pub use parquet::SampleFile;
 pub use terminal::terminal_summary;
 

@@ -12,7 +12,8 @@ use anyhow::{Context, Result, bail, ensure};
 use crate::repo;
 
 /// (name, package, test binary, path of the test): `fuzz::feed` is called by that name there. A binary of
-/// no name is the package's library.
+/// no name is the package's library, as it must be where the package has programs: those are built beside
+/// every other test, with the flags, and do not link without libFuzzer.
 const TARGETS: &[(&str, &str, &str, &str)] = &[
     ("plan", "domain", "fuzz", "plan"),
     ("import_csv", "domain", "fuzz", "import_csv"),
@@ -26,9 +27,9 @@ const TARGETS: &[(&str, &str, &str, &str)] = &[
     ("worker_frames", "proto", "fuzz", "worker_frames"),
     ("worker_request", "proto", "fuzz", "worker_request"),
     ("spool", "agent", "", "spool::tests::fuzzed"),
-    ("safetensors", "suites", "suite", "fuzz::safetensors"),
-    ("config", "suites", "suite", "fuzz::config"),
-    ("tokenizer", "suites", "suite", "fuzz::tokenizer"),
+    ("safetensors", "suites", "", "fuzzed::safetensors"),
+    ("config", "suites", "", "fuzzed::config"),
+    ("tokenizer", "suites", "", "fuzzed::tokenizer"),
 ];
 
 /// What cargo-fuzz gives the compiler, without a sanitizer.

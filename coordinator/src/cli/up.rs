@@ -2,6 +2,7 @@
 //! then the report.
 
 use std::collections::HashMap;
+use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
@@ -67,7 +68,8 @@ pub async fn up(args: Args) -> Result<ExitCode, Failure> {
         host_names: Vec::new(),
         approve_machines: false,
         metrics_listen: None,
-        dashboard_listen: None,
+        // Who stays may look, and who waits for the report already.
+        dashboard_listen: args.keep.then_some(SocketAddr::from(([127, 0, 0, 1], 0))),
         releases: None,
         models: None,
     };
@@ -77,6 +79,14 @@ pub async fn up(args: Args) -> Result<ExitCode, Failure> {
         _ = signals.next() => return Err(Failure::Interrupted),
     };
     let running = running.map_err(|error| Failure::chain(&error))?;
+    if let Some(url) = running.dashboard_url() {
+        let token = DataFolder::at(data_dir.clone()).operator_token();
+        show::note(format_args!(
+            "dashboard at {url}; the token to sign in with is in {}",
+            token.display()
+        ));
+        open_in_browser(&url);
+    }
     let outcome = Story {
         args: &args,
         data_dir: &data_dir,
@@ -91,6 +101,13 @@ pub async fn up(args: Args) -> Result<ExitCode, Failure> {
     let code = outcome?;
     finished.map_err(|error| Failure::chain(&error))?;
     Ok(code)
+}
+
+/// On a Mac, where somebody sits before it; elsewhere the line says it.
+fn open_in_browser(url: &str) {
+    if cfg!(target_os = "macos") && std::io::stderr().is_terminal() {
+        drop(Command::new("open").arg(url).spawn());
+    }
 }
 
 /// What `up` does while its coordinator serves.

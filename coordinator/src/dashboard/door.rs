@@ -16,8 +16,9 @@ use crate::dispatch::{Dispatch, Error};
 /// The browser forgets the cookie after a working day.
 const SESSION_SECONDS: u32 = 12 * 60 * 60;
 
-/// No script, nothing from elsewhere, in nobody's frame, and forms that only we receive.
-const POLICY: &str = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; \
+/// Our own script, nothing from elsewhere, in nobody's frame, and forms that only we receive.
+const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; style-src 'self'; \
+                      img-src data:; form-action 'self'; \
                       base-uri 'none'; frame-ancestors 'none'";
 
 /// Before anything else: the request is meant for loopback, which a name of somebody else's that leads here is
@@ -38,8 +39,10 @@ pub async fn fence(request: Request, next: Next) -> Response {
         next.run(request).await
     };
     let headers = response.headers_mut();
+    headers
+        .entry(header::CONTENT_SECURITY_POLICY)
+        .or_insert(HeaderValue::from_static(POLICY));
     for (name, value) in [
-        (header::CONTENT_SECURITY_POLICY, POLICY),
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
         // With `no-referrer` browsers would hide the origin of a form.
         (header::REFERRER_POLICY, "same-origin"),

@@ -1,128 +1,130 @@
 //! The pages: what each shows, and what its forms do.
 
+pub mod add;
+pub mod compare;
 mod fleet;
-
-use std::net::SocketAddr;
+pub mod machines;
+mod moment;
+pub mod plan;
+pub mod runs;
+mod shell;
+pub mod sign_in;
+pub mod sql;
 
 use askama::Template;
 use axum::Extension;
-use axum::body::Bytes;
-use axum::extract::{ConnectInfo, Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{Html, IntoResponse, Redirect, Response};
-use service::token::{Token, TokenKind};
+use axum::extract::{Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
 
-use super::door;
-use crate::dispatch::tokens::Caller;
+use super::Desk;
+use super::live::{Shown, View, events};
+use crate::dispatch::tokens::{Caller, Role};
 use crate::dispatch::{Dispatch, Error, Result, chain};
-
-pub use fleet::fleet;
+use shell::{Place, Shell};
 
 /// The report's look, and what only a dashboard has.
 const STYLE: &[&str] = &[
     report_gen::render::STYLE,
     include_str!("../../assets/dashboard.css"),
 ];
+const SCRIPT: &str = include_str!("../../assets/dashboard.js");
 
-pub async fn style() -> impl IntoResponse {
-    let kind = (header::CONTENT_TYPE, "text/css; charset=utf-8");
-    (
-        [kind, (header::CACHE_CONTROL, "max-age=300")],
-        STYLE.concat(),
-    )
+pub async fn style() -> Response {
+    asset("text/css; charset=utf-8", STYLE.concat())
 }
 
-#[derive(Template)]
-#[template(path = "sign_in.html")]
-struct SignIn {
-    /// Why the last attempt failed.
-    why: String,
+pub async fn script() -> Response {
+    asset("text/javascript; charset=utf-8", SCRIPT.to_owned())
 }
 
-pub async fn sign_in() -> Response {
-    shown(StatusCode::OK, &SignIn { why: String::new() })
+fn asset(kind: &'static str, text: String) -> Response {
+    // Another release has others under the same names.
+    let cache = (header::CACHE_CONTROL, "no-cache");
+    ([(header::CONTENT_TYPE, kind), cache], text).into_response()
 }
 
-pub async fn let_in(
-    State(dispatch): State<Dispatch>,
-    ConnectInfo(from): ConnectInfo<SocketAddr>,
-    headers: HeaderMap,
-    form: Bytes,
-) -> Response {
-    let refused = |status, why: String| shown(status, &SignIn { why });
-    let token = match field(&form, "token").parse::<Token>() {
-        Ok(token) => token,
-        Err(why) => return refused(StatusCode::UNAUTHORIZED, why.to_string()),
+/// What is inside of a page that can be watched, as whoever has the role may see it.
+pub async fn main_of(dispatch: &Dispatch, view: View, role: Role) -> Result<String> {
+    match view {
+        View::Fleet => fleet::main(dispatch, role).await,
+        View::Runs => runs::list(dispatch).await,
+        View::Run(run_id) => runs::one(dispatch, run_id, role).await,
+    }
+}
+
+/// A page that can be watched.
+async fn watched(desk: &Desk, caller: Caller, place: Place, title: &str, view: View) -> Response {
+    let html = match main_of(&desk.dispatch, view, caller.role).await {
+        Ok(html) => html,
+        Err(error) => return failure(&error),
     };
-    if let Err(why) = token.clone().of_kind(TokenKind::Operator) {
-        return refused(StatusCode::UNAUTHORIZED, why.to_string());
+    let shown = Shown::of(&html);
+    Shell::new(title, shown.html())
+        .at(place, caller)
+        .live(view.path(), shown.state.clone())
+        .answer(StatusCode::OK)
+}
+
+/// A page that stays as it is until it is asked for again.
+fn page(caller: Caller, place: Place, title: &str, main: &impl Template) -> Response {
+    match written(main) {
+        Ok(main) => Shell::new(title, main)
+            .at(place, caller)
+            .answer(StatusCode::OK),
+        Err(error) => failure(&error),
     }
-    match dispatch.caller_from(Some(from.ip()), &token).await {
-        Ok(_) => {
-            let mut response = Redirect::to("/").into_response();
-            door::remember(&headers, &token, &mut response);
-            response
-        }
-        Err(error) => {
-            let (status, why) = words(&error);
-            refused(status, why)
-        }
-    }
 }
 
-pub async fn sign_out(headers: HeaderMap) -> Response {
-    let mut response = Redirect::to("/sign-in").into_response();
-    door::forget(&headers, &mut response);
-    response
+pub async fn fleet(State(desk): State<Desk>, Extension(caller): Extension<Caller>) -> Response {
+    watched(&desk, caller, Place::Fleet, "Fleet", View::Fleet).await
 }
 
-pub async fn drain(
-    State(dispatch): State<Dispatch>,
+pub async fn all_runs(State(desk): State<Desk>, Extension(caller): Extension<Caller>) -> Response {
+    watched(&desk, caller, Place::Runs, "Runs", View::Runs).await
+}
+
+/// What a browser shows already.
+#[derive(serde::Deserialize)]
+pub struct Showing {
+    #[serde(default)]
+    state: String,
+}
+
+pub async fn live_fleet(
+    State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
-    Path(machine): Path<String>,
-    form: Bytes,
+    Query(showing): Query<Showing>,
 ) -> Response {
-    let reason = field(&form, "reason");
-    let reason = reason.trim();
-    done(
-        dispatch
-            .drain_machine(&machine, reason, &caller.actor)
-            .await,
-    )
+    live(&desk, &caller, View::Fleet, &showing).await
 }
 
-pub async fn resume(
-    State(dispatch): State<Dispatch>,
+pub async fn live_runs(
+    State(desk): State<Desk>,
     Extension(caller): Extension<Caller>,
-    Path(machine): Path<String>,
+    Query(showing): Query<Showing>,
 ) -> Response {
-    done(dispatch.resume_machine(&machine, &caller.actor).await)
+    live(&desk, &caller, View::Runs, &showing).await
 }
 
-pub async fn approve(
-    State(dispatch): State<Dispatch>,
-    Extension(caller): Extension<Caller>,
-    Path(machine): Path<String>,
-) -> Response {
-    done(dispatch.approve_machine(&machine, &caller.actor).await)
-}
-
-pub async fn revoke(
-    State(dispatch): State<Dispatch>,
-    Extension(caller): Extension<Caller>,
-    Path(machine): Path<String>,
-) -> Response {
-    done(dispatch.revoke_machine(&machine, &caller.actor).await)
+async fn live(desk: &Desk, caller: &Caller, view: View, showing: &Showing) -> Response {
+    let Desk {
+        dispatch,
+        boards,
+        stop,
+        ..
+    } = desk;
+    events(boards, dispatch, stop, view, caller.role, &showing.state).await
 }
 
 pub async fn missing() -> Response {
     refusal(StatusCode::NOT_FOUND, "There is no such page.")
 }
 
-/// Back to the page, which shows what became of it.
-fn done<T>(outcome: Result<T>) -> Response {
+/// To the page that shows what became of it.
+fn done<T>(outcome: Result<T>, page: &str) -> Response {
     match outcome {
-        Ok(_) => Redirect::to("/").into_response(),
+        Ok(_) => Redirect::to(page).into_response(),
         Err(error) => failure(&error),
     }
 }
@@ -137,7 +139,15 @@ struct Refusal<'a> {
 /// A page that says why not.
 pub fn refusal(status: StatusCode, why: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("Refused");
-    shown(status, &Refusal { title, why })
+    bare(status, title, &Refusal { title, why })
+}
+
+/// A page without a caller.
+fn bare(status: StatusCode, title: &str, main: &impl Template) -> Response {
+    match written(main) {
+        Ok(main) => Shell::new(title, main).answer(status),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
 }
 
 pub fn failure(error: &Error) -> Response {
@@ -163,14 +173,10 @@ fn words(error: &Error) -> (StatusCode, String) {
     (status, error.to_string())
 }
 
-fn shown(status: StatusCode, page: &impl Template) -> Response {
-    match page.render() {
-        Ok(text) => (status, Html(text)).into_response(),
-        Err(error) => {
-            tracing::error!(%error, "a page could not be written");
-            StatusCode::INTERNAL_SERVER_ERROR.into_response()
-        }
-    }
+fn written(template: &impl Template) -> Result<String> {
+    template
+        .render()
+        .map_err(|error| Error::Internal(format!("a page could not be written: {error}")))
 }
 
 /// Of a form as browsers send it; empty where it is missing.

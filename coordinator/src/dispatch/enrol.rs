@@ -24,6 +24,11 @@ pub struct Enrolled {
 }
 
 impl Dispatch {
+    /// What a machine checks the coordinator by.
+    pub fn authority_pem(&self) -> String {
+        self.authority.certificate().pem()
+    }
+
     /// One transaction: a token's use is taken only when a certificate is given. A machine whose
     /// identity is known keeps its row, its name and its history, but not its older certificates: two
     /// holders of one identity show themselves, since the first is thrown out.

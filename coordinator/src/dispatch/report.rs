@@ -2,7 +2,7 @@
 
 use report_gen::analyze::Refusal;
 use report_gen::render::{self, UnknownFormat};
-use report_gen::{Format, RenderedFile, RunChoice};
+use report_gen::{Format, RenderedFile, RunChoice, RunComparison};
 
 use super::{Dispatch, Error, Result};
 
@@ -24,16 +24,15 @@ impl Dispatch {
     }
 
     /// One run over another; `across` names conditions that may differ.
-    pub async fn compare_runs(
+    pub async fn compare(
         &self,
         run: &str,
         baseline: &str,
         across: &[String],
-        format: &str,
-    ) -> Result<RenderedFile> {
+    ) -> Result<RunComparison> {
         let run = RunChoice::Id(self.find_run(run).await?.to_string());
         let baseline = RunChoice::Id(self.find_run(baseline).await?.to_string());
-        let compared = report_gen::compare_runs(&self.pool, &run, &baseline, across)
+        report_gen::compare_runs(&self.pool, &run, &baseline, across)
             .await
             .map_err(|error| match error {
                 report_gen::Error::Refused(
@@ -41,7 +40,18 @@ impl Dispatch {
                 ) => Error::Invalid(refusal.to_string()),
                 report_gen::Error::Refused(refusal) => Error::Precondition(refusal.to_string()),
                 other => failed(other),
-            })?;
+            })
+    }
+
+    /// The same as a file.
+    pub async fn compare_runs(
+        &self,
+        run: &str,
+        baseline: &str,
+        across: &[String],
+        format: &str,
+    ) -> Result<RenderedFile> {
+        let compared = self.compare(run, baseline, across).await?;
         let bytes = match format {
             "txt" => report_gen::terminal_comparison(&compared).into_bytes(),
             "json" => serde_json::to_vec_pretty(&compared)

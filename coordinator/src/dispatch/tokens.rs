@@ -17,7 +17,7 @@ const OPERATOR_TTL_MAX: Duration = Duration::from_hours(10 * 365 * 24);
 const MAX_NAME_CHARS: usize = 80;
 
 /// What an operator may do; each role may do all that the one before it may.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Role {
     Viewer,
     Operator,

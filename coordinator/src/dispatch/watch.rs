@@ -15,7 +15,7 @@ use tokio::time::{sleep, timeout};
 
 use super::hub::Changed;
 use super::{Dispatch, Error, Result};
-use crate::store::{self, job, run};
+use crate::store::{self, case, job, run};
 
 /// Changes within this time are told together.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -109,6 +109,21 @@ async fn snapshot(pool: &store::Pool, run_id: RunId) -> Result<Snapshot> {
 }
 
 impl Dispatch {
+    /// A run as it is, with all its jobs.
+    pub async fn run(&self, run_id: RunId) -> Result<(run::Summary, Vec<job::Summary>)> {
+        let Snapshot { run, jobs } = snapshot(&self.pool, run_id).await?;
+        Ok((run, jobs))
+    }
+
+    /// The numbers that its plan puts first, so far: the first of them, and how many there are.
+    pub async fn headlines(
+        &self,
+        run_id: RunId,
+        limit: usize,
+    ) -> Result<(Vec<case::Headline>, usize)> {
+        Ok(case::headlines(&self.pool, run_id, limit).await?)
+    }
+
     pub async fn watch(&self, run: &str) -> Result<Watch> {
         // Before the first look, so that nothing falls between.
         let changes = self.hub.runs();

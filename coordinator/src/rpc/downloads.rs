@@ -145,7 +145,7 @@ async fn archive(
 }
 
 /// Names and checksums of the archives that are there, as the operator's list has them.
-async fn listed(folder: &Path) -> Vec<(String, String)> {
+pub async fn listed(folder: &Path) -> Vec<(String, String)> {
     let Ok(file) = File::open(folder.join(SUMS)).await else {
         return Vec::new();
     };

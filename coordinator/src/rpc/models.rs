@@ -90,7 +90,10 @@ impl Models {
         let sought = file.seek(SeekFrom::Start(offset)).await;
         sought.map_err(|why| Status::invalid_argument(format!("offset: {why}")))?;
         let Context { stop, tasks, .. } = &self.context;
-        let (chunks, stop) = (sending::send(file, &extensions, stop, tasks, place), stop.clone());
+        let (chunks, stop) = (
+            sending::send(file, &extensions, stop, tasks, place),
+            stop.clone(),
+        );
         Ok(chunks.map(move |chunk| match chunk {
             Ok(data) => Ok(wire::ModelFileChunk { data: data.into() }),
             Err(_) if stop.is_soft() => Err(draining()),

@@ -131,7 +131,10 @@ impl Session {
                 () = down.closed() => Event::Gone,
             };
             let of_job = self.of_job.clone();
-            if let Err(ended) = Box::pin(self.handle(event, seated)).instrument(of_job).await {
+            if let Err(ended) = Box::pin(self.handle(event, seated))
+                .instrument(of_job)
+                .await
+            {
                 return ended;
             }
         }
@@ -314,7 +317,10 @@ impl Session {
         };
         if seated.is_replaced() {
             // The newer session may have been welcomed without it, and nobody would hear of it here.
-            let taken_back = self.context.dispatch.take_back(self.machine_id, grant.lease_id);
+            let taken_back = self
+                .context
+                .dispatch
+                .take_back(self.machine_id, grant.lease_id);
             taken_back.await.map_err(|why| Some(why.into()))?;
             return Err(Some(replaced()));
         }

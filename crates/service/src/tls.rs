@@ -25,7 +25,8 @@ use sha2::{Digest, Sha256};
 
 pub use authority::{Authority, ServerIdentity, server_names};
 pub use channel::{
-    address, connection_of, endpoint, explain, is_loopback, peer, peer_address, server, server_config,
+    address, connection_of, endpoint, explain, is_loopback, peer, peer_address, server,
+    server_config,
 };
 pub use connection::{Connection, ConnectionInfo, accept};
 pub use peer::{AgentKey, ClientIdentity, PeerIdentity};

@@ -17,18 +17,31 @@ use crate::stats::{Ratio, Verdict};
 const RATIO: usize = 4;
 const P: usize = 6;
 
+/// A comparison in words: rows of [`HEAD`], and what is to be known of all of them.
+pub struct ComparisonWords {
+    pub rows: Vec<[String; 7]>,
+    pub notes: Vec<String>,
+}
+
+pub const HEAD: [&str; 7] = [
+    "machine", "metric", "model", "case", "ratio", "verdict", "p",
+];
+
+pub fn comparison_words(of: &RunComparison) -> ComparisonWords {
+    let pairs = of.comparison.pairs.iter().map(pair_row);
+    let scores = of.comparison.scores.iter().map(score_row);
+    ComparisonWords {
+        rows: pairs.chain(scores).collect(),
+        notes: summary(of),
+    }
+}
+
 pub fn terminal_comparison(of: &RunComparison) -> String {
+    let ComparisonWords { rows, notes } = comparison_words(of);
     let mut table = Table::new();
     table.load_style(NOTHING);
-    table.set_header([
-        "machine", "metric", "model", "case", "ratio", "verdict", "p",
-    ]);
-    for pair in &of.comparison.pairs {
-        table.add_row(pair_row(pair));
-    }
-    for score in &of.comparison.scores {
-        table.add_row(score_row(score));
-    }
+    table.set_header(HEAD);
+    table.add_rows(rows);
     for column in [RATIO, P] {
         if let Some(column) = table.column_mut(column) {
             column.set_cell_alignment(CellAlignment::Right);
@@ -39,7 +52,7 @@ pub fn terminal_comparison(of: &RunComparison) -> String {
         title(&of.run),
         title(&of.baseline)
     );
-    for line in summary(of) {
+    for line in notes {
         _ = writeln!(out, "{line}");
     }
     out

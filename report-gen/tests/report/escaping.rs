@@ -1,8 +1,11 @@
 //! Names are the users' and must stay text in every format; an HTML report asks nobody for anything.
 
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
 use report_gen::analyze::analyze;
 use report_gen::{Format, render_report};
 use resvg::usvg::{Options, Tree};
+use sha2::{Digest, Sha256};
 use time::macros::datetime;
 
 use crate::fleet;
@@ -114,4 +117,20 @@ fn an_html_report_needs_no_network() {
         html.contains("default-src 'none'"),
         "the browser is told so as well"
     );
+}
+
+#[test]
+fn a_browser_runs_the_scripts_of_a_page_and_no_other() {
+    let html = hostile(Format::Html);
+    let policy = report_gen::render::policy();
+    assert!(html.contains(&format!("content=\"{policy}\"")));
+    let (_, scripts) = policy.split_once("script-src ").unwrap();
+    let (scripts, _) = scripts.split_once(';').unwrap();
+    let mut found = Vec::new();
+    for script in html.split("<script>").skip(1) {
+        let (script, _) = script.split_once("</script>").unwrap();
+        let hash = BASE64_STANDARD.encode(Sha256::digest(script));
+        found.push(format!("'sha256-{hash}'"));
+    }
+    assert_eq!(found.join(" "), scripts);
 }

@@ -6,7 +6,6 @@ mod checkpoints;
 mod batch;
 mod check;
 mod device;
-mod fuzz;
 mod loading;
 mod packing;
 mod parity;

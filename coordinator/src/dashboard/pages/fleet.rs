@@ -1,16 +1,13 @@
 //! The machines of the fleet: what each is, does, and why it is not measuring.
 
 use askama::Template;
-use axum::Extension;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::Response;
-use time::OffsetDateTime;
 
-use super::{failure, shown};
+use super::moment::moment;
+use super::written;
+use crate::dashboard::live;
 use crate::dispatch::machines::{self, MachineState};
-use crate::dispatch::tokens::{Caller, Role};
-use crate::dispatch::{Dispatch, VERSION};
+use crate::dispatch::tokens::Role;
+use crate::dispatch::{Dispatch, Result};
 use crate::store::roster::Summary;
 
 const GIB: f64 = (1_u64 << 30) as f64;
@@ -18,19 +15,17 @@ const GIB: f64 = (1_u64 << 30) as f64;
 #[derive(Template)]
 #[template(path = "fleet.html")]
 struct Fleet {
-    caller: Caller,
-    version: &'static str,
-    now: Moment,
     /// How many machines are in each state that one is in.
     tally: Vec<(MachineState, usize)>,
     rows: Vec<Row>,
+    may_add: bool,
 }
 
 struct Row {
     machine: Summary,
     state: MachineState,
-    since: Option<Moment>,
-    seen: Option<Moment>,
+    /// As HTML.
+    since: Option<String>,
     doubts: Vec<String>,
     memory_gib: String,
     offers: Vec<Offer>,
@@ -45,43 +40,25 @@ enum Offer {
     Revoke,
 }
 
-/// A time for people, and the whole of it for who points at it.
-struct Moment {
-    whole: String,
-    brief: String,
-}
-
-pub async fn fleet(
-    State(dispatch): State<Dispatch>,
-    Extension(caller): Extension<Caller>,
-) -> Response {
-    let machines = match dispatch.list_machines("").await {
-        Ok(machines) => machines,
-        Err(error) => return failure(&error),
-    };
-    let now = OffsetDateTime::now_utc();
+pub async fn main(dispatch: &Dispatch, role: Role) -> Result<String> {
+    let machines = dispatch.list_machines("").await?;
     let rows: Vec<Row> = machines
         .into_iter()
-        .map(|machine| row(machine, caller.role, now))
+        .map(|machine| row(machine, role))
         .collect();
     let count = |state| rows.iter().filter(|row| row.state == state).count();
     let tally = MachineState::ALL.map(|state| (state, count(state)));
-    let page = Fleet {
-        caller,
-        version: VERSION,
-        now: Moment::of(now, now),
+    written(&Fleet {
         tally: tally.into_iter().filter(|(_, count)| *count > 0).collect(),
         rows,
-    };
-    shown(StatusCode::OK, &page)
+        may_add: role >= Role::Admin,
+    })
 }
 
-fn row(machine: Summary, role: Role, now: OffsetDateTime) -> Row {
+fn row(machine: Summary, role: Role) -> Row {
     let state = MachineState::of(&machine);
-    let at = |at| Moment::of(at, now);
     Row {
-        since: state.since(&machine).map(at),
-        seen: machine.last_seen_at.map(at),
+        since: state.since(&machine).as_ref().map(moment),
         doubts: machines::doubts(&machine),
         memory_gib: format!("{:.0}", machine.memory_bytes as f64 / GIB),
         offers: offers(&machine, state, role),
@@ -105,36 +82,4 @@ fn offers(machine: &Summary, state: MachineState, role: Role) -> Vec<Offer> {
     .into_iter()
     .filter_map(|(offer, may)| may.then_some(offer))
     .collect()
-}
-
-impl Moment {
-    fn of(at: OffsetDateTime, now: OffsetDateTime) -> Self {
-        let (date, hour, minute, second) = (at.date(), at.hour(), at.minute(), at.second());
-        let clock = format!("{hour:02}:{minute:02}:{second:02}");
-        Self {
-            whole: format!("{date} {clock} UTC"),
-            brief: if date == now.date() {
-                clock
-            } else {
-                format!("{date} {hour:02}:{minute:02}")
-            },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use time::macros::datetime;
-
-    use super::*;
-
-    #[test]
-    fn a_time_of_today_is_a_clocks_and_another_has_its_day() {
-        let now = datetime!(2026-03-04 09:05:07 UTC);
-        let moment = Moment::of(now, now);
-        assert_eq!(moment.brief, "09:05:07");
-        assert_eq!(moment.whole, "2026-03-04 09:05:07 UTC");
-        let before = Moment::of(datetime!(2026-03-03 23:59:00 UTC), now);
-        assert_eq!(before.brief, "2026-03-03 23:59");
-    }
 }

@@ -15,8 +15,7 @@ const LIVE: &str = "select count(*) from fleet.lease where state = 'live'";
 const LASTING: &str = "select count(*) from fleet.lease
     where state = 'live' and expires_at > now() + interval '10 seconds'";
 const WAITING: &str = "select count(*) from pg_stat_activity where wait_event_type = 'Lock'";
-const SILENT: &str =
-    "select count(*) from report.event where detail like '%no heartbeat in time%'";
+const SILENT: &str = "select count(*) from report.event where detail like '%no heartbeat in time%'";
 const COUNTED: &str = "select count(*) from fleet.launch where counted";
 
 #[tokio::test]
@@ -467,5 +466,9 @@ async fn a_job_that_an_older_session_took_at_the_last_moment_is_the_newer_ones()
     let (mut newer, ()) = tokio::join!(machine.connect(), release);
     newer.ready().await;
     newer.granted().await;
-    assert_eq!(world.number(SILENT).await, 0, "it did not wait for the lease's end");
+    assert_eq!(
+        world.number(SILENT).await,
+        0,
+        "it did not wait for the lease's end"
+    );
 }

@@ -39,6 +39,16 @@ impl Operator {
         self.client.upgrade_machine(request).await.map(drop)
     }
 
+    /// `place=WHERE`.
+    pub async fn label_of(&mut self, machine: &str, place: &str) {
+        let request = self.request(wire::LabelMachineRequest {
+            machine: machine.to_owned(),
+            set: [("place".to_owned(), place.to_owned())].into(),
+            remove: Vec::new(),
+        });
+        self.client.label_machine(request).await.unwrap();
+    }
+
     async fn label(
         &mut self,
         set: &[(&str, &str)],

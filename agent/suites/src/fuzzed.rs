@@ -6,11 +6,12 @@ use std::sync::OnceLock;
 use std::{fs, process};
 
 use domain::catalogue;
-use suites::load::header::{Header, HeaderError};
-use suites::models::weights::Quantization;
-use suites::models::{self, Config, Weights};
-use suites::tokenizer::Tokenizer;
 use tempfile::TempDir;
+
+use crate::load::header::{Header, HeaderError};
+use crate::models::weights::Quantization;
+use crate::models::{self, Config, Weights};
+use crate::tokenizer::Tokenizer;
 
 /// A file of these bytes, the same one every time.
 fn file(bytes: &[u8]) -> PathBuf {

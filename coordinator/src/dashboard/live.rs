@@ -1,0 +1,310 @@
+//! Pages that stay as the fleet is, over server-sent events.
+//!
+//! ```text
+//!   something changed ─▶ board: one look and one rendering for all who watch a page ─▶ a watcher each:
+//!                                                             only what differs from what it sent last
+//! ```
+//!
+//! A watcher holds the newest rendering and none before: a slow browser misses states and costs nothing.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use domain::ids::RunId;
+use futures_util::stream;
+use service::lifecycle::Stop;
+use tokio::sync::{broadcast, watch};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+use tokio_util::task::TaskTracker;
+
+use super::pages;
+use crate::dispatch::hub::Changed;
+use crate::dispatch::tokens::Role;
+use crate::dispatch::{Dispatch, Result};
+
+/// Between two looks, however much happens.
+const PACE: Duration = Duration::from_secs(1);
+/// The next look, where nothing is told: machines come, go and beat silently.
+const LOOK_ANYWAY: Duration = Duration::from_secs(1);
+/// Then a browser comes again, and who looks is asked anew.
+const MAX_WATCH: Duration = Duration::from_mins(5);
+const KEEP_ALIVE: Duration = Duration::from_secs(15);
+
+/// In a page, before and after each element that changes by itself. It has an id.
+pub const CUT: &str = "<!--|-->";
+
+/// A page that can be watched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum View {
+    Fleet,
+    Runs,
+    Run(RunId),
+}
+
+/// The boards that somebody watches.
+pub struct Boards {
+    all: Mutex<All>,
+    tasks: TaskTracker,
+}
+
+type All = HashMap<(View, Role), Weak<Board>>;
+type Board = watch::Sender<Arc<Shown>>;
+
+/// A page as it was at one time.
+pub struct Shown {
+    pub state: String,
+    parts: Vec<Part>,
+}
+
+/// What is between two cuts.
+#[derive(PartialEq, Eq)]
+struct Part {
+    id: Option<String>,
+    html: String,
+}
+
+impl View {
+    /// Where its events come from.
+    pub fn path(self) -> String {
+        match self {
+            Self::Fleet => "/live/fleet".to_owned(),
+            Self::Runs => "/live/runs".to_owned(),
+            Self::Run(run_id) => format!("/live/runs/{run_id}"),
+        }
+    }
+
+    fn is_of(self, changed: Changed) -> bool {
+        match (self, changed) {
+            (Self::Run(run_id), Changed::Run(of)) => run_id == of,
+            (_, Changed::Everything) | (Self::Fleet | Self::Runs, Changed::Run(_)) => true,
+        }
+    }
+}
+
+impl Shown {
+    pub fn of(html: &str) -> Self {
+        let mut hash = DefaultHasher::new();
+        html.hash(&mut hash);
+        let part = |html: &str| Part {
+            id: id_of(html).map(str::to_owned),
+            html: html.to_owned(),
+        };
+        Self {
+            state: format!("{:016x}", hash.finish()),
+            parts: html.split(CUT).map(part).collect(),
+        }
+    }
+
+    pub fn html(&self) -> String {
+        self.parts.iter().map(|part| part.html.as_str()).collect()
+    }
+
+    /// The elements that differ; None where more than those does.
+    fn news_since(&self, former: &Self) -> Option<Vec<(&str, &str)>> {
+        if self.parts.len() != former.parts.len() {
+            return None;
+        }
+        let pairs = self.parts.iter().zip(&former.parts);
+        let changed = pairs.filter(|(new, old)| new != old);
+        changed
+            .map(|(new, old)| match (&new.id, &old.id) {
+                (Some(id), Some(former)) if id == former => Some((id.as_str(), new.html.as_str())),
+                _ => None,
+            })
+            .collect()
+    }
+}
+
+/// Of `<tr id="machine-1" …`.
+fn id_of(html: &str) -> Option<&str> {
+    let (tag, _) = html.split_once('>')?;
+    let (_, id) = tag.split_once(" id=\"")?;
+    tag.starts_with('<').then(|| id.split('"').next())?
+}
+
+impl Boards {
+    pub fn new(tasks: TaskTracker) -> Self {
+        Self {
+            all: Mutex::default(),
+            tasks,
+        }
+    }
+
+    /// The newest state of a page, and those that follow.
+    async fn watch(
+        self: &Arc<Self>,
+        dispatch: &Dispatch,
+        stop: &Stop,
+        view: View,
+        role: Role,
+    ) -> Result<watch::Receiver<Arc<Shown>>> {
+        if let Some(board) = self.all().get(&(view, role)).and_then(Weak::upgrade) {
+            return Ok(board.subscribe());
+        }
+        // Before the first look, so that nothing falls between.
+        let changes = dispatch.hub().runs();
+        let html = pages::main_of(dispatch, view, role).await?;
+        let (board, seen) = watch::channel(Arc::new(Shown::of(&html)));
+        let board = Arc::new(board);
+        let mut all = self.all();
+        all.retain(|_, board| board.strong_count() > 0);
+        // Another may have come first: then there are two for a while, and both tell the truth.
+        all.insert((view, role), Arc::downgrade(&board));
+        drop(all);
+        let (dispatch, stop) = (dispatch.clone(), stop.clone());
+        self.tasks.spawn(async move {
+            tokio::select! {
+                () = follow(dispatch, view, role, board, changes) => {}
+                () = stop.soft() => {}
+            }
+        });
+        Ok(seen)
+    }
+
+    fn all(&self) -> MutexGuard<'_, All> {
+        self.all.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Until nobody watches.
+async fn follow(
+    dispatch: Dispatch,
+    view: View,
+    role: Role,
+    board: Arc<Board>,
+    mut changes: broadcast::Receiver<Changed>,
+) {
+    while board.receiver_count() > 0 {
+        sleep(PACE).await;
+        // An elapsed timeout is a reason to look, too.
+        let _ = timeout(LOOK_ANYWAY, heard_of(view, &mut changes)).await;
+        changes = changes.resubscribe();
+        match pages::main_of(&dispatch, view, role).await {
+            Ok(html) => {
+                let shown = Shown::of(&html);
+                board.send_if_modified(|last| {
+                    let is_new = last.state != shown.state;
+                    if is_new {
+                        *last = Arc::new(shown);
+                    }
+                    is_new
+                });
+            }
+            // What is shown stays, and the next look may succeed.
+            Err(error) => tracing::debug!(%error, ?view, "a page was not rendered anew"),
+        }
+    }
+}
+
+async fn heard_of(view: View, changes: &mut broadcast::Receiver<Changed>) {
+    loop {
+        match changes.recv().await {
+            Ok(changed) if !view.is_of(changed) => {}
+            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
+            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// What changes of a page from now on, for a browser that shows it in this state.
+pub async fn events(
+    boards: &Arc<Boards>,
+    dispatch: &Dispatch,
+    stop: &Stop,
+    view: View,
+    role: Role,
+    state: &str,
+) -> Response {
+    let seen = match boards.watch(dispatch, stop, view, role).await {
+        Ok(seen) => seen,
+        Err(error) => return pages::failure(&error),
+    };
+    let shown = Arc::clone(&seen.borrow());
+    let watcher = Watcher {
+        missed: (shown.state != state).then(|| whole(&shown)),
+        shown,
+        seen,
+        until: Instant::now() + MAX_WATCH,
+        stop: stop.clone(),
+    };
+    let events = stream::unfold(watcher, async |mut watcher| {
+        let event = watcher.next().await?;
+        Some((Ok::<_, Infallible>(event), watcher))
+    });
+    let alive = KeepAlive::new().interval(KEEP_ALIVE);
+    Sse::new(events).keep_alive(alive).into_response()
+}
+
+struct Watcher {
+    /// What happened before it came.
+    missed: Option<Event>,
+    /// What the browser shows.
+    shown: Arc<Shown>,
+    seen: watch::Receiver<Arc<Shown>>,
+    until: Instant,
+    stop: Stop,
+}
+
+impl Watcher {
+    async fn next(&mut self) -> Option<Event> {
+        if let Some(missed) = self.missed.take() {
+            return Some(missed);
+        }
+        tokio::select! {
+            changed = self.seen.changed() => changed.ok()?,
+            () = sleep_until(self.until) => return None,
+            () = self.stop.soft() => return None,
+        }
+        let newest = Arc::clone(&self.seen.borrow_and_update());
+        let news = newest.news_since(&self.shown);
+        let parts = news.and_then(|news| serde_json::to_string(&news).ok());
+        let event = match parts {
+            Some(parts) => Event::default().event("parts").data(parts),
+            None => whole(&newest),
+        };
+        self.shown = newest;
+        Some(event)
+    }
+}
+
+fn whole(shown: &Shown) -> Event {
+    // A carriage return would end a line of the stream, and in HTML it is only white space.
+    let html = shown.html().replace('\r', " ");
+    Event::default().event("whole").data(html)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(rows: &[(&str, &str)]) -> Shown {
+        let rows = rows
+            .iter()
+            .map(|(id, text)| format!("{CUT}<tr id=\"{id}\"><td>{text}</td></tr>{CUT}"));
+        Shown::of(&format!("<table>{}</table>", rows.collect::<String>()))
+    }
+
+    #[test]
+    fn only_the_elements_that_differ_are_sent() {
+        let old = page(&[("a", "idle"), ("b", "idle")]);
+        let new = page(&[("a", "idle"), ("b", "busy")]);
+        let row = "<tr id=\"b\"><td>busy</td></tr>";
+        assert_eq!(new.news_since(&old), Some(vec![("b", row)]));
+        assert_ne!(new.state, old.state);
+        assert_eq!(old.news_since(&old), Some(Vec::new()));
+    }
+
+    #[test]
+    fn another_order_or_number_of_elements_is_a_whole_page() {
+        let old = page(&[("a", "idle"), ("b", "idle")]);
+        assert_eq!(page(&[("a", "idle")]).news_since(&old), None);
+        assert_eq!(page(&[("b", "idle"), ("a", "idle")]).news_since(&old), None);
+        let text = Shown::of(&old.html().replace("<table>", "<p>2</p><table>"));
+        assert_eq!(text.news_since(&old), None);
+    }
+}

@@ -1,0 +1,47 @@
+//! Times and spans as pages show them. A browser with script shows the reader's own clock instead.
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// As HTML, for templates, which hand over references: `<time datetime="2026-03-04T09:05:07Z">2026-03-04 09:05:07 UTC</time>`.
+pub fn moment(at: &OffsetDateTime) -> String {
+    let at = *at;
+    let at = at.replace_millisecond(0).unwrap_or(at);
+    let machine = at.format(&Rfc3339).unwrap_or_default();
+    let whole = format!("{} {}", at.date(), clock(at));
+    format!("<time datetime=\"{machine}\">{whole}</time>")
+}
+
+pub fn clock(at: OffsetDateTime) -> String {
+    let (hour, minute, second) = (at.hour(), at.minute(), at.second());
+    format!("{hour:02}:{minute:02}:{second:02} UTC")
+}
+
+/// `42 s`, `3 min`, `3 min 05 s`, `2 h 10 min`.
+pub fn span(seconds: u64) -> String {
+    match seconds {
+        0..60 => format!("{seconds} s"),
+        60..3600 if seconds.is_multiple_of(60) => format!("{} min", seconds / 60),
+        60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+
+    #[test]
+    fn a_time_is_whole_and_in_utc_for_people_and_for_machines() {
+        assert_eq!(
+            moment(&datetime!(2026-03-04 09:05:07.25 UTC)),
+            "<time datetime=\"2026-03-04T09:05:07Z\">2026-03-04 09:05:07 UTC</time>"
+        );
+        assert_eq!(span(59), "59 s");
+        assert_eq!(span(180), "3 min");
+        assert_eq!(span(185), "3 min 05 s");
+        assert_eq!(span(7800), "2 h 10 min");
+    }
+}

@@ -1,0 +1,176 @@
+//! A plan is written here, checked as it stands, and submitted.
+
+use std::collections::BTreeMap;
+
+use askama::Template;
+use axum::Extension;
+use axum::body::Bytes;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use domain::expand::Expansion;
+use domain::model::ModelRef;
+use domain::plan::Problem;
+
+use super::shell::Place;
+use super::{failure, field, page, written};
+use crate::dashboard::Desk;
+use crate::dispatch::runs::{Checked, Submitted};
+use crate::dispatch::tokens::{Caller, Role};
+use crate::dispatch::{Dispatch, Result};
+
+const QUICK: &str = include_str!("../../../../plans/quick.toml");
+const NAME: &str = "dashboard.toml";
+/// Reasons that are shown one by one.
+const MAX_LISTED: usize = 50;
+
+#[derive(Template)]
+#[template(path = "plan.html")]
+struct Editor {
+    text: String,
+    verdict: String,
+    may_submit: bool,
+}
+
+/// What submitting the text would do.
+#[derive(Template)]
+#[template(path = "verdict.html")]
+struct Verdict {
+    problems: Vec<Found>,
+    machines: Vec<OnMachine>,
+    jobs: usize,
+    launches: u64,
+    skipped: Vec<Skipped>,
+    skipped_more: usize,
+    left_out: Vec<(String, String)>,
+    notes: Vec<String>,
+}
+
+/// A problem with its place in the text.
+struct Found {
+    line: usize,
+    column: usize,
+    problem: Problem,
+}
+
+#[derive(Default)]
+struct OnMachine {
+    name: String,
+    jobs: usize,
+    launches: u64,
+    suites: Vec<&'static str>,
+}
+
+struct Skipped {
+    machine: String,
+    job: String,
+    why: String,
+}
+
+pub async fn plan(State(desk): State<Desk>, Extension(caller): Extension<Caller>) -> Response {
+    editor(&desk.dispatch, caller, QUICK.to_owned()).await
+}
+
+async fn editor(dispatch: &Dispatch, caller: Caller, text: String) -> Response {
+    match verdict(dispatch, &text).await {
+        Ok(verdict) => {
+            let may_submit = caller.role >= Role::Operator;
+            let main = Editor {
+                text,
+                verdict,
+                may_submit,
+            };
+            page(caller, Place::Plan, "New run", &main)
+        }
+        Err(error) => failure(&error),
+    }
+}
+
+/// The part of the page that follows the text as it is written.
+pub async fn check(State(desk): State<Desk>, form: Bytes) -> Response {
+    match verdict(&desk.dispatch, &field(&form, "plan")).await {
+        Ok(verdict) => Html(verdict).into_response(),
+        Err(error) => failure(&error),
+    }
+}
+
+/// The whole page, for a browser without script.
+pub async fn look(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    form: Bytes,
+) -> Response {
+    editor(&desk.dispatch, caller, field(&form, "plan")).await
+}
+
+pub async fn submit(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    form: Bytes,
+) -> Response {
+    let text = field(&form, "plan");
+    let submitted = desk.dispatch.submit(&text, NAME, false, &caller.actor);
+    match submitted.await {
+        Ok(Submitted::Run { run_id, .. }) => {
+            Redirect::to(&format!("/runs/{run_id}")).into_response()
+        }
+        Ok(Submitted::Refused(_)) => {
+            let mut shown = editor(&desk.dispatch, caller, text).await;
+            *shown.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+            shown
+        }
+        Err(error) => failure(&error),
+    }
+}
+
+async fn verdict(dispatch: &Dispatch, text: &str) -> Result<String> {
+    let Checked {
+        problems,
+        expansion: Expansion { jobs, left_out },
+        notes,
+    } = dispatch.check_plan(text).await?;
+    let problem = |problem: Problem| {
+        let (line, column) = problem.line_column(text);
+        Found {
+            line,
+            column,
+            problem,
+        }
+    };
+    let mut machines: BTreeMap<&str, OnMachine> = BTreeMap::new();
+    let mut skipped = Vec::new();
+    for job in &jobs {
+        let suite = job.suite.as_str();
+        if let Some(why) = &job.skipped {
+            skipped.push(Skipped {
+                machine: job.machine_name.clone(),
+                job: format!("{suite} {}", ModelRef::label_of(job.model.as_ref())),
+                why: why.clone(),
+            });
+            continue;
+        }
+        let row = machines.entry(&job.machine_name).or_default();
+        row.name.clone_from(&job.machine_name);
+        row.jobs += 1;
+        row.launches += u64::from(job.launches_total);
+        if !row.suites.contains(&suite) {
+            row.suites.push(suite);
+        }
+    }
+    let machines: Vec<OnMachine> = machines.into_values().collect();
+    let skipped_more = skipped.len().saturating_sub(MAX_LISTED);
+    skipped.truncate(MAX_LISTED);
+    written(&Verdict {
+        problems: problems.into_iter().map(problem).collect(),
+        jobs: machines.iter().map(|machine| machine.jobs).sum(),
+        launches: machines.iter().map(|machine| machine.launches).sum(),
+        machines,
+        skipped,
+        skipped_more,
+        left_out: left_out
+            .into_iter()
+            .map(|left| (left.machine_name, left.reason))
+            .collect(),
+        notes,
+    })
+}

@@ -1,0 +1,344 @@
+//! The runs: all of them, and one with its machines, numbers and jobs.
+
+mod headline;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use domain::ids::RunId;
+use domain::job::{JobState, RunState};
+use report_gen::Format;
+use time::OffsetDateTime;
+
+use super::moment::span;
+use super::shell::Place;
+use super::{Showing, done, failure, live as follow, watched, written};
+use crate::dashboard::Desk;
+use crate::dashboard::live::{self, View};
+use crate::dispatch::tokens::{Caller, Role};
+use crate::dispatch::{Dispatch, Error, Result};
+use crate::store::{job, run};
+use headline::Line;
+
+const MAX_RUNS: u32 = 200;
+/// Rows of a table that somebody may still read; the report and SQL have all.
+const MAX_ROWS: usize = 300;
+/// The speed of fewer launches says little of the next.
+const LAUNCHES_TO_GUESS: u32 = 3;
+
+#[derive(Template)]
+#[template(path = "runs.html")]
+struct All {
+    rows: Vec<run::Summary>,
+}
+
+pub async fn list(dispatch: &Dispatch) -> Result<String> {
+    let rows = dispatch.list_runs(MAX_RUNS).await?;
+    written(&All { rows })
+}
+
+#[derive(Template)]
+#[template(path = "run.html")]
+struct One {
+    run: run::Summary,
+    /// For those that go on.
+    to_go: Option<String>,
+    took: Option<String>,
+    may_cancel: bool,
+    may_resume: bool,
+    machines: Vec<MachineRow>,
+    headlines: Vec<Line>,
+    headlines_left_out: usize,
+    jobs: Vec<JobLine>,
+    jobs_left_out: usize,
+}
+
+/// A machine's part of a run.
+#[derive(Default)]
+struct MachineRow {
+    name: String,
+    jobs: u32,
+    jobs_ended: u32,
+    launches_total: u32,
+    launches_done: u32,
+    /// States that its jobs are in, with how many are.
+    states: BTreeMap<&'static str, u32>,
+    began: Option<OffsetDateTime>,
+    to_go: Option<Duration>,
+}
+
+struct JobLine {
+    job: job::Summary,
+    took: Option<String>,
+}
+
+pub async fn one(dispatch: &Dispatch, run_id: RunId, role: Role) -> Result<String> {
+    let (run, jobs) = dispatch.run(run_id).await?;
+    let now = OffsetDateTime::now_utc();
+    let (headlines, headlines_left_out) = headline::of(dispatch, run_id).await?;
+    let active = run.state == RunState::Active;
+    let machines = machines(&jobs, now);
+    let to_go = machines.iter().filter_map(|machine| machine.to_go).max();
+    let jobs_left_out = jobs.len().saturating_sub(MAX_ROWS);
+    written(&One {
+        to_go: to_go.filter(|_| active).map(rounded),
+        took: run
+            .ended_at
+            .as_ref()
+            .map(|end| between(&run.submitted_at, end)),
+        may_cancel: active && role >= Role::Operator,
+        may_resume: role >= Role::Operator && run.jobs_failed > 0,
+        machines,
+        headlines,
+        headlines_left_out,
+        jobs: lines(jobs),
+        jobs_left_out,
+        run,
+    })
+}
+
+fn machines(jobs: &[job::Summary], now: OffsetDateTime) -> Vec<MachineRow> {
+    let mut rows: BTreeMap<&str, MachineRow> = BTreeMap::new();
+    for job in jobs {
+        let row = rows.entry(&job.machine).or_default();
+        row.jobs += 1;
+        *row.states.entry(job.state.as_str()).or_default() += 1;
+        row.launches_done += job.launches_done;
+        // What a job that has ended did not do will not be done.
+        row.launches_total += if job.state.is_final() {
+            row.jobs_ended += 1;
+            job.launches_done
+        } else {
+            job.launches_total
+        };
+        row.began = match (row.began, job.started_at) {
+            (Some(first), Some(other)) => Some(first.min(other)),
+            (first, other) => first.or(other),
+        };
+    }
+    let named = rows.into_iter().map(|(name, row)| MachineRow {
+        name: name.to_owned(),
+        to_go: row.to_go(now),
+        ..row
+    });
+    named.collect()
+}
+
+impl MachineRow {
+    /// If the rest goes as fast as what was done.
+    fn to_go(&self, now: OffsetDateTime) -> Option<Duration> {
+        if self.launches_done < LAUNCHES_TO_GUESS {
+            return None;
+        }
+        let left = self.launches_total.saturating_sub(self.launches_done);
+        let gone = Duration::try_from(now - self.began?).ok()?;
+        (left > 0).then(|| gone * left / self.launches_done)
+    }
+
+    fn to_go_words(&self) -> String {
+        self.to_go.map_or(String::new(), rounded)
+    }
+}
+
+/// An estimate is no more exact than a tenth of itself.
+fn rounded(estimate: Duration) -> String {
+    let seconds = estimate.as_secs();
+    let step = match seconds {
+        0..60 => 10,
+        60..600 => 30,
+        _ => 60,
+    };
+    span(seconds.div_ceil(step) * step)
+}
+
+fn between(begin: &OffsetDateTime, end: &OffsetDateTime) -> String {
+    span(
+        Duration::try_from(*end - *begin)
+            .unwrap_or_default()
+            .as_secs(),
+    )
+}
+
+/// What needs somebody's eyes first: at work, then what went wrong, what waits, what went well.
+fn lines(mut jobs: Vec<job::Summary>) -> Vec<JobLine> {
+    jobs.sort_by_key(|job| match job.state {
+        JobState::Leased => 0,
+        JobState::Failed | JobState::Parked => 1,
+        JobState::Skipped | JobState::Cancelled => 2,
+        JobState::Queued => 3,
+        JobState::Succeeded => 4,
+    });
+    jobs.truncate(MAX_ROWS);
+    let line = |job: job::Summary| JobLine {
+        took: job
+            .started_at
+            .zip(job.ended_at)
+            .map(|(a, b)| between(&a, &b)),
+        job,
+    };
+    jobs.into_iter().map(line).collect()
+}
+
+pub async fn show(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Response {
+    match desk.dispatch.find_run(&name).await {
+        Ok(run_id) => {
+            let title = format!("Run {}", brief(run_id));
+            watched(&desk, caller, Place::Runs, &title, View::Run(run_id)).await
+        }
+        Err(error) => failure(&error),
+    }
+}
+
+pub async fn live(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+    Query(showing): Query<Showing>,
+) -> Response {
+    match desk.dispatch.find_run(&name).await {
+        Ok(run_id) => follow(&desk, &caller, View::Run(run_id), &showing).await,
+        Err(error) => failure(&error),
+    }
+}
+
+pub async fn cancel(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Response {
+    let cancelled = desk.dispatch.cancel(&name, &caller.actor).await;
+    done(cancelled, &format!("/runs/{name}"))
+}
+
+pub async fn resume(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Path(name): Path<String>,
+) -> Response {
+    let resumed = desk.dispatch.resume(&name, &caller.actor).await;
+    done(resumed, &format!("/runs/{name}"))
+}
+
+/// The page that `mlx-fleet report` writes.
+pub async fn report(State(desk): State<Desk>, Path(name): Path<String>) -> Response {
+    let format = Format::Html.as_str().to_owned();
+    let files = match desk.dispatch.render_report(&name, &[format]).await {
+        Ok(files) => files,
+        Err(error) => return failure(&error),
+    };
+    let Some(file) = files.into_iter().next() else {
+        return failure(&Error::Internal("no report was written".to_owned()));
+    };
+    let mut response = axum::response::Html(file.bytes).into_response();
+    // Its scripts are in it, and its own policy allows these alone.
+    if let Ok(policy) = HeaderValue::try_from(report_gen::render::policy()) {
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
+/// One file of the report in another format.
+pub async fn file(
+    State(desk): State<Desk>,
+    Path((name, format)): Path<(String, String)>,
+) -> Response {
+    let files = match desk.dispatch.render_report(&name, &[format]).await {
+        Ok(files) => files,
+        Err(error) => return failure(&error),
+    };
+    let [file] = &files[..] else {
+        let why = "A report of this format has several files: `mlx-fleet report` writes them.";
+        return super::refusal(StatusCode::BAD_REQUEST, why);
+    };
+    let kind = HeaderValue::from_static("application/octet-stream");
+    let saved = format!("attachment; filename=\"{}\"", file.name);
+    match HeaderValue::try_from(saved) {
+        Ok(saved) => (
+            [
+                (header::CONTENT_TYPE, kind),
+                (header::CONTENT_DISPOSITION, saved),
+            ],
+            file.bytes.clone(),
+        )
+            .into_response(),
+        Err(_) => failure(&Error::Internal("a file has no good name".to_owned())),
+    }
+}
+
+/// Enough of an id for people; commands take it, too.
+fn brief(run_id: RunId) -> String {
+    let id = run_id.to_string();
+    // The beginning is the time, alike among runs of one hour.
+    id.chars().take(13).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use domain::ids::JobId;
+    use time::macros::datetime;
+
+    use super::*;
+
+    fn job(machine: &str, state: JobState, done: u32, total: u32) -> job::Summary {
+        job::Summary {
+            job_id: JobId::new(),
+            machine: machine.to_owned(),
+            suite: "decode".to_owned(),
+            model: String::new(),
+            dtype: String::new(),
+            state,
+            reason: String::new(),
+            launches_total: total,
+            launches_done: done,
+            started_at: (done > 0).then_some(datetime!(2026-03-04 09:00 UTC)),
+            ended_at: None,
+        }
+    }
+
+    #[test]
+    fn the_rest_of_a_machine_takes_as_long_as_what_it_has_done() {
+        let now = datetime!(2026-03-04 09:10 UTC);
+        let jobs = [
+            job("a", JobState::Succeeded, 6, 6),
+            // Four of its launches will never be made.
+            job("a", JobState::Failed, 2, 6),
+            job("a", JobState::Leased, 2, 6),
+            job("a", JobState::Queued, 0, 6),
+            job("b", JobState::Leased, 2, 6),
+        ];
+        let rows = machines(&jobs, now);
+        assert_eq!((rows[0].launches_done, rows[0].launches_total), (10, 20));
+        assert_eq!(rows[0].to_go, Some(Duration::from_mins(10)));
+        assert_eq!((rows[0].jobs_ended, rows[0].jobs), (2, 4));
+        assert_eq!(rows[1].to_go, None, "two launches say little");
+    }
+
+    #[test]
+    fn what_needs_eyes_comes_first() {
+        let jobs = [
+            JobState::Succeeded,
+            JobState::Queued,
+            JobState::Parked,
+            JobState::Leased,
+        ];
+        let shown = lines(jobs.map(|state| job("a", state, 0, 1)).into());
+        let states = shown.iter().map(|line| line.job.state);
+        let wanted = [
+            JobState::Leased,
+            JobState::Parked,
+            JobState::Queued,
+            JobState::Succeeded,
+        ];
+        assert_eq!(states.collect::<Vec<_>>(), wanted);
+    }
+}

@@ -1,0 +1,244 @@
+//! One statement, as the reader's role, with its answer as a table or as CSV. The URL holds the statement.
+
+use askama::Template;
+use axum::Extension;
+use axum::extract::{Query, State};
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use super::shell::Place;
+use super::{failure, page, words};
+use crate::dashboard::Desk;
+use crate::dispatch::tokens::Caller;
+use crate::dispatch::{Dispatch, Error, Result};
+use crate::store::reader::{STATEMENT_TIMEOUT, TextRow};
+
+/// Rows that a page shows; CSV has all.
+const MAX_SHOWN: usize = 1000;
+const COOKBOOK: &str = include_str!("../../../../docs/sql-cookbook.md");
+const FIRST: &str = "select submitted_at, plan, state, label, jobs_succeeded, jobs, machines, duration_s\nfrom report.run\norder by submitted_at desc\nlimit 20";
+const COLUMNS: &str = "select
+    columns.table_name, columns.column_name, columns.data_type,
+    coalesce(obj_description(format('report.%I', columns.table_name)::regclass), ''),
+    coalesce(col_description(format('report.%I', columns.table_name)::regclass, columns.ordinal_position::integer), '')
+from information_schema.columns
+where columns.table_schema = 'report'
+order by columns.table_name, columns.ordinal_position";
+
+#[derive(serde::Deserialize)]
+pub struct Asked {
+    #[serde(default)]
+    q: String,
+}
+
+#[derive(Template)]
+#[template(path = "sql.html")]
+struct Sql {
+    statement: String,
+    /// None before the first statement.
+    answer: Option<Answer>,
+    why: String,
+    link: String,
+    views: Vec<ViewOf>,
+    recipes: Vec<Recipe>,
+    seconds: u64,
+    max_shown: usize,
+}
+
+#[derive(Default)]
+struct Answer {
+    columns: Vec<String>,
+    numeric: Vec<bool>,
+    rows: Vec<TextRow>,
+    more: bool,
+}
+
+/// A view of the schema.
+struct ViewOf {
+    name: String,
+    about: String,
+    columns: Vec<[String; 3]>,
+}
+
+struct Recipe {
+    question: &'static str,
+    link: String,
+}
+
+pub async fn sql(
+    State(desk): State<Desk>,
+    Extension(caller): Extension<Caller>,
+    Query(Asked { q }): Query<Asked>,
+) -> Response {
+    let (answer, why) = if q.trim().is_empty() {
+        (None, String::new())
+    } else {
+        match ask(&desk.dispatch, &q, MAX_SHOWN).await {
+            Ok(answer) => (Some(answer), String::new()),
+            Err(error) => (None, words(&error).1),
+        }
+    };
+    let views = match views(&desk.dispatch).await {
+        Ok(views) => views,
+        // Where nobody may read at all, the page says why.
+        Err(Error::Precondition(_)) => Vec::new(),
+        Err(error) => return failure(&error),
+    };
+    let link = form_urlencoded::byte_serialize(q.as_bytes()).collect();
+    let main = Sql {
+        statement: if q.is_empty() { FIRST.to_owned() } else { q },
+        answer,
+        why,
+        link,
+        views,
+        recipes: recipes(),
+        seconds: STATEMENT_TIMEOUT.as_secs(),
+        max_shown: MAX_SHOWN,
+    };
+    page(caller, Place::Sql, "SQL", &main)
+}
+
+pub async fn csv(State(desk): State<Desk>, Query(Asked { q }): Query<Asked>) -> Response {
+    let written = match ask(&desk.dispatch, &q, usize::MAX).await {
+        Ok(answer) => answer.csv(),
+        Err(error) => Err(error),
+    };
+    match written {
+        Ok(bytes) => {
+            let kind = HeaderValue::from_static("text/csv; charset=utf-8");
+            let saved = HeaderValue::from_static("attachment; filename=\"answer.csv\"");
+            let headers = [
+                (header::CONTENT_TYPE, kind),
+                (header::CONTENT_DISPOSITION, saved),
+            ];
+            (StatusCode::OK, headers, bytes).into_response()
+        }
+        Err(error) => failure(&error),
+    }
+}
+
+async fn ask(dispatch: &Dispatch, statement: &str, max: usize) -> Result<Answer> {
+    let mut taken = Vec::new();
+    // Names, types, and one row more than is shown, to know that there are more.
+    let wanted = max.saturating_add(3);
+    dispatch
+        .query(statement, |row| {
+            taken.push(row);
+            std::future::ready(taken.len() < wanted)
+        })
+        .await?;
+    let mut rows = taken.into_iter();
+    let mut names = || -> Vec<String> {
+        let row = rows.next().unwrap_or_default();
+        row.into_iter().map(Option::unwrap_or_default).collect()
+    };
+    let (columns, types) = (names(), names());
+    let mut rows: Vec<TextRow> = rows.collect();
+    let more = rows.len() > max;
+    rows.truncate(max);
+    let numeric = |kind: &String| {
+        let kind = kind.as_str();
+        kind.starts_with("int") || kind.starts_with("float") || kind == "numeric"
+    };
+    Ok(Answer {
+        numeric: types.iter().map(numeric).collect(),
+        columns,
+        rows,
+        more,
+    })
+}
+
+impl Answer {
+    fn csv(self) -> Result<Vec<u8>> {
+        let failed = |error: csv::Error| Error::Internal(format!("no CSV: {error}"));
+        let mut writer = csv::Writer::from_writer(Vec::new());
+        writer.write_record(&self.columns).map_err(failed)?;
+        for row in &self.rows {
+            let cells = row.iter().zip(&self.numeric).map(|(cell, numeric)| {
+                let text = cell.as_deref().unwrap_or("");
+                // A name such as `=HYPERLINK(…)` must stay a text in a spreadsheet.
+                let harmful = !numeric && text.starts_with(['=', '+', '-', '@', '\t', '\r']);
+                if harmful {
+                    format!("'{text}")
+                } else {
+                    text.to_owned()
+                }
+            });
+            writer.write_record(cells).map_err(failed)?;
+        }
+        let written = writer.into_inner();
+        written.map_err(|error| Error::Internal(format!("no CSV: {error}")))
+    }
+
+    /// Cells with whether they are numbers.
+    fn cells<'a>(&'a self, row: &'a TextRow) -> impl Iterator<Item = (Option<&'a str>, bool)> {
+        let cells = row.iter().zip(&self.numeric);
+        cells.map(|(cell, numeric)| (cell.as_deref(), *numeric))
+    }
+}
+
+/// What can be asked of, with the comments of the schema.
+async fn views(dispatch: &Dispatch) -> Result<Vec<ViewOf>> {
+    let mut views: Vec<ViewOf> = Vec::new();
+    for row in ask(dispatch, COLUMNS, usize::MAX).await?.rows {
+        let mut cells = row.into_iter().map(Option::unwrap_or_default);
+        let mut next = || cells.next().unwrap_or_default();
+        let (name, column, kind, about, comment) = (next(), next(), next(), next(), next());
+        if views.last().is_none_or(|view| view.name != name) {
+            views.push(ViewOf {
+                name,
+                about,
+                columns: Vec::new(),
+            });
+        }
+        if let Some(view) = views.last_mut() {
+            view.columns.push([column, kind, comment]);
+        }
+    }
+    Ok(views)
+}
+
+/// The questions of the cookbook, each with its first query.
+fn recipes() -> Vec<Recipe> {
+    let sections = COOKBOOK.split("\n## ").skip(1);
+    let recipes = sections.filter_map(|section| {
+        let (question, rest) = section.split_once('\n')?;
+        let (_, rest) = rest.split_once("```sql\n")?;
+        let (query, _) = rest.split_once("```")?;
+        let link = form_urlencoded::byte_serialize(query.trim().as_bytes()).collect();
+        Some(Recipe { question, link })
+    });
+    recipes.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cookbook_is_at_hand() {
+        let recipes = recipes();
+        assert!(recipes.len() >= 25, "{}", recipes.len());
+        assert_eq!(recipes[0].question, "What ran lately?");
+        assert!(
+            recipes[0].link.starts_with("select+submitted_at"),
+            "{}",
+            recipes[0].link
+        );
+    }
+
+    #[test]
+    fn a_name_stays_a_text_in_a_spreadsheet_and_a_number_a_number() {
+        let answer = Answer {
+            columns: vec!["name".to_owned(), "n".to_owned()],
+            numeric: vec![false, true],
+            rows: vec![
+                vec![Some("=1+1".to_owned()), Some("-3".to_owned())],
+                vec![None, None],
+            ],
+            more: false,
+        };
+        let text = String::from_utf8(answer.csv().unwrap()).unwrap();
+        assert_eq!(text, "name,n\n'=1+1,-3\n,\n");
+    }
+}

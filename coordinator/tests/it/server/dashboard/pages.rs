@@ -1,0 +1,301 @@
+//! What the pages show of runs, plans and numbers, and how they stay as the fleet is.
+
+use domain::ids::MachineId;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
+use tokio::net::TcpStream;
+
+use super::super::fake_agent::{enrol, inventory, join};
+use super::super::world::{Operator, PLAN, World, soon};
+use super::Browser;
+
+/// A run that one machine has done.
+async fn done_run(world: &World, operator: &mut Operator) -> String {
+    let machine = join(world, operator, "mini").await;
+    let mut agent = machine.connect().await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    agent.do_job(&grant).await;
+    operator.watch(&run).await;
+    run
+}
+
+async fn signed_in(world: &World, operator: &Operator) -> Browser {
+    let mut browser = Browser::of(world);
+    browser.sign_in(&operator.token).await;
+    browser
+}
+
+fn form(pairs: &[(&str, &str)]) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(pairs).finish()
+}
+
+/// A page's events, as a browser reads them.
+struct Events(Lines<BufReader<TcpStream>>);
+
+impl Events {
+    async fn of(browser: &Browser, path: &str) -> Self {
+        let mut stream = TcpStream::connect(&browser.address).await.unwrap();
+        let (host, cookie) = (&browser.host, &browser.cookie);
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        Self(BufReader::new(stream).lines())
+    }
+
+    /// The data of the next event of this kind.
+    async fn next(&mut self, kind: &str) -> String {
+        let named = format!("event: {kind}");
+        let mut data = String::new();
+        let mut mine = false;
+        loop {
+            let line = soon("an event", self.0.next_line()).await.unwrap().unwrap();
+            match line.strip_prefix("data: ") {
+                Some(more) if mine => data.push_str(more),
+                None if line.is_empty() && mine => return data,
+                _ => mine |= line == named,
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_run_shows_its_machines_numbers_and_jobs_and_is_its_report() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let run = done_run(&world, &mut operator).await;
+    let browser = signed_in(&world, &operator).await;
+    let list = browser.see("/runs").await.body;
+    assert!(
+        list.contains(&format!("href=\"/runs/{run}\"")) && list.contains("1 of 1"),
+        "{list}"
+    );
+
+    let page = browser.see("/runs/latest").await.body;
+    for part in [
+        "4 of 4 launches; 1 of 1 jobs succeeded",
+        "<span class=\"chip job-succeeded\">1 succeeded</span>",
+        "decode rate",
+        "new 16, depth 0",
+        "<svg class=\"dots\"",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    assert!(!page.contains("/cancel\""), "it has ended");
+
+    let report = browser.see(&format!("/runs/{run}/report")).await;
+    assert_eq!(report.status, 200);
+    let policy = report.header("content-security-policy");
+    assert!(policy.contains("script-src 'sha256-"), "{policy}");
+    assert!(
+        !policy
+            .split("script-src")
+            .nth(1)
+            .unwrap()
+            .contains("unsafe")
+    );
+    assert!(report.body.contains("benchmark report"));
+    let text = browser.see(&format!("/runs/{run}/files/txt")).await;
+    assert!(text.header("content-disposition").contains("summary.txt"));
+    let bad = browser.see(&format!("/runs/{run}/files/doc")).await;
+    assert_eq!(bad.status, 400);
+    assert!(bad.body.contains("unknown format `doc`"), "{}", bad.body);
+}
+
+#[tokio::test]
+async fn a_run_that_goes_wrong_can_be_cancelled_and_its_jobs_queued_again() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    join(&world, &mut operator, "mini").await;
+    let run = operator.submit(PLAN).await;
+    let browser = signed_in(&world, &operator).await;
+    let page = browser.see(&format!("/runs/{run}")).await.body;
+    assert!(
+        page.contains("/cancel\"") && !page.contains("/resume\""),
+        "{page}"
+    );
+    let told = browser
+        .ask("POST", &format!("/runs/{run}/cancel"), "")
+        .await;
+    assert_eq!(told.header("location"), format!("/runs/{run}"));
+    let page = browser.see(&format!("/runs/{run}")).await.body;
+    assert!(
+        page.contains("the run was cancelled") && page.contains("/resume\""),
+        "{page}"
+    );
+    browser
+        .ask("POST", &format!("/runs/{run}/resume"), "")
+        .await;
+    let queued = "select count(*) from fleet.job where state = 'queued'";
+    assert_eq!(world.number(queued).await, 1);
+}
+
+#[tokio::test]
+async fn an_open_page_is_told_what_changes_and_nothing_else() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    join(&world, &mut operator, "mini").await;
+    join(&world, &mut operator, "studio").await;
+    let browser = signed_in(&world, &operator).await;
+    let page = browser.see("/").await.body;
+    let state = page.split("data-state=\"").nth(1).unwrap();
+    let state = state.split('"').next().unwrap();
+    let mut events = Events::of(&browser, &format!("/live/fleet?state={state}")).await;
+    operator.label_of("mini", "desk").await;
+    let parts: Vec<(String, String)> = serde_json::from_str(&events.next("parts").await).unwrap();
+    assert_eq!(parts.len(), 1, "one machine has changed: {parts:?}");
+    let (id, html) = &parts[0];
+    assert!(
+        id.strip_prefix("machine-")
+            .unwrap()
+            .parse::<MachineId>()
+            .is_ok()
+    );
+    assert!(
+        html.starts_with("<tr id=\"machine-") && html.contains("place=desk"),
+        "{html}"
+    );
+
+    // Another number of machines is another page.
+    join(&world, &mut operator, "air").await;
+    assert!(events.next("whole").await.contains("air"));
+
+    // Who shows something old gets all of it, and a viewer nothing that may not be pressed.
+    let mut viewer = Browser::of(&world);
+    viewer.sign_in(&operator.token("viewer", 0).await).await;
+    let whole = Events::of(&viewer, "/live/fleet?state=old")
+        .await
+        .next("whole")
+        .await;
+    assert!(
+        whole.contains("studio") && !whole.contains("<form"),
+        "{whole}"
+    );
+}
+
+#[tokio::test]
+async fn a_plan_is_checked_as_it_stands_and_submitted() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    join(&world, &mut operator, "mini").await;
+    let browser = signed_in(&world, &operator).await;
+    assert!(
+        browser
+            .see("/plan")
+            .await
+            .body
+            .contains("name = &#34;quick&#34;")
+    );
+    let wrong = PLAN.replace("launches = 2", "launchs = 2");
+    let told = browser
+        .ask("POST", "/plan/check", &form(&[("plan", &wrong)]))
+        .await;
+    assert!(
+        told.body.contains("Line 4, column 1") && told.body.contains("did you mean `launches`?"),
+        "{}",
+        told.body
+    );
+    let refused = browser
+        .ask("POST", "/plan", &form(&[("plan", &wrong)]))
+        .await;
+    assert_eq!(refused.status, 422);
+    assert!(
+        refused.body.contains("launchs = 2") && refused.body.contains("Line 4"),
+        "what was written is kept"
+    );
+
+    let told = browser
+        .ask("POST", "/plan/check", &form(&[("plan", PLAN)]))
+        .await;
+    assert!(
+        told.body.contains("1 job, 4 launches") && !told.body.contains("<html"),
+        "{}",
+        told.body
+    );
+    // As browsers send what was written in a form.
+    let sent = form(&[("plan", &PLAN.replace('\n', "\r\n"))]);
+    let submitted = browser.ask("POST", "/plan", &sent).await;
+    assert_eq!(submitted.status, 303, "{}", submitted.body);
+    let page = browser.see(submitted.header("location")).await.body;
+    assert!(page.contains("1 queued"), "{page}");
+}
+
+#[tokio::test]
+async fn a_statement_is_answered_as_a_table_and_as_csv() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    done_run(&world, &mut operator).await;
+    let browser = signed_in(&world, &operator).await;
+    let asked = form(&[(
+        "q",
+        "select machine, '<b>' as x, null as y from report.machine",
+    )]);
+    let page = browser.see(&format!("/sql?{asked}")).await.body;
+    assert!(
+        page.contains("1 row.") && page.contains("<td>mini</td><td>&#60;b&#62;</td>"),
+        "{page}"
+    );
+    assert!(page.contains("case_summary") && page.contains("What ran lately?"));
+    let csv = browser.see(&format!("/sql.csv?{asked}")).await;
+    assert_eq!(csv.body, "machine,x,y\nmini,<b>,\n");
+    let many = form(&[("q", "select generate_series(1, 1001) as n")]);
+    let page = browser.see(&format!("/sql?{many}")).await.body;
+    assert!(page.contains("The first 1000 rows of more."));
+    for (statement, words) in [
+        ("select * from fleet.token", "permission denied"),
+        ("select nothing", "column &#34;nothing&#34; does not exist"),
+        ("delete from report.run", "cannot delete from view"),
+    ] {
+        let asked = form(&[("q", statement)]);
+        let page = browser.see(&format!("/sql?{asked}")).await.body;
+        assert!(
+            page.contains("role=\"alert\"") && page.contains(words),
+            "{statement}: {page}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn two_runs_are_compared_or_it_is_said_why_not() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let first = done_run(&world, &mut operator).await;
+    let browser = signed_in(&world, &operator).await;
+    assert!(
+        browser
+            .see("/compare")
+            .await
+            .body
+            .contains("It takes two runs")
+    );
+    let second = done_run(&world, &mut operator).await;
+    let asked = form(&[("run", &second), ("baseline", &first)]);
+    let page = browser.see(&format!("/compare?{asked}")).await.body;
+    assert!(
+        page.contains("class=\"verdict\"") && page.contains("decode_tps"),
+        "{page}"
+    );
+    let asked = form(&[("run", &first), ("baseline", &first)]);
+    let page = browser.see(&format!("/compare?{asked}")).await.body;
+    assert!(page.contains("role=\"alert\""), "{page}");
+}
+
+#[tokio::test]
+async fn a_machine_joins_with_the_token_that_the_page_shows() {
+    let world = World::start().await;
+    let operator = world.operator().await;
+    let browser = signed_in(&world, &operator).await;
+    let page = browser.ask("POST", "/machines/add", "uses=2").await.body;
+    let line = page.split("<pre class=\"line\"").nth(1).unwrap();
+    let token = line
+        .split("--token ")
+        .nth(1)
+        .unwrap()
+        .split('<')
+        .next()
+        .unwrap();
+    enrol(&world, token, &inventory("air")).await.unwrap();
+    assert!(browser.see("/").await.body.contains("air"));
+    let wrong = browser.ask("POST", "/machines/add", "uses=0").await;
+    assert_eq!(wrong.status, 400, "{}", wrong.body);
+}
