@@ -40,15 +40,16 @@ function writing(within) {
 
 const waiting = new Map();
 
+// An element that is newer than a page that waits comes after it.
 function show(id, html) {
   const old = document.getElementById(id);
-  if (!old) return;
-  if (writing(old)) {
+  if (waiting.has("") || (old && writing(old))) {
+    waiting.delete(id);
     waiting.set(id, html);
     return;
   }
   waiting.delete(id);
-  put(old, element(html));
+  if (old) put(old, element(html));
 }
 
 function showWhole(html) {
@@ -91,7 +92,9 @@ function follow() {
     if (!document.hidden) begin();
   });
   document.addEventListener("focusout", () => setTimeout(() => {
-    for (const [id, html] of [...waiting]) {
+    const held = [...waiting];
+    waiting.clear();
+    for (const [id, html] of held) {
       if (id) show(id, html);
       else showWhole(html);
     }

@@ -22,6 +22,7 @@ use axum::middleware;
 use axum::routing::{MethodRouter, get, post};
 use service::lifecycle::Stop;
 use tokio::net::TcpListener;
+use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
 
 use crate::dispatch::Dispatch;
@@ -36,6 +37,8 @@ const MAX_FORM_BYTES: usize = 1024 * 1024;
 struct Desk {
     dispatch: Dispatch,
     boards: Arc<live::Boards>,
+    /// Of the schema, which stays as it is while a coordinator runs.
+    views: Arc<OnceCell<Vec<sql::ViewOf>>>,
     stop: Stop,
     url: Arc<str>,
     releases: Arc<Path>,
@@ -162,6 +165,7 @@ pub async fn serve(parts: Parts, listener: TcpListener) {
     let desk = Desk {
         dispatch,
         boards: Arc::new(live::Boards::new(tasks)),
+        views: Arc::default(),
         stop: stop.clone(),
         url: url.into(),
         releases: releases.into(),
@@ -182,10 +186,13 @@ pub async fn serve(parts: Parts, listener: TcpListener) {
 }
 
 /// Where browsers may ask.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Listen {
     Off,
     At(SocketAddr),
+    /// At the port after the coordinator's, if nobody else is there.
+    #[default]
+    Beside,
 }
 
 /// `off`, or an address. `7421` stands for this machine, and so must an address: what passes here is not
@@ -205,19 +212,13 @@ pub fn listen(text: &str) -> Result<Listen, String> {
     ))
 }
 
-/// Where nothing is said, the port after the coordinator's; a free one beside a free one.
-pub fn listen_beside(coordinator: SocketAddr, said: Option<Listen>) -> Option<SocketAddr> {
-    match said {
-        Some(Listen::Off) => None,
-        Some(Listen::At(address)) => Some(address),
-        None => {
-            let port = match coordinator.port() {
-                0 => 0,
-                port => port.checked_add(1).unwrap_or(0),
-            };
-            Some(SocketAddr::from(([127, 0, 0, 1], port)))
-        }
-    }
+/// The port after the coordinator's; a free one beside a free one.
+pub fn beside(coordinator: SocketAddr) -> SocketAddr {
+    let port = match coordinator.port() {
+        0 => 0,
+        port => port.checked_add(1).unwrap_or(0),
+    };
+    SocketAddr::from(([127, 0, 0, 1], port))
 }
 
 #[cfg(test)]
@@ -248,10 +249,9 @@ mod tests {
 
     #[test]
     fn the_dashboard_is_beside_the_coordinator_and_on_this_machine_alone() {
-        let beside = |port: u16| listen_beside(SocketAddr::from(([0, 0, 0, 0], port)), None);
-        assert_eq!(beside(7420).unwrap().to_string(), "127.0.0.1:7421");
-        assert_eq!(beside(0).unwrap().port(), 0);
-        let anywhere = SocketAddr::from(([0, 0, 0, 0], 7420));
-        assert_eq!(listen_beside(anywhere, Some(Listen::Off)), None);
+        let beside = |port: u16| beside(SocketAddr::from(([0, 0, 0, 0], port))).to_string();
+        assert_eq!(beside(7420), "127.0.0.1:7421");
+        assert_eq!(beside(0), "127.0.0.1:0");
+        assert_eq!(beside(u16::MAX), "127.0.0.1:0");
     }
 }

@@ -25,6 +25,7 @@ use service::token::Token;
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
+pub use crate::dashboard::Listen;
 use crate::dispatch::tokens::{Purpose, Role};
 use crate::dispatch::{self, Dispatch, Parts, housekeeping, ingest, pulse};
 use crate::{dashboard, rpc, store};
@@ -51,8 +52,8 @@ pub struct Config {
     pub approve_machines: bool,
     /// Where monitoring systems ask; None: nowhere.
     pub metrics_listen: Option<SocketAddr>,
-    /// Where browsers of this machine ask, on loopback; None: nowhere.
-    pub dashboard_listen: Option<SocketAddr>,
+    /// Where browsers of this machine ask, on loopback.
+    pub dashboard_listen: Listen,
     /// Where the release archives lie that new machines download; None: `releases` in the data folder.
     pub releases: Option<PathBuf>,
     /// Where the models lie that machines get from here; None: `models` in the data folder.
@@ -133,7 +134,7 @@ impl Coordinator {
         let identity = authority.open_server(&folder, &names, now)?;
         let (listener, address) = bind(listen).await?;
         let monitor = bind_if_wished(metrics_listen).await?;
-        let browsers = bind_if_wished(dashboard_listen).await?;
+        let browsers = bind_dashboard(dashboard_listen, listen).await?;
 
         let url = url_of(address, &names);
         let tls = tls::server_config(&identity, authority.certificate());
@@ -229,6 +230,28 @@ async fn bind_if_wished(
     match listen {
         Some(listen) => Ok(Some(bind(listen).await?)),
         None => Ok(None),
+    }
+}
+
+/// A port that nobody asked for is no reason to fail.
+async fn bind_dashboard(
+    wished: Listen,
+    coordinator: SocketAddr,
+) -> Result<Option<(TcpListener, SocketAddr)>, Error> {
+    match wished {
+        Listen::Off => Ok(None),
+        Listen::At(address) => bind(address).await.map(Some),
+        Listen::Beside => match bind(dashboard::beside(coordinator)).await {
+            Ok(bound) => Ok(Some(bound)),
+            Err(error) => {
+                let error = dispatch::chain(&error);
+                tracing::warn!(
+                    error,
+                    "there is no dashboard: give it a port by --dashboard-listen"
+                );
+                Ok(None)
+            }
+        },
     }
 }
 

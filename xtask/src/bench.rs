@@ -2,6 +2,7 @@
 //! same run.
 //! A table for people, `--json` for scripts; never a timed test.
 
+mod dashboard;
 mod engine;
 mod fleet;
 mod report;
@@ -19,6 +20,7 @@ pub struct Args {
 
 #[derive(clap::Subcommand)]
 enum What {
+    Dashboard(dashboard::Args),
     Engine(engine::Args),
     Fleet(fleet::Args),
     Report(report::Args),
@@ -26,6 +28,7 @@ enum What {
 
 pub fn run(args: &Args) -> Result<()> {
     match &args.what {
+        What::Dashboard(args) => dashboard::run(args),
         What::Engine(args) => engine::run(args),
         What::Fleet(args) => fleet::run(args),
         What::Report(args) => report::run(args),

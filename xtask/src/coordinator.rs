@@ -32,6 +32,17 @@ pub fn command_at(listen: &str, data_dir: &Path) -> Result<Command> {
     Ok(command)
 }
 
+/// The address of its dashboard; None where it ends instead.
+pub fn dashboard(coordinator: &mut Child) -> Result<Option<String>> {
+    let stdout = coordinator.stdout.take().context("a pipe")?;
+    for line in BufReader::new(stdout).lines() {
+        if let Some(address) = line?.strip_prefix("dashboard at http://") {
+            return Ok(Some(address.to_owned()));
+        }
+    }
+    Ok(None)
+}
+
 /// The URL that it says it listens on; None where it ends instead.
 pub fn url(coordinator: &mut Child) -> Result<Option<String>> {
     let stdout = coordinator.stdout.take().context("a pipe")?;

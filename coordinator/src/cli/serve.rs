@@ -37,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "ADDR", value_parser = monitor::address)]
     metrics_listen: Option<SocketAddr>,
     /// Serve the dashboard for browsers of this machine here: a port, a loopback address and port, or `off`;
-    /// by default the port after that of --listen
+    /// by default the port after that of --listen, if it is free
     #[arg(long, value_name = "ADDR", value_parser = dashboard::listen)]
     dashboard_listen: Option<dashboard::Listen>,
     /// Where the release archives lie that new machines download, with their SHA256SUMS; by default
@@ -77,7 +77,7 @@ pub async fn serve(args: Args) -> Result<ExitCode, Failure> {
         host_names: args.host_name,
         approve_machines: args.approve_machines,
         metrics_listen: args.metrics_listen,
-        dashboard_listen: dashboard::listen_beside(args.listen, args.dashboard_listen),
+        dashboard_listen: args.dashboard_listen.unwrap_or_default(),
         releases: args.releases,
         models: args.models,
     };

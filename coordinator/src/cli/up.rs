@@ -18,7 +18,7 @@ use super::connect::{Client, Where, data_dir};
 use super::exit::Failure;
 use super::report::{self, Format};
 use super::{plan, run, show};
-use crate::server::{Config, Coordinator, GRACE};
+use crate::server::{Config, Coordinator, GRACE, Listen};
 
 /// How long the agent of this machine may take to join.
 const JOIN_DEADLINE: Duration = Duration::from_mins(1);
@@ -69,7 +69,11 @@ pub async fn up(args: Args) -> Result<ExitCode, Failure> {
         approve_machines: false,
         metrics_listen: None,
         // Who stays may look, and who waits for the report already.
-        dashboard_listen: args.keep.then_some(SocketAddr::from(([127, 0, 0, 1], 0))),
+        dashboard_listen: if args.keep {
+            Listen::Beside
+        } else {
+            Listen::Off
+        },
         releases: None,
         models: None,
     };

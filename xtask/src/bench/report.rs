@@ -4,7 +4,7 @@
 //! Views are asked as their reader and answer in full, reports are written by the real `report-gen`; each
 //! over a connection of its own. The two fleets take turns.
 
-mod fleet;
+pub mod fleet;
 mod question;
 
 use anyhow::{Result, ensure};

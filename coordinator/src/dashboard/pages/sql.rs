@@ -33,13 +33,13 @@ pub struct Asked {
 
 #[derive(Template)]
 #[template(path = "sql.html")]
-struct Sql {
+struct Sql<'a> {
     statement: String,
     /// None before the first statement.
     answer: Option<Answer>,
     why: String,
     link: String,
-    views: Vec<ViewOf>,
+    views: &'a [ViewOf],
     recipes: Vec<Recipe>,
     seconds: u64,
     max_shown: usize,
@@ -54,7 +54,7 @@ struct Answer {
 }
 
 /// A view of the schema.
-struct ViewOf {
+pub struct ViewOf {
     name: String,
     about: String,
     columns: Vec<[String; 3]>,
@@ -78,10 +78,11 @@ pub async fn sql(
             Err(error) => (None, words(&error).1),
         }
     };
-    let views = match views(&desk.dispatch).await {
-        Ok(views) => views,
-        // Where nobody may read at all, the page says why.
-        Err(Error::Precondition(_)) => Vec::new(),
+    let views = desk.views.get_or_try_init(|| views(&desk.dispatch)).await;
+    let views = match views {
+        Ok(views) => views.as_slice(),
+        // Where nobody may read at all, the answer says why.
+        Err(Error::Precondition(_)) => &[],
         Err(error) => return failure(&error),
     };
     let link = form_urlencoded::byte_serialize(q.as_bytes()).collect();

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use coordinator::server::{Config, Coordinator, GRACE, Running};
+use coordinator::server::{Config, Coordinator, GRACE, Listen, Running};
 use private_postgres::{Options, Server};
 use proto::wire;
 use proto::wire::fleet_service_client::FleetServiceClient;
@@ -121,7 +121,7 @@ impl World {
             host_names: Vec::new(),
             approve_machines: self.approve_machines,
             metrics_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
-            dashboard_listen: Some(SocketAddr::from(([127, 0, 0, 1], 0))),
+            dashboard_listen: Listen::At(SocketAddr::from(([127, 0, 0, 1], 0))),
             releases: None,
             models: None,
         };

@@ -2,6 +2,7 @@
 //! makes it.
 
 use std::fmt;
+use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use private_postgres::Options;
@@ -23,7 +24,8 @@ pub struct Server {
 
 /// One of the databases.
 pub struct Fleet {
-    url: String,
+    pub url: String,
+    pub runs: Runs,
     machines: u32,
     samples: i64,
     pub questions: Vec<Question>,
@@ -44,6 +46,11 @@ impl Server {
         options.fallback_dir = folder.path().join("cluster");
         let postgres = private_postgres::Server::start(&options)?;
         Ok(Self { postgres, folder })
+    }
+
+    /// Which everybody may enter.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn pid(&self) -> Result<u32> {
@@ -97,6 +104,7 @@ impl Server {
         connection.close().await?;
         Ok(Fleet {
             url,
+            runs,
             machines,
             samples,
             questions,

@@ -1,0 +1,241 @@
+//! `bench dashboard`: every page over a simulated fleet of a thousand machines and a million samples beside
+//! its limit, and what open pages that change all the time cost the coordinator.
+//!
+//! Benchmark, coordinator and Postgres share the computer.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use sqlx::{Connection, Executor, PgConnection};
+
+use super::Row;
+use super::report::fleet::{Fleet, Server};
+use crate::{coordinator, process, repo};
+
+/// What a page may take of the server.
+const PAGE_LIMIT_MS: f64 = 100.0;
+/// What open pages may take of one core.
+const LIVE_LIMIT_PERCENT: f64 = 25.0;
+const REQUESTS: usize = 20;
+/// Machines that measured nothing yet, as those of the fleet are.
+const MORE_MACHINES: &str = "
+    insert into fleet.machine
+    select (jsonb_populate_record(machine, jsonb_build_object(
+        'machine_id', gen_random_uuid(),
+        'identity', encode(sha256(convert_to(machine.name || place, 'UTF8')), 'hex'),
+        'name', machine.name || '-' || place))).*
+    from fleet.machine cross join generate_series(2, $1) as place";
+/// Somebody drains and resumes, and jobs go on.
+const CHANGE: &str = "
+    with changed as (
+        update fleet.machine
+        set drained_at = case when drained_at is null then now() end
+        where machine_id = (select machine_id from fleet.machine order by random() limit 1)
+        returning 1
+    )
+    select pg_notify('fleet_run', $1) from changed";
+
+#[derive(clap::Args)]
+#[command(about = "Pages of the dashboard, and open ones, over a simulated fleet (Linux, release)")]
+pub struct Args {
+    /// About so many, of 100 machines; ten times as many machines are there
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(200_000..))]
+    samples: u32,
+    /// Pages that stay open
+    #[arg(long, default_value_t = 200)]
+    open: usize,
+    /// How long they are looked at
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..))]
+    seconds: u64,
+    /// Print a JSON array
+    #[arg(long)]
+    json: bool,
+}
+
+/// Where the pages are, and who looks.
+struct Browser {
+    address: String,
+    cookie: String,
+}
+
+pub fn run(args: &Args) -> Result<()> {
+    ensure!(cfg!(target_os = "linux"), "reads /proc: Linux only");
+    let build = ["build", "--release", "--workspace", "--bins", "--locked"];
+    repo::output_of("cargo", &build)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let server = Server::start()?;
+    let fleet = runtime.block_on(server.fleet("pages", args.samples))?;
+    let machines = runtime.block_on(grow(&fleet))?;
+    eprintln!("{fleet}, {machines} machines in all");
+
+    let data_dir = server.folder().join("pages");
+    let mut serving = coordinator::command(&data_dir)?
+        .args(["--dashboard-listen", "0", "--log", "warn"])
+        .env("DATABASE_URL", &fleet.url)
+        .spawn()
+        .context("cannot start the coordinator")?;
+    let rows = measure(args, &fleet, &data_dir, &mut serving, &runtime);
+    process::terminate(serving.id())?;
+    serving.wait()?;
+    super::print(&rows?, args.json)
+}
+
+async fn grow(fleet: &Fleet) -> Result<i64> {
+    let mut database = PgConnection::connect(&fleet.url).await?;
+    sqlx::query(MORE_MACHINES)
+        .bind(10)
+        .execute(&mut database)
+        .await?;
+    database.execute("vacuum analyze fleet.machine").await?;
+    let count = sqlx::query_scalar("select count(*) from fleet.machine");
+    Ok(count.fetch_one(&mut database).await?)
+}
+
+fn measure(
+    args: &Args,
+    fleet: &Fleet,
+    data_dir: &std::path::Path,
+    serving: &mut Child,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Vec<Row>> {
+    let address = coordinator::dashboard(serving)?.context("the coordinator ended")?;
+    let token = std::fs::read_to_string(data_dir.join("operator.token"))?;
+    let browser = Browser::sign_in(address, token.trim())?;
+    let (large, small) = (&fleet.runs.fleet, &fleet.runs.two_machines);
+    let baseline = &fleet.runs.night_before;
+    let mut rows = Vec::new();
+    for (name, path) in [
+        ("the fleet", "/".to_owned()),
+        ("the runs", "/runs".to_owned()),
+        ("a run of 100 machines", format!("/runs/{large}")),
+        ("a run of two machines", format!("/runs/{small}")),
+        ("a new plan", "/plan".to_owned()),
+        ("SQL", "/sql".to_owned()),
+        (
+            "a comparison",
+            format!("/compare?run={small}&baseline={baseline}"),
+        ),
+    ] {
+        let mut times = Vec::new();
+        let mut bytes = 0;
+        // The first fills caches and does not count.
+        for request in 0..=REQUESTS {
+            let began = Instant::now();
+            let page = browser.get(&path)?;
+            if request > 0 {
+                times.push(began.elapsed().as_secs_f64() * 1e3);
+            }
+            bytes = page.len();
+        }
+        eprintln!("{name}: {} kB", bytes / 1000);
+        let limits = vec![PAGE_LIMIT_MS; times.len()];
+        let row = Row::paired(format!("{name} (limit)"), "ms", &times, &limits);
+        rows.extend(row);
+    }
+    rows.push(live(args, fleet, &browser, serving.id(), runtime)?);
+    Ok(rows)
+}
+
+/// The coordinator's share of a core while pages are open and what they show changes ten times a second.
+fn live(
+    args: &Args,
+    fleet: &Fleet,
+    browser: &Browser,
+    pid: u32,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Row> {
+    let run = &fleet.runs.fleet;
+    let pages = [
+        "/live/fleet".to_owned(),
+        "/live/runs".to_owned(),
+        format!("/live/runs/{run}"),
+    ];
+    let mut open = Vec::new();
+    for page in pages.iter().cycle().take(args.open) {
+        let mut stream = browser.open(page)?;
+        // Read as a browser does, or the kernel's buffers would fill.
+        open.push(std::thread::spawn(move || {
+            let mut heard = 0_u64;
+            let mut buffer = vec![0; 1 << 16];
+            while let Ok(count @ 1..) = stream.read(&mut buffer) {
+                heard += count as u64;
+            }
+            heard
+        }));
+    }
+    let mut database = runtime.block_on(PgConnection::connect(&fleet.url))?;
+    std::thread::sleep(Duration::from_secs(3));
+    let (before, began) = (process::cpu_seconds(pid)?, Instant::now());
+    while began.elapsed() < Duration::from_secs(args.seconds) {
+        let change = sqlx::query(CHANGE).bind(run).execute(&mut database);
+        runtime.block_on(change)?;
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let share = (process::cpu_seconds(pid)? - before) / began.elapsed().as_secs_f64();
+    let ended = open.iter().filter(|page| page.is_finished()).count();
+    ensure!(ended == 0, "{ended} pages were closed meanwhile");
+    Ok(Row {
+        name: format!("{} open pages, coordinator CPU (limit)", args.open),
+        value: 100.0 * share,
+        unit: "%",
+        reference: LIVE_LIMIT_PERCENT,
+        ratio: 100.0 * share / LIVE_LIMIT_PERCENT,
+        ratio_ci_low: None,
+        ratio_ci_high: None,
+    })
+}
+
+impl Browser {
+    fn sign_in(address: String, token: &str) -> Result<Self> {
+        let mut browser = Self {
+            address,
+            cookie: String::new(),
+        };
+        let form = format!("token={token}");
+        let mut answer = String::new();
+        browser
+            .send("POST", "/sign-in", &form)?
+            .read_to_string(&mut answer)?;
+        let cookie = answer
+            .lines()
+            .find_map(|line| line.strip_prefix("set-cookie: "));
+        let cookie = cookie.and_then(|cookie| cookie.split(';').next());
+        cookie
+            .context("the sign-in failed")?
+            .clone_into(&mut browser.cookie);
+        Ok(browser)
+    }
+
+    fn get(&self, path: &str) -> Result<String> {
+        let mut answer = String::new();
+        self.send("GET", path, "")?.read_to_string(&mut answer)?;
+        ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer:.200}");
+        Ok(answer)
+    }
+
+    /// A page that stays open, after its head.
+    fn open(&self, path: &str) -> Result<BufReader<TcpStream>> {
+        let mut stream = BufReader::new(self.send("GET", path, "")?);
+        let mut head = String::new();
+        while stream.read_line(&mut head)? > 2 {}
+        ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
+        Ok(stream)
+    }
+
+    fn send(&self, method: &str, path: &str, form: &str) -> Result<TcpStream> {
+        let Self { address, cookie } = self;
+        let mut stream = TcpStream::connect(address)?;
+        let length = form.len();
+        write!(
+            stream,
+            "{method} {path} HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nCookie: {cookie}\r\n\
+             Content-Length: {length}\r\nConnection: close\r\n\r\n{form}"
+        )?;
+        Ok(stream)
+    }
+}
