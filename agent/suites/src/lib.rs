@@ -42,3 +42,6 @@ pub mod harness;
 pub mod residency;
 pub mod suites;
 pub mod system;
+
+#[cfg(test)]
+mod fuzzed;
