@@ -1,3 +1,11 @@
+with summary as materialized (
+    select summary.*, count(*) over () as of_all, array_position(run.headline, summary.metric) as place
+    from report.case_summary as summary
+    join fleet.run on run.run_id = summary.run_id
+    where summary.run_id = $1 and summary.metric = any(run.headline)
+    order by place, summary.model, summary.dtype, summary.case_key, summary.machine
+    limit $2
+)
 select
     summary.machine as "machine!",
     summary.model as "model!",
@@ -13,20 +21,22 @@ select
     summary.valid as "valid!",
     summary.tainted as "tainted!",
     summary.reasons as "reasons!",
-    count(*) over () as "all!",
+    summary.of_all as "all!",
     (
-        select array_agg(launch.median order by launch.started_at)
-        from report.launch_summary as launch
-        where launch.run_id = summary.run_id
-            and launch.machine_id = summary.machine_id
-            and launch.suite = summary.suite
-            and launch.case_key = summary.case_key
-            and launch.metric = summary.metric
-            and launch.model_source is not distinct from summary.model_source
-            and launch.dtype is not distinct from summary.dtype
+        -- Ids of launches are ordered by the time of their making.
+        select array_agg(measured.median order by measured.launch_id)
+        from fleet.launch_metric as measured
+        join fleet.launch on launch.launch_id = measured.launch_id and launch.counted
+        where measured.case_id = mine.case_id and measured.metric = summary.metric
     ) as medians
-from report.case_summary as summary
-join fleet.run on run.run_id = summary.run_id
-where summary.run_id = $1 and summary.metric = any(run.headline)
-order by array_position(run.headline, summary.metric), summary.model, summary.dtype, summary.case_key, summary.machine
-limit $2
+from summary
+-- The view knows a case by what it is, and hides its key.
+join fleet.measured_case as mine
+    on mine.run_id = summary.run_id
+    and mine.machine_id = summary.machine_id
+    and mine.suite = summary.suite
+    and mine.case_key = summary.case_key
+    and mine.model_source is not distinct from summary.model_source
+    and mine.model_id is not distinct from summary.model_id
+    and mine.dtype is not distinct from summary.dtype
+order by summary.place, summary.model, summary.dtype, summary.case_key, summary.machine
