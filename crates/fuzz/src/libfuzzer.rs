@@ -5,7 +5,7 @@
 
 use std::ffi::{CString, c_char, c_int};
 use std::path::PathBuf;
-use std::sync::OnceLock;
+use std::sync::{Once, OnceLock};
 use std::{fs, ptr, slice};
 
 // Linked for its library alone; the function below is what its own `main` would call.
@@ -33,7 +33,12 @@ fn rust_fuzzer_test_input(_: &[u8]) -> i32 {
 
 static DECODE: OnceLock<fn(&[u8])> = OnceLock::new();
 
+/// libfuzzer-sys ends the process at every panic, also at one that the decoder catches. One that it does not
+/// catch ends it all the same, as libFuzzer wants it for an input that it found: no panic can leave [`one`].
+static PANICS: Once = Once::new();
+
 extern "C" fn one(data: *const u8, size: usize) -> c_int {
+    PANICS.call_once(|| drop(std::panic::take_hook()));
     let bytes = if size == 0 {
         &[]
     } else {
@@ -56,12 +61,6 @@ fn told(name: &str) -> String {
 
 pub fn run(name: &str, inputs: &[Vec<u8>], decode: fn(&[u8])) {
     DECODE.set(decode).expect("one decoder in a process");
-    // An unwinding panic would be seen by nobody, and libFuzzer writes its input only at an abort.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        hook(panic);
-        std::process::abort();
-    }));
     let grown = PathBuf::from(told(FOLDER)).join(name);
     fs::create_dir_all(&grown).unwrap();
     for (number, input) in inputs.iter().enumerate() {
