@@ -23,7 +23,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
 use super::pages;
-use crate::dispatch::hub::Changed;
+use crate::dispatch::hub::{self, Changed};
 use crate::dispatch::tokens::Role;
 use crate::dispatch::{Dispatch, Result};
 
@@ -182,7 +182,11 @@ async fn follow(
     while board.receiver_count() > 0 {
         sleep(PACE).await;
         // An elapsed timeout is a reason to look, too.
-        let _ = timeout(LOOK_ANYWAY, heard_of(view, &mut changes)).await;
+        let _ = timeout(
+            LOOK_ANYWAY,
+            hub::heard(&mut changes, |changed| view.is_of(changed)),
+        )
+        .await;
         changes = changes.resubscribe();
         match pages::main_of(&dispatch, view, role).await {
             Ok(html) => {
@@ -197,16 +201,6 @@ async fn follow(
             }
             // What is shown stays, and the next look may succeed.
             Err(error) => tracing::debug!(%error, ?view, "a page was not rendered anew"),
-        }
-    }
-}
-
-async fn heard_of(view: View, changes: &mut broadcast::Receiver<Changed>) {
-    loop {
-        match changes.recv().await {
-            Ok(changed) if !view.is_of(changed) => {}
-            Ok(_) | Err(broadcast::error::RecvError::Lagged(_)) => return,
-            Err(broadcast::error::RecvError::Closed) => std::future::pending().await,
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use domain::ids::{MachineId, RunId};
+use tokio::sync::broadcast::error::RecvError;
 use tokio::sync::{Notify, broadcast};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -119,6 +120,18 @@ impl Hub {
 
     fn seats(&self) -> std::sync::MutexGuard<'_, HashMap<MachineId, Seat>> {
         self.seats.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for a change that somebody watches for; what was missed may have been one.
+pub async fn heard(changes: &mut broadcast::Receiver<Changed>, wanted: impl Fn(Changed) -> bool) {
+    loop {
+        match changes.recv().await {
+            Ok(changed) if !wanted(changed) => {}
+            Ok(_) | Err(RecvError::Lagged(_)) => return,
+            // The process ends; who waits is told by other means.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
     }
 }
 

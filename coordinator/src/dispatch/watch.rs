@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use domain::ids::RunId;
 use domain::job::RunState;
-use tokio::sync::broadcast::{self, error::RecvError};
+use tokio::sync::broadcast;
 use tokio::time::{sleep, timeout};
 
-use super::hub::Changed;
+use super::hub::{self, Changed};
 use super::{Dispatch, Error, Result};
 use crate::store::{self, case, job, run};
 
@@ -166,17 +166,10 @@ impl Watch {
 
     async fn changed(&mut self) {
         // An elapsed timeout is a reason to look, too.
-        let _ = timeout(LOOK_ANYWAY, async {
-            loop {
-                match self.changes.recv().await {
-                    Ok(Changed::Run(run_id)) if run_id != self.run_id => {}
-                    Ok(Changed::Run(_) | Changed::Everything) | Err(RecvError::Lagged(_)) => break,
-                    // The process ends; the stream is told by its own means.
-                    Err(RecvError::Closed) => std::future::pending().await,
-                }
-            }
-        })
-        .await;
+        let run_id = self.run_id;
+        let mine =
+            |changed| matches!(changed, Changed::Everything) || changed == Changed::Run(run_id);
+        let _ = timeout(LOOK_ANYWAY, hub::heard(&mut self.changes, mine)).await;
         sleep(DEBOUNCE).await;
         self.changes = self.changes.resubscribe();
         // What is heard no more is seen by a look that begins from now on.
