@@ -9,6 +9,7 @@
 //! without script; with it they stay as the fleet is.
 
 mod door;
+mod gauges;
 mod live;
 mod pages;
 
@@ -27,7 +28,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::dispatch::Dispatch;
 use crate::dispatch::tokens::Role;
-use pages::{add, compare, machines, plan, runs, sign_in, sql};
+use pages::{add, compare, explore, machines, plan, runs, sign_in, sql};
 
 /// A form holds a token, a reason, or a plan.
 const MAX_FORM_BYTES: usize = 1024 * 1024;
@@ -37,6 +38,7 @@ const MAX_FORM_BYTES: usize = 1024 * 1024;
 struct Desk {
     dispatch: Dispatch,
     boards: Arc<live::Boards>,
+    gauges: Arc<gauges::Gauges>,
     /// Of the schema, which stays as it is while a coordinator runs.
     views: Arc<OnceCell<Vec<sql::ViewOf>>>,
     stop: Stop,
@@ -78,6 +80,7 @@ fn routes() -> Vec<Route> {
         ("GET /runs/{run}/report", viewer, get(runs::report)),
         ("GET /runs/{run}/files/{format}", viewer, get(runs::file)),
         ("GET /compare", viewer, get(compare::compare)),
+        ("GET /explore", viewer, get(explore::explore)),
         ("GET /plan", viewer, get(plan::plan)),
         ("POST /plan/check", viewer, post(plan::check)),
         ("POST /plan/look", viewer, post(plan::look)),
@@ -95,6 +98,11 @@ fn routes() -> Vec<Route> {
             "POST /machines/{machine}/resume",
             operator,
             post(machines::resume),
+        ),
+        (
+            "POST /machines/{machine}/label",
+            operator,
+            post(machines::label),
         ),
         ("POST /machines/add", admin, post(add::add)),
         (
@@ -165,6 +173,7 @@ pub async fn serve(parts: Parts, listener: TcpListener) {
     let desk = Desk {
         dispatch,
         boards: Arc::new(live::Boards::new(tasks)),
+        gauges: Arc::default(),
         views: Arc::default(),
         stop: stop.clone(),
         url: url.into(),

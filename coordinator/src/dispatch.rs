@@ -35,6 +35,7 @@ pub mod housekeeping;
 pub mod hub;
 
 mod changes;
+mod estimate;
 
 #[cfg(test)]
 mod histories;

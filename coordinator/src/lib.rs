@@ -12,6 +12,7 @@ pub mod server;
 
 mod huggingface;
 mod install_line;
+mod label_change;
 
 mod rpc;
 

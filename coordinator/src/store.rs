@@ -13,6 +13,7 @@ pub mod launch;
 pub mod lease;
 pub mod machine;
 pub mod prune;
+pub mod reading;
 pub mod roster;
 pub mod run;
 pub mod schedule;

@@ -9,6 +9,7 @@
 pub mod query;
 
 pub mod analyze;
+pub mod explore;
 pub mod report;
 pub mod rows;
 pub mod stats;

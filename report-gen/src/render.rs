@@ -22,6 +22,7 @@ use std::str::FromStr;
 pub use comparison::{ComparisonWords, comparison_words, terminal_comparison};
 pub use html::{STYLE, policy};
 pub use parquet::SampleFile;
+pub(crate) use svg::draw as picture;
 pub use terminal::terminal_summary;
 
 use crate::report::Report;

@@ -12,6 +12,7 @@ use serde::Serialize;
 use super::connect::Where;
 use super::exit::Failure;
 use super::show;
+use crate::label_change::LabelChange;
 
 #[derive(clap::Subcommand)]
 pub enum Command {
@@ -72,26 +73,10 @@ pub struct LabelArgs {
     /// The machine's name or id
     machine: String,
     /// KEY=VALUE, which goes before a label of the same name that the agent declares, or KEY-
-    #[arg(required = true, value_name = "LABEL", value_parser = change)]
-    changes: Vec<Change>,
+    #[arg(required = true, value_name = "LABEL")]
+    changes: Vec<LabelChange>,
     #[command(flatten)]
     coordinator: Where,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-enum Change {
-    Set(String, String),
-    Remove(String),
-}
-
-fn change(text: &str) -> Result<Change, String> {
-    match (text.split_once('='), text.strip_suffix('-')) {
-        (Some((key, value)), _) if !key.is_empty() => {
-            Ok(Change::Set(key.to_owned(), value.to_owned()))
-        }
-        (None, Some(key)) if !key.is_empty() => Ok(Change::Remove(key.to_owned())),
-        _ => Err("write KEY=VALUE to set a label, KEY- to take it away".to_owned()),
-    }
 }
 
 #[derive(clap::Args)]
@@ -225,16 +210,12 @@ async fn label(args: LabelArgs) -> Result<ExitCode, Failure> {
         changes,
         coordinator,
     } = args;
-    let mut request = wire::LabelMachineRequest {
+    let (set, remove) = LabelChange::sorted(changes);
+    let request = wire::LabelMachineRequest {
         machine,
-        ..Default::default()
+        set: set.into_iter().collect(),
+        remove,
     };
-    for change in changes {
-        match change {
-            Change::Set(key, value) => drop(request.set.insert(key, value)),
-            Change::Remove(key) => request.remove.push(key),
-        }
-    }
     let mut client = coordinator.connect().await?;
     let wire::LabelMachineResponse { machine, labels } =
         client.label_machine(request).await?.into_inner();
@@ -396,21 +377,4 @@ async fn show_one(args: ShowArgs) -> Result<ExitCode, Failure> {
 fn pairs(labels: &BTreeMap<String, String>) -> String {
     let pairs: Vec<String> = labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     pairs.join(", ")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_label_is_set_or_taken_away() {
-        let set = |key: &str, value: &str| Ok(Change::Set(key.to_owned(), value.to_owned()));
-        assert_eq!(change("room=7"), set("room", "7"));
-        assert_eq!(change("room="), set("room", ""));
-        assert_eq!(change("sign=-"), set("sign", "-"));
-        assert_eq!(change("room-"), Ok(Change::Remove("room".to_owned())));
-        for wrong in ["room", "=7", "-", ""] {
-            assert!(change(wrong).is_err(), "{wrong}");
-        }
-    }
 }

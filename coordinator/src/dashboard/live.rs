@@ -22,10 +22,10 @@ use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::task::TaskTracker;
 
-use super::pages;
+use super::{Desk, pages};
+use crate::dispatch::Result;
 use crate::dispatch::hub::{self, Changed};
 use crate::dispatch::tokens::Role;
-use crate::dispatch::{Dispatch, Result};
 
 /// Between two looks, however much happens.
 const PACE: Duration = Duration::from_secs(1);
@@ -59,6 +59,14 @@ type Board = watch::Sender<Arc<Shown>>;
 pub struct Shown {
     pub state: String,
     parts: Vec<Part>,
+    /// What is new in it, for all who saw the one before.
+    news: Option<News>,
+}
+
+struct News {
+    /// The state before.
+    since: String,
+    event: Event,
 }
 
 /// What is between two cuts.
@@ -97,7 +105,39 @@ impl Shown {
         Self {
             state: format!("{:016x}", hash.finish()),
             parts: html.split(CUT).map(part).collect(),
+            news: None,
         }
+    }
+
+    fn following(self, former: &Self) -> Self {
+        let news = News {
+            since: former.state.clone(),
+            event: self.event_since(former),
+        };
+        Self {
+            news: Some(news),
+            ..self
+        }
+    }
+
+    /// What brings a browser from that state to this one.
+    fn event_since(&self, former: &Self) -> Event {
+        if let Some(News { since, event }) = &self.news
+            && *since == former.state
+        {
+            return event.clone();
+        }
+        let news = self.news_since(former);
+        match news.and_then(|news| serde_json::to_string(&news).ok()) {
+            Some(parts) => Event::default().event("parts").data(parts),
+            None => self.whole(),
+        }
+    }
+
+    fn whole(&self) -> Event {
+        // A carriage return would end a line of the stream, and in HTML it is only white space.
+        let html = self.html().replace('\r', " ");
+        Event::default().event("whole").data(html)
     }
 
     pub fn html(&self) -> String {
@@ -137,9 +177,8 @@ impl Boards {
 
     /// The newest state of a page, and those that follow.
     async fn watch(
-        self: &Arc<Self>,
-        dispatch: &Dispatch,
-        stop: &Stop,
+        &self,
+        desk: &Desk,
         view: View,
         role: Role,
     ) -> Result<watch::Receiver<Arc<Shown>>> {
@@ -147,8 +186,8 @@ impl Boards {
             return Ok(board.subscribe());
         }
         // Before the first look, so that nothing falls between.
-        let changes = dispatch.hub().runs();
-        let html = pages::main_of(dispatch, view, role).await?;
+        let changes = desk.dispatch.hub().runs();
+        let html = pages::main_of(desk, view, role).await?;
         let (board, seen) = watch::channel(Arc::new(Shown::of(&html)));
         let board = Arc::new(board);
         let mut all = self.all();
@@ -156,10 +195,11 @@ impl Boards {
         // Another may have come first: then there are two for a while, and both tell the truth.
         all.insert((view, role), Arc::downgrade(&board));
         drop(all);
-        let (dispatch, stop) = (dispatch.clone(), stop.clone());
+        let desk = desk.clone();
         self.tasks.spawn(async move {
+            let stop = desk.stop.clone();
             tokio::select! {
-                () = follow(dispatch, view, role, board, changes) => {}
+                () = follow(desk, view, role, board, changes) => {}
                 () = stop.soft() => {}
             }
         });
@@ -173,7 +213,7 @@ impl Boards {
 
 /// Until nobody watches.
 async fn follow(
-    dispatch: Dispatch,
+    desk: Desk,
     view: View,
     role: Role,
     board: Arc<Board>,
@@ -188,13 +228,13 @@ async fn follow(
         )
         .await;
         changes = changes.resubscribe();
-        match pages::main_of(&dispatch, view, role).await {
+        match pages::main_of(&desk, view, role).await {
             Ok(html) => {
                 let shown = Shown::of(&html);
                 board.send_if_modified(|last| {
                     let is_new = last.state != shown.state;
                     if is_new {
-                        *last = Arc::new(shown);
+                        *last = Arc::new(shown.following(last));
                     }
                     is_new
                 });
@@ -206,25 +246,18 @@ async fn follow(
 }
 
 /// What changes of a page from now on, for a browser that shows it in this state.
-pub async fn events(
-    boards: &Arc<Boards>,
-    dispatch: &Dispatch,
-    stop: &Stop,
-    view: View,
-    role: Role,
-    state: &str,
-) -> Response {
-    let seen = match boards.watch(dispatch, stop, view, role).await {
+pub async fn events(desk: &Desk, view: View, role: Role, state: &str) -> Response {
+    let seen = match desk.boards.watch(desk, view, role).await {
         Ok(seen) => seen,
         Err(error) => return pages::failure(&error),
     };
     let shown = Arc::clone(&seen.borrow());
     let watcher = Watcher {
-        missed: (shown.state != state).then(|| whole(&shown)),
+        missed: (shown.state != state).then(|| shown.whole()),
         shown,
         seen,
         until: Instant::now() + MAX_WATCH,
-        stop: stop.clone(),
+        stop: desk.stop.clone(),
     };
     let events = stream::unfold(watcher, async |mut watcher| {
         let event = watcher.next().await?;
@@ -255,21 +288,10 @@ impl Watcher {
             () = self.stop.soft() => return None,
         }
         let newest = Arc::clone(&self.seen.borrow_and_update());
-        let news = newest.news_since(&self.shown);
-        let parts = news.and_then(|news| serde_json::to_string(&news).ok());
-        let event = match parts {
-            Some(parts) => Event::default().event("parts").data(parts),
-            None => whole(&newest),
-        };
+        let event = newest.event_since(&self.shown);
         self.shown = newest;
         Some(event)
     }
-}
-
-fn whole(shown: &Shown) -> Event {
-    // A carriage return would end a line of the stream, and in HTML it is only white space.
-    let html = shown.html().replace('\r', " ");
-    Event::default().event("whole").data(html)
 }
 
 #[cfg(test)]

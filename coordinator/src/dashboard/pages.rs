@@ -2,6 +2,7 @@
 
 pub mod add;
 pub mod compare;
+pub mod explore;
 mod fleet;
 pub mod machines;
 mod moment;
@@ -20,7 +21,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::Desk;
 use super::live::{Shown, View, events};
 use crate::dispatch::tokens::{Caller, Role};
-use crate::dispatch::{Dispatch, Error, Result, chain};
+use crate::dispatch::{Error, Result, chain};
 use shell::{Place, Shell};
 
 /// The report's look, and what only a dashboard has.
@@ -45,17 +46,17 @@ fn asset(kind: &'static str, text: String) -> Response {
 }
 
 /// What is inside of a page that can be watched, as whoever has the role may see it.
-pub async fn main_of(dispatch: &Dispatch, view: View, role: Role) -> Result<String> {
+pub async fn main_of(desk: &Desk, view: View, role: Role) -> Result<String> {
     match view {
-        View::Fleet => fleet::main(dispatch, role).await,
-        View::Runs => runs::list(dispatch).await,
-        View::Run(run_id) => runs::one(dispatch, run_id, role).await,
+        View::Fleet => fleet::main(desk, role).await,
+        View::Runs => runs::list(&desk.dispatch).await,
+        View::Run(run_id) => runs::one(&desk.dispatch, run_id, role).await,
     }
 }
 
 /// A page that can be watched.
 async fn watched(desk: &Desk, caller: Caller, place: Place, title: &str, view: View) -> Response {
-    let html = match main_of(&desk.dispatch, view, caller.role).await {
+    let html = match main_of(desk, view, caller.role).await {
         Ok(html) => html,
         Err(error) => return failure(&error),
     };
@@ -108,13 +109,7 @@ pub async fn live_runs(
 }
 
 async fn live(desk: &Desk, caller: &Caller, view: View, showing: &Showing) -> Response {
-    let Desk {
-        dispatch,
-        boards,
-        stop,
-        ..
-    } = desk;
-    events(boards, dispatch, stop, view, caller.role, &showing.state).await
+    events(desk, view, caller.role, &showing.state).await
 }
 
 pub async fn missing() -> Response {

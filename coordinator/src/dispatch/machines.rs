@@ -23,7 +23,7 @@ use super::{Dispatch, Error, Result, VERSION};
 use crate::store::event::{Event, Kind};
 use crate::store::lease::State;
 use crate::store::roster::{self, Rest, Summary};
-use crate::store::{self, certificate, job, lease, machine, wake};
+use crate::store::{self, certificate, job, lease, machine, reading, wake};
 
 /// A machine without a heartbeat for several of their intervals is offline.
 const ONLINE_WITHIN: Duration = HEARTBEAT.saturating_mul(3);
@@ -166,6 +166,17 @@ impl Dispatch {
             return Err(unknown(machine));
         }
         Ok(found)
+    }
+
+    /// What the sensors of machines at work said last: of each sensor so many readings, each value the mean of
+    /// so many that follow one another.
+    pub async fn recent_readings(
+        &self,
+        sensors: Vec<String>,
+        newest: u32,
+        stretch: u32,
+    ) -> Result<Vec<reading::Recent>> {
+        Ok(reading::recent(&self.pool, &sensors, newest, stretch).await?)
     }
 
     /// A machine by its name or id.

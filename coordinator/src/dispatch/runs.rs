@@ -1,6 +1,7 @@
 //! Plans and runs: checking, submitting, cancelling, resuming, listing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use domain::expand::{self, Candidate, Expansion, PlannedJob};
 use domain::ids::{JobId, MachineId, RunId, ScheduleId};
@@ -10,7 +11,7 @@ use domain::text::is_plain;
 use sha2::{Digest, Sha256};
 
 use super::changes::Changes;
-use super::{Dispatch, Error, Result, machines, schedules};
+use super::{Dispatch, Error, Result, estimate, machines, schedules};
 use crate::store::event::{Event, Kind};
 use crate::store::lease::State;
 use crate::store::{self, job, lease, machine, run};
@@ -27,6 +28,8 @@ const MIN_PREFIX_CHARS: usize = 4;
 pub struct Checked {
     pub problems: Vec<Problem>,
     pub expansion: Expansion,
+    /// How long each job may take, in the expansion's order; None where nothing like it was done.
+    pub durations: Vec<Option<Duration>>,
     /// What else to know before submitting.
     pub notes: Vec<String>,
 }
@@ -64,6 +67,7 @@ impl Dispatch {
                 .into_iter()
                 .collect(),
             notes,
+            durations: estimate::durations(&self.pool, &candidates, &expansion.jobs).await?,
             expansion,
         })
     }

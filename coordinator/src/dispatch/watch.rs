@@ -3,7 +3,7 @@
 //! Watchers of one run share what is read: after a change the first of them looks, and whoever wanted to
 //! look before that look began takes what it saw.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
@@ -122,6 +122,16 @@ impl Dispatch {
         limit: usize,
     ) -> Result<(Vec<case::Headline>, usize)> {
         Ok(case::headlines(&self.pool, run_id, limit).await?)
+    }
+
+    /// The suites that somebody measured.
+    pub async fn measured_suites(&self) -> Result<Vec<String>> {
+        Ok(case::suites(&self.pool).await?)
+    }
+
+    /// What cases of a suite can be chosen by: metric, model, chip, precision, machine, label.
+    pub async fn case_choices(&self, suite: &str) -> Result<BTreeMap<String, Vec<String>>> {
+        Ok(case::choices(&self.pool, suite).await?)
     }
 
     pub async fn watch(&self, run: &str) -> Result<Watch> {

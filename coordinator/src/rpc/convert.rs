@@ -201,6 +201,7 @@ fn job_row(job: job::Summary) -> wire::JobRow {
         launches_done,
         started_at,
         ended_at,
+        log: _,
     } = job;
     wire::JobRow {
         job_id: job_id.to_string(),

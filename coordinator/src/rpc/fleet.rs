@@ -45,6 +45,7 @@ impl FleetService for Operators {
         let Checked {
             problems,
             expansion,
+            durations: _,
             notes,
         } = self.context.dispatch.check_plan(&plan_toml).await?;
         Ok(Response::new(wire::CheckPlanResponse {

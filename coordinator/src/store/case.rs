@@ -1,5 +1,7 @@
 //! Cases of a run with their numbers so far, as the views of schema `report` have them.
 
+use std::collections::BTreeMap;
+
 use domain::ids::RunId;
 use sqlx::PgExecutor;
 
@@ -57,4 +59,26 @@ pub async fn headlines(
         medians: row.medians.unwrap_or_default(),
     });
     Ok((headlines.collect(), all))
+}
+
+/// Those that somebody measured.
+pub async fn suites(executor: impl PgExecutor<'_>) -> Result<Vec<String>> {
+    let suites =
+        sqlx::query_scalar!("select distinct suite from fleet.measured_case order by suite");
+    Ok(suites.fetch_all(executor).await?)
+}
+
+/// What there is of a suite to choose from: of each facet its values, in their order.
+pub async fn choices(
+    executor: impl PgExecutor<'_>,
+    suite: &str,
+) -> Result<BTreeMap<String, Vec<String>>> {
+    let rows = sqlx::query_file!("src/store/case_choices.sql", suite)
+        .fetch_all(executor)
+        .await?;
+    let mut choices: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for row in rows {
+        choices.entry(row.facet).or_default().push(row.value);
+    }
+    Ok(choices)
 }

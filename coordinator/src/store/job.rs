@@ -7,7 +7,7 @@ use domain::lease::{Epoch, FinishedLaunch};
 use domain::metric::Metric;
 use domain::model::{Dtype, ModelRef};
 use domain::plan::{LEAST_LAUNCHES, Protocol};
-use domain::suite::Case;
+use domain::suite::{Case, Suite};
 use serde_json::Value;
 use sqlx::PgExecutor;
 use time::OffsetDateTime;
@@ -326,6 +326,8 @@ pub struct Summary {
     pub launches_done: u32,
     pub started_at: Option<OffsetDateTime>,
     pub ended_at: Option<OffsetDateTime>,
+    /// The end of what the worker of its last launch that went wrong wrote, where it failed.
+    pub log: String,
 }
 
 pub async fn summaries(executor: impl PgExecutor<'_>, run_id: RunId) -> Result<Vec<Summary>> {
@@ -346,7 +348,56 @@ pub async fn summaries(executor: impl PgExecutor<'_>, run_id: RunId) -> Result<V
                 launches_done: count(row.launches_done),
                 started_at: row.started_at,
                 ended_at: row.ended_at,
+                log: row.log,
             })
         })
         .collect()
+}
+
+/// Jobs that take as long as one another on like machines.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Kind {
+    pub suite: Suite,
+    pub model_label: String,
+    /// None: as stored, or no model.
+    pub dtype: Option<Dtype>,
+}
+
+/// How fast jobs of a kind went on machines of one hardware.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pace {
+    /// The place of the kind among those that were asked for.
+    pub kind: usize,
+    pub chip: String,
+    pub gpu_cores: Option<u32>,
+    pub simulated: bool,
+    /// The median over jobs of their time by launch.
+    pub launch_s: f64,
+}
+
+/// Of those that succeeded, so many of the newest of each kind.
+pub async fn paces(
+    executor: impl PgExecutor<'_>,
+    kinds: &[Kind],
+    newest: u32,
+) -> Result<Vec<Pace>> {
+    let text = |of: fn(&Kind) -> String| -> Vec<String> { kinds.iter().map(of).collect() };
+    let dtype = |kind: &Kind| kind.dtype.map_or("", Dtype::as_str).to_owned();
+    let rows = sqlx::query_file!(
+        "src/store/job_paces.sql",
+        &text(|kind| kind.suite.as_str().to_owned()),
+        &text(|kind| kind.model_label.clone()),
+        &text(dtype),
+        i64::from(newest)
+    )
+    .fetch_all(executor)
+    .await?;
+    let pace = rows.into_iter().map(|row| Pace {
+        kind: (row.kind - 1) as usize,
+        chip: row.chip,
+        gpu_cores: row.gpu_cores.map(count),
+        simulated: row.simulated,
+        launch_s: row.launch_s,
+    });
+    Ok(pace.collect())
 }

@@ -9,7 +9,8 @@ select
     job.launches_total,
     done.launches as "launches_done!",
     job.started_at,
-    job.ended_at
+    job.ended_at,
+    coalesce(wrong.stderr_tail, '') as "log!"
 from fleet.job
 join fleet.machine on machine.machine_id = job.machine_id
 cross join lateral (
@@ -17,5 +18,15 @@ cross join lateral (
     from fleet.launch
     where launch.job_id = job.job_id and launch.counted
 ) as done
+left join lateral (
+    select stderr_tail
+    from fleet.launch
+    where
+        job.state in ('failed', 'parked')
+        and launch.job_id = job.job_id
+        and launch.outcome not in ('running', 'succeeded')
+    order by launch.started_at desc
+    limit 1
+) as wrong on true
 where job.run_id = $1
 order by job.ordinal

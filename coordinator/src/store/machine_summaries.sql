@@ -22,6 +22,8 @@ select
     job.job_id as "job_id?",
     job.suite as "suite?",
     job.model_label as "model_label?",
+    launch.case_key as "case_key?",
+    launch.started_at as "launched_at?",
     certificate.fingerprint as "fingerprint?",
     certificate.expires_at as "expires_at?",
     certificate.revoked_at as "revoked_at?",
@@ -30,6 +32,13 @@ select
 from fleet.machine
 left join fleet.lease on lease.machine_id = machine.machine_id and lease.state = 'live'
 left join fleet.job on job.job_id = lease.job_id
+left join lateral (
+    select case_key, started_at
+    from fleet.launch
+    where launch.lease_id = lease.lease_id and launch.outcome = 'running'
+    order by started_at desc
+    limit 1
+) as launch on true
 left join lateral (
     select fingerprint, expires_at, revoked_at
     from fleet.certificate

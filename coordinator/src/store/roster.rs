@@ -43,6 +43,14 @@ pub struct CurrentJob {
     pub suite: String,
     pub model: String,
     pub granted_at: Option<OffsetDateTime>,
+    /// None between launches.
+    pub launch: Option<CurrentLaunch>,
+}
+
+#[derive(Clone, Debug)]
+pub struct CurrentLaunch {
+    pub case_key: String,
+    pub started_at: OffsetDateTime,
 }
 
 #[derive(Clone, Debug)]
@@ -105,6 +113,13 @@ pub async fn summaries(
             suite: row.suite.unwrap_or_default(),
             model: row.model_label.unwrap_or_default(),
             granted_at: row.granted_at,
+            launch: row
+                .case_key
+                .zip(row.launched_at)
+                .map(|(case_key, started_at)| CurrentLaunch {
+                    case_key,
+                    started_at,
+                }),
         }),
         certificate: row
             .fingerprint

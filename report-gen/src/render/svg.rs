@@ -78,7 +78,8 @@ fn source(report: &Report) -> String {
     source
 }
 
-fn draw(chart: &Chart, source: &str) -> String {
+/// Below the plot it says where the numbers come from.
+pub fn draw(chart: &Chart, source: &str) -> String {
     let mut canvas = Canvas::default();
     let mut top = MARGIN + leading(TITLE) / 2.0;
     for line in TITLE.wrap(&chart.title, WIDTH - 2.0 * MARGIN) {

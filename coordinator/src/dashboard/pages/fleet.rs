@@ -1,28 +1,33 @@
 //! The machines of the fleet: what each is, does, and why it is not measuring.
 
 use askama::Template;
+use report_gen::report::CaseKey;
 
 use super::moment::moment;
 use super::written;
-use crate::dashboard::live;
+use crate::dashboard::gauges::Gauge;
+use crate::dashboard::{Desk, live};
+use crate::dispatch::Result;
 use crate::dispatch::machines::{self, MachineState};
 use crate::dispatch::tokens::Role;
-use crate::dispatch::{Dispatch, Result};
 use crate::store::roster::Summary;
 
 const GIB: f64 = (1_u64 << 30) as f64;
 
 #[derive(Template)]
 #[template(path = "fleet.html")]
-struct Fleet {
+struct Fleet<'a> {
     /// How many machines are in each state that one is in.
     tally: Vec<(MachineState, usize)>,
-    rows: Vec<Row>,
+    rows: Vec<Row<'a>>,
     may_add: bool,
 }
 
-struct Row {
+struct Row<'a> {
     machine: Summary,
+    /// Of what it measures now.
+    case: Option<String>,
+    gauges: &'a [Gauge],
     state: MachineState,
     /// As HTML.
     since: Option<String>,
@@ -36,16 +41,21 @@ struct Row {
 enum Offer {
     Drain,
     Resume,
+    Label,
     Approve,
     Revoke,
 }
 
-pub async fn main(dispatch: &Dispatch, role: Role) -> Result<String> {
-    let machines = dispatch.list_machines("").await?;
-    let rows: Vec<Row> = machines
-        .into_iter()
-        .map(|machine| row(machine, role))
-        .collect();
+pub async fn main(desk: &Desk, role: Role) -> Result<String> {
+    let machines = desk.dispatch.list_machines("").await?;
+    let gauges = desk.gauges.shown(&desk.dispatch).await?;
+    let row = |machine: Summary| {
+        let gauges = gauges
+            .get(&machine.machine_id)
+            .map_or(&[][..], Vec::as_slice);
+        row(machine, gauges, role)
+    };
+    let rows: Vec<Row> = machines.into_iter().map(row).collect();
     let count = |state| rows.iter().filter(|row| row.state == state).count();
     let tally = MachineState::ALL.map(|state| (state, count(state)));
     written(&Fleet {
@@ -55,9 +65,13 @@ pub async fn main(dispatch: &Dispatch, role: Role) -> Result<String> {
     })
 }
 
-fn row(machine: Summary, role: Role) -> Row {
+fn row(machine: Summary, gauges: &[Gauge], role: Role) -> Row<'_> {
     let state = MachineState::of(&machine);
+    let job = machine.current_job.as_ref();
+    let launch = job.and_then(|job| job.launch.as_ref());
     Row {
+        case: launch.map(|launch| CaseKey::from(launch.case_key.clone()).words()),
+        gauges,
         since: state.since(&machine).as_ref().map(moment),
         doubts: machines::doubts(&machine),
         memory_gib: format!("{:.0}", machine.memory_bytes as f64 / GIB),
@@ -77,6 +91,7 @@ fn offers(machine: &Summary, state: MachineState, role: Role) -> Vec<Offer> {
         (Offer::Approve, admin && !machine.approved),
         (Offer::Drain, operator && !drained),
         (Offer::Resume, operator && drained),
+        (Offer::Label, operator),
         (Offer::Revoke, admin),
     ]
     .into_iter()

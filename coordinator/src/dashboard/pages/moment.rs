@@ -1,5 +1,7 @@
 //! Times and spans as pages show them. A browser with script shows the reader's own clock instead.
 
+use std::time::Duration;
+
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -25,6 +27,17 @@ pub fn span(seconds: u64) -> String {
         60..3600 => format!("{} min {:02} s", seconds / 60, seconds % 60),
         _ => format!("{} h {:02} min", seconds / 3600, seconds % 3600 / 60),
     }
+}
+
+/// An estimate is no more exact than a tenth of itself.
+pub fn rounded(estimate: Duration) -> String {
+    let seconds = estimate.as_secs().max(1);
+    let step = match seconds {
+        0..60 => 10,
+        60..600 => 30,
+        _ => 60,
+    };
+    span(seconds.div_ceil(step) * step)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! A plan is written here, checked as it stands, and submitted.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use askama::Template;
 use axum::Extension;
@@ -12,6 +13,7 @@ use domain::expand::Expansion;
 use domain::model::ModelRef;
 use domain::plan::Problem;
 
+use super::moment::rounded;
 use super::shell::Place;
 use super::{failure, field, page, written};
 use crate::dashboard::Desk;
@@ -40,6 +42,8 @@ struct Verdict {
     machines: Vec<OnMachine>,
     jobs: usize,
     launches: u64,
+    /// Of the machine that takes longest.
+    takes: Option<Duration>,
     skipped: Vec<Skipped>,
     skipped_more: usize,
     left_out: Vec<(String, String)>,
@@ -59,6 +63,19 @@ struct OnMachine {
     jobs: usize,
     launches: u64,
     suites: Vec<&'static str>,
+    takes: Duration,
+    /// Jobs of which nobody knows how long they take.
+    unknown: usize,
+}
+
+impl OnMachine {
+    fn takes_words(&self) -> String {
+        match (self.jobs - self.unknown, self.unknown) {
+            (0, _) => "not known".to_owned(),
+            (_, 0) => rounded(self.takes),
+            (_, unknown) => format!("{}, and {unknown} jobs more", rounded(self.takes)),
+        }
+    }
 }
 
 struct Skipped {
@@ -123,10 +140,18 @@ pub async fn submit(
     }
 }
 
+/// Machines go beside one another. None where the longest may be one of which little is known.
+fn longest(machines: &[OnMachine]) -> Option<Duration> {
+    let all_known = machines.iter().all(|machine| machine.unknown == 0);
+    let longest = machines.iter().map(|machine| machine.takes).max();
+    longest.filter(|_| all_known)
+}
+
 async fn verdict(dispatch: &Dispatch, text: &str) -> Result<String> {
     let Checked {
         problems,
         expansion: Expansion { jobs, left_out },
+        durations,
         notes,
     } = dispatch.check_plan(text).await?;
     let problem = |problem: Problem| {
@@ -139,7 +164,7 @@ async fn verdict(dispatch: &Dispatch, text: &str) -> Result<String> {
     };
     let mut machines: BTreeMap<&str, OnMachine> = BTreeMap::new();
     let mut skipped = Vec::new();
-    for job in &jobs {
+    for (job, duration) in jobs.iter().zip(durations) {
         let suite = job.suite.as_str();
         if let Some(why) = &job.skipped {
             skipped.push(Skipped {
@@ -152,6 +177,10 @@ async fn verdict(dispatch: &Dispatch, text: &str) -> Result<String> {
         let row = machines.entry(&job.machine_name).or_default();
         row.name.clone_from(&job.machine_name);
         row.jobs += 1;
+        match duration {
+            Some(duration) => row.takes += duration,
+            None => row.unknown += 1,
+        }
         row.launches += u64::from(job.launches_total);
         if !row.suites.contains(&suite) {
             row.suites.push(suite);
@@ -164,6 +193,7 @@ async fn verdict(dispatch: &Dispatch, text: &str) -> Result<String> {
         problems: problems.into_iter().map(problem).collect(),
         jobs: machines.iter().map(|machine| machine.jobs).sum(),
         launches: machines.iter().map(|machine| machine.launches).sum(),
+        takes: longest(&machines),
         machines,
         skipped,
         skipped_more,

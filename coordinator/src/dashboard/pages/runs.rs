@@ -15,7 +15,7 @@ use domain::job::{JobState, RunState};
 use report_gen::Format;
 use time::OffsetDateTime;
 
-use super::moment::span;
+use super::moment::{rounded, span};
 use super::shell::Place;
 use super::{Showing, done, failure, live as follow, watched, written};
 use crate::dashboard::Desk;
@@ -143,17 +143,6 @@ impl MachineRow {
     fn to_go_words(&self) -> String {
         self.to_go.map_or(String::new(), rounded)
     }
-}
-
-/// An estimate is no more exact than a tenth of itself.
-fn rounded(estimate: Duration) -> String {
-    let seconds = estimate.as_secs();
-    let step = match seconds {
-        0..60 => 10,
-        60..600 => 30,
-        _ => 60,
-    };
-    span(seconds.div_ceil(step) * step)
 }
 
 fn between(begin: &OffsetDateTime, end: &OffsetDateTime) -> String {
@@ -302,6 +291,7 @@ mod tests {
             launches_done: done,
             started_at: (done > 0).then_some(datetime!(2026-03-04 09:00 UTC)),
             ended_at: None,
+            log: String::new(),
         }
     }
 

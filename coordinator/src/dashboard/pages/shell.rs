@@ -35,6 +35,7 @@ pub enum Place {
     Fleet,
     Runs,
     Compare,
+    Explore,
     Plan,
     Sql,
 }
@@ -44,6 +45,7 @@ impl Place {
         Self::Fleet,
         Self::Runs,
         Self::Compare,
+        Self::Explore,
         Self::Plan,
         Self::Sql,
     ];
@@ -53,6 +55,7 @@ impl Place {
             Self::Fleet => "/",
             Self::Runs => "/runs",
             Self::Compare => "/compare",
+            Self::Explore => "/explore",
             Self::Plan => "/plan",
             Self::Sql => "/sql",
         }
@@ -63,6 +66,7 @@ impl Place {
             Self::Fleet => "Fleet",
             Self::Runs => "Runs",
             Self::Compare => "Compare",
+            Self::Explore => "Explore",
             Self::Plan => "New run",
             Self::Sql => "SQL",
         }

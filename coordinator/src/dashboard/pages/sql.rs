@@ -46,11 +46,11 @@ struct Sql<'a> {
 }
 
 #[derive(Default)]
-struct Answer {
+pub struct Answer {
     columns: Vec<String>,
     numeric: Vec<bool>,
-    rows: Vec<TextRow>,
-    more: bool,
+    pub rows: Vec<TextRow>,
+    pub more: bool,
 }
 
 /// A view of the schema.
@@ -118,7 +118,8 @@ pub async fn csv(State(desk): State<Desk>, Query(Asked { q }): Query<Asked>) -> 
     }
 }
 
-async fn ask(dispatch: &Dispatch, statement: &str, max: usize) -> Result<Answer> {
+/// The first rows of a statement's answer.
+pub async fn ask(dispatch: &Dispatch, statement: &str, max: usize) -> Result<Answer> {
     let mut taken = Vec::new();
     // Names, types, and one row more than is shown, to know that there are more.
     let wanted = max.saturating_add(3);

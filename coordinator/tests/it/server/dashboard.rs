@@ -8,7 +8,10 @@ use service::token::Token;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::fake_agent::join;
+use domain::record::{Reading, Record};
+use time::OffsetDateTime;
+
+use super::fake_agent::{batch, join, launch, to_do};
 use super::world::{PLAN, World, exchange, soon};
 
 const DOCS: &str = include_str!("../../../../docs/security.md");
@@ -262,7 +265,20 @@ async fn the_fleet_shows_what_each_machine_does_and_why_it_does_not() {
     let mut agent = mini.connect().await;
     admin.submit(PLAN).await;
     agent.ready().await;
-    agent.granted().await;
+    let grant = agent.granted().await;
+    let (case_key, ordinal) = to_do(&grant).remove(0);
+    let now = OffsetDateTime::now_utc();
+    let reading = |seconds: i64, value: f64| {
+        Record::Reading(Reading {
+            at: now + time::Duration::seconds(seconds),
+            sensor: "sys_power_w".to_owned(),
+            value,
+        })
+    };
+    let mut records = vec![launch(&case_key, ordinal).started()];
+    // Means of five: 10 W, then 31.5 W.
+    records.extend((0..10).map(|s| reading(s, if s < 5 { 10.0 } else { 31.5 })));
+    agent.upload(vec![batch(&grant, 0, records)]).await.unwrap();
     let mut browser = Browser::of(&world);
     browser.sign_in(&admin.token).await;
     let reason = "reason=a+new+disk+%3Cb%3E%26+more";
@@ -272,6 +288,8 @@ async fn the_fleet_shows_what_each_machine_does_and_why_it_does_not() {
         "1 busy",
         "1 drained",
         "decode, ",
+        "launch of new 16, depth 0 since <time",
+        "<polyline points=\"60,1 57,11\"/></svg> <b>32 W</b> power",
         "a new disk &#60;b&#62;&#38; more",
         ">Resume</button>",
         ">Revoke</button>",
@@ -296,6 +314,30 @@ async fn the_fleet_shows_what_each_machine_does_and_why_it_does_not() {
     let events = admin.events("").await;
     let by = |kind: &str| events.iter().find(|event| event.kind == kind).unwrap();
     assert!(by("machine_drained").actor.contains("(token "));
+}
+
+#[tokio::test]
+async fn labels_are_set_and_taken_away_as_in_a_terminal() {
+    let world = World::start().await;
+    let mut admin = world.operator().await;
+    join(&world, &mut admin, "mini").await;
+    let mut browser = Browser::of(&world);
+    browser.sign_in(&admin.token).await;
+    let label = async |labels: &str| {
+        let form = format!("labels={labels}");
+        browser.ask("POST", "/machines/mini/label", &form).await
+    };
+    assert_eq!(label("room%3Dlab+rack%3D7").await.status, 303);
+    assert_eq!(label("rack-").await.status, 303);
+    let page = browser.see("/").await.body;
+    assert!(
+        page.contains("room=lab") && !page.contains("rack=7"),
+        "{page}"
+    );
+    let wrong = label("room").await;
+    assert_eq!(wrong.status, 400);
+    assert!(wrong.body.contains("write KEY=VALUE"), "{}", wrong.body);
+    assert_eq!(label("desk-").await.status, 400, "it has no such label");
 }
 
 #[tokio::test]

@@ -96,12 +96,16 @@ impl<'a> Trace<'a> {
         let dots = cloud.dots.iter();
         Self {
             points: dots
-                .map(|dot| (dot.x, &dot.point, Some(dot.label.as_str())))
+                .map(|dot| (dot.x, &dot.point, name_of(&dot.label)))
                 .collect(),
             curve: cloud.curve.clone(),
             dashes: r#"stroke-dasharray="6 4""#,
         }
     }
+}
+
+fn name_of(label: &str) -> Option<&str> {
+    (!label.is_empty()).then_some(label)
 }
 
 pub fn over_x(

@@ -1,10 +1,12 @@
 //! What the pages show of runs, plans and numbers, and how they stay as the fleet is.
 
 use domain::ids::MachineId;
+use domain::job::{JobOutcome, LaunchOutcome};
+use domain::record::Record;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::TcpStream;
 
-use super::super::fake_agent::{enrol, inventory, join};
+use super::super::fake_agent::{Launch, batch, enrol, finished, inventory, join, launch, to_do};
 use super::super::world::{Operator, PLAN, World, soon};
 use super::Browser;
 
@@ -131,6 +133,68 @@ async fn a_run_that_goes_wrong_can_be_cancelled_and_its_jobs_queued_again() {
 }
 
 #[tokio::test]
+async fn a_job_that_failed_shows_what_its_worker_wrote_last() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let mini = join(&world, &mut operator, "mini").await;
+    let mut agent = mini.connect().await;
+    let run = operator.submit(PLAN).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    let (case_key, ordinal) = to_do(&grant).remove(0);
+    let mut records = Launch {
+        outcome: LaunchOutcome::Crashed,
+        ..launch(&case_key, ordinal)
+    }
+    .records();
+    for record in &mut records {
+        if let Record::LaunchFinished(finished) = record {
+            finished.stderr_tail = "libmlx: <no> memory".to_owned();
+        }
+    }
+    records.push(finished(JobOutcome::Failed));
+    agent.upload(vec![batch(&grant, 0, records)]).await.unwrap();
+    let browser = signed_in(&world, &operator).await;
+    let page = browser.see(&format!("/runs/{run}")).await.body;
+    assert!(
+        page.contains("Log of its worker") && page.contains("libmlx: &#60;no&#62; memory"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
+async fn cases_are_drawn_along_what_the_url_asks_for() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let browser = signed_in(&world, &operator).await;
+    let page = browser.see("/explore").await.body;
+    assert!(page.contains("Nothing measured yet"), "{page}");
+    done_run(&world, &mut operator).await;
+    let page = browser.see("/explore").await.body;
+    for part in [
+        "decode rate by new",
+        "2 points in 1 series",
+        "<option value=\"decode_tps\" selected>decode rate</option>",
+        "new 32, depth 0",
+        "where suite = &#39;decode&#39;",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    let asked = form(&[("x", "machine"), ("colour", "new"), ("doubts", "all")]);
+    let page = browser.see(&format!("/explore?{asked}")).await.body;
+    assert!(
+        page.contains("decode rate by machine") && page.contains("2 points in 1 rows and 2 series"),
+        "{page}"
+    );
+    let asked = form(&[("machine", "it's <gone>"), ("metric", "gone")]);
+    let page = browser.see(&format!("/explore?{asked}")).await.body;
+    assert!(
+        page.contains("No case is like that") && page.contains("it&#39;s &#60;gone&#62;</option>"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
 async fn an_open_page_is_told_what_changes_and_nothing_else() {
     let world = World::start().await;
     let mut operator = world.operator().await;
@@ -209,6 +273,16 @@ async fn a_plan_is_checked_as_it_stands_and_submitted() {
         .await;
     assert!(
         told.body.contains("1 job, 4 launches") && !told.body.contains("<html"),
+        "{}",
+        told.body
+    );
+    assert!(told.body.contains("not known"), "nothing like it was done");
+    done_run(&world, &mut operator).await;
+    let told = browser
+        .ask("POST", "/plan/check", &form(&[("plan", PLAN)]))
+        .await;
+    assert!(
+        told.body.contains("1 job, 4 launches, about 10 s"),
         "{}",
         told.body
     );
