@@ -25,6 +25,7 @@ use service::lifecycle::Stop;
 use tokio::net::TcpListener;
 use tokio::sync::OnceCell;
 use tokio_util::task::TaskTracker;
+use tower_http::compression::{CompressionLayer, CompressionLevel};
 
 use crate::dispatch::Dispatch;
 use crate::dispatch::tokens::Role;
@@ -80,6 +81,11 @@ fn routes() -> Vec<Route> {
         ("GET /runs/{run}/report", viewer, get(runs::report)),
         ("GET /runs/{run}/files/{format}", viewer, get(runs::file)),
         ("GET /compare", viewer, get(compare::compare)),
+        (
+            "GET /compare/machines",
+            viewer,
+            get(compare::machines::machines),
+        ),
         ("GET /explore", viewer, get(explore::explore)),
         ("GET /plan", viewer, get(plan::plan)),
         ("POST /plan/check", viewer, post(plan::check)),
@@ -144,6 +150,8 @@ fn router(desk: Desk) -> Router {
         router = router.route(path, answer);
     }
     router
+        // Events pass as they are: a compressor would hold them back.
+        .layer(CompressionLayer::new().quality(CompressionLevel::Fastest))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
         .layer(middleware::from_fn(door::fence))
         .with_state(desk)

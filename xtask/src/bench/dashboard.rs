@@ -9,7 +9,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use sqlx::{Connection, Executor, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::Row;
 use super::report::fleet::{Fleet, Server};
@@ -20,14 +20,14 @@ const PAGE_LIMIT_MS: f64 = 100.0;
 /// What open pages may take of one core.
 const LIVE_LIMIT_PERCENT: f64 = 25.0;
 const REQUESTS: usize = 20;
-/// Machines that measured nothing yet, as those of the fleet are.
-const MORE_MACHINES: &str = "
-    insert into fleet.machine
-    select (jsonb_populate_record(machine, jsonb_build_object(
-        'machine_id', gen_random_uuid(),
-        'identity', encode(sha256(convert_to(machine.name || place, 'UTF8')), 'hex'),
-        'name', machine.name || '-' || place))).*
-    from fleet.machine cross join generate_series(2, $1) as place";
+const AT_WORK: &str = include_str!("dashboard/at_work.sql");
+/// What a second of a fleet at work brings.
+const READINGS: &str = "
+    insert into fleet.reading
+    select machine_id, lease_id, clock_timestamp(), sensor, random()
+    from fleet.lease
+    cross join unnest(array['sys_power_w', 'gpu_active_ratio', 'gpu_temp_c', 'foreign_cpu_ratio']) as sensor
+    where lease.state = 'live'";
 /// Somebody drains and resumes, and jobs go on.
 const CHANGE: &str = "
     with changed as (
@@ -87,11 +87,9 @@ pub fn run(args: &Args) -> Result<()> {
 
 async fn grow(fleet: &Fleet) -> Result<i64> {
     let mut database = PgConnection::connect(&fleet.url).await?;
-    sqlx::query(MORE_MACHINES)
-        .bind(10)
-        .execute(&mut database)
-        .await?;
-    database.execute("vacuum analyze fleet.machine").await?;
+    let like = format!("set bench.like_run = '{}'", fleet.runs.fleet);
+    database.execute(AssertSqlSafe(like)).await?;
+    database.execute(AT_WORK).await?;
     let count = sqlx::query_scalar("select count(*) from fleet.machine");
     Ok(count.fetch_one(&mut database).await?)
 }
@@ -114,6 +112,7 @@ fn measure(
         ("the runs", "/runs".to_owned()),
         ("a run of 100 machines", format!("/runs/{large}")),
         ("a run of two machines", format!("/runs/{small}")),
+        ("exploring", "/explore".to_owned()),
         ("a new plan", "/plan".to_owned()),
         ("SQL", "/sql".to_owned()),
         (
@@ -122,17 +121,21 @@ fn measure(
         ),
     ] {
         let mut times = Vec::new();
-        let mut bytes = 0;
+        let mut packed = 0;
         // The first fills caches and does not count.
         for request in 0..=REQUESTS {
             let began = Instant::now();
-            let page = browser.get(&path)?;
+            packed = browser.get(&path, "gzip")?.len();
             if request > 0 {
                 times.push(began.elapsed().as_secs_f64() * 1e3);
             }
-            bytes = page.len();
         }
-        eprintln!("{name}: {} kB", bytes / 1000);
+        let whole = browser.get(&path, "identity")?.len();
+        eprintln!(
+            "{name}: {} kB, compressed {} kB",
+            whole / 1000,
+            packed / 1000
+        );
         let limits = vec![PAGE_LIMIT_MS; times.len()];
         let row = Row::paired(format!("{name} (limit)"), "ms", &times, &limits);
         rows.extend(row);
@@ -171,7 +174,12 @@ fn live(
     let mut database = runtime.block_on(PgConnection::connect(&fleet.url))?;
     std::thread::sleep(Duration::from_secs(3));
     let (before, began) = (process::cpu_seconds(pid)?, Instant::now());
+    let mut next_readings = began;
     while began.elapsed() < Duration::from_secs(args.seconds) {
+        if next_readings <= Instant::now() {
+            next_readings += Duration::from_secs(1);
+            runtime.block_on(database.execute(READINGS))?;
+        }
         let change = sqlx::query(CHANGE).bind(run).execute(&mut database);
         runtime.block_on(change)?;
         std::thread::sleep(Duration::from_millis(100));
@@ -199,7 +207,7 @@ impl Browser {
         let form = format!("token={token}");
         let mut answer = String::new();
         browser
-            .send("POST", "/sign-in", &form)?
+            .send("POST", "/sign-in", &form, "identity")?
             .read_to_string(&mut answer)?;
         let cookie = answer
             .lines()
@@ -211,30 +219,33 @@ impl Browser {
         Ok(browser)
     }
 
-    fn get(&self, path: &str) -> Result<String> {
-        let mut answer = String::new();
-        self.send("GET", path, "")?.read_to_string(&mut answer)?;
-        ensure!(answer.starts_with("HTTP/1.1 200"), "{path}: {answer:.200}");
+    fn get(&self, path: &str, encoding: &str) -> Result<Vec<u8>> {
+        let mut answer = Vec::new();
+        self.send("GET", path, "", encoding)?
+            .read_to_end(&mut answer)?;
+        let head = answer.get(..200).unwrap_or(&answer);
+        let head = String::from_utf8_lossy(head);
+        ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
         Ok(answer)
     }
 
     /// A page that stays open, after its head.
     fn open(&self, path: &str) -> Result<BufReader<TcpStream>> {
-        let mut stream = BufReader::new(self.send("GET", path, "")?);
+        let mut stream = BufReader::new(self.send("GET", path, "", "gzip")?);
         let mut head = String::new();
         while stream.read_line(&mut head)? > 2 {}
         ensure!(head.starts_with("HTTP/1.1 200"), "{path}: {head}");
         Ok(stream)
     }
 
-    fn send(&self, method: &str, path: &str, form: &str) -> Result<TcpStream> {
+    fn send(&self, method: &str, path: &str, form: &str, encoding: &str) -> Result<TcpStream> {
         let Self { address, cookie } = self;
         let mut stream = TcpStream::connect(address)?;
         let length = form.len();
         write!(
             stream,
             "{method} {path} HTTP/1.1\r\nHost: {address}\r\nOrigin: http://{address}\r\nCookie: {cookie}\r\n\
-             Content-Length: {length}\r\nConnection: close\r\n\r\n{form}"
+             Accept-Encoding: {encoding}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{form}"
         )?;
         Ok(stream)
     }

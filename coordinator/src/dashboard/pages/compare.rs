@@ -1,5 +1,7 @@
 //! One run over another. The URL says which, and what may differ.
 
+pub mod machines;
+
 use askama::Template;
 use axum::Extension;
 use axum::extract::{RawQuery, State};
@@ -46,7 +48,8 @@ struct Compared {
     run: report_gen::report::Run,
     baseline: report_gen::report::Run,
     words: ComparisonWords,
-    /// The page of SQL with the numbers behind.
+    /// The numbers behind.
+    statement: String,
     link: String,
 }
 
@@ -74,9 +77,12 @@ pub async fn compare(
     } else {
         match desk.dispatch.compare(&run, &baseline, &across).await {
             Ok(of) => {
+                let of_runs = [&of.run, &of.baseline].map(|run| run.run_id.to_string());
+                let statement = statement(&of_runs);
                 let compared = Compared {
                     words: comparison_words(&of),
-                    link: link(&of.run.run_id.to_string(), &of.baseline.run_id.to_string()),
+                    link: form_urlencoded::byte_serialize(statement.as_bytes()).collect(),
+                    statement,
                     run: of.run,
                     baseline: of.baseline,
                 };
@@ -110,12 +116,11 @@ fn choice(run: &run::Summary) -> Choice {
     }
 }
 
-fn link(run: &str, baseline: &str) -> String {
-    let statement = format!(
+fn statement([run, baseline]: &[String; 2]) -> String {
+    format!(
         "select metric, model, dtype, case_key, machine, run_id, estimate, ci_low, ci_high, unit, launches, reasons\n\
          from report.case_summary join report.run using (run_id)\n\
          where run_id in ('{run}', '{baseline}') and metric = any(headline)\n\
          order by metric, model, dtype, case_key, machine, submitted_at"
-    );
-    form_urlencoded::byte_serialize(statement.as_bytes()).collect()
+    )
 }

@@ -13,7 +13,7 @@ use report_gen::report::CaseKey;
 use report_gen::{metric_title, quantity};
 
 use super::shell::Place;
-use super::sql::{Answer, ask};
+use super::sql::{Answer, ask, text};
 use super::{failure, page, words};
 use crate::dashboard::Desk;
 use crate::dispatch::tokens::Caller;
@@ -200,7 +200,7 @@ impl Asked {
         ];
         let equal = equal.into_iter().filter(|(_, value)| !value.is_empty());
         let mut conditions: Vec<String> = equal
-            .map(|(column, value)| format!("{column} = '{}'", value.replace('\'', "''")))
+            .map(|(column, value)| format!("{column} = {}", text(value)))
             .collect();
         match self.doubts.as_str() {
             "none" => conditions.push("valid and not tainted".to_owned()),

@@ -118,6 +118,11 @@ pub async fn csv(State(desk): State<Desk>, Query(Asked { q }): Query<Asked>) -> 
     }
 }
 
+/// A text as a statement has it.
+pub fn text(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
 /// The first rows of a statement's answer.
 pub async fn ask(dispatch: &Dispatch, statement: &str, max: usize) -> Result<Answer> {
     let mut taken = Vec::new();

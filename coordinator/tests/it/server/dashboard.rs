@@ -81,7 +81,9 @@ impl Browser {
     async fn glance(&self, path: &str) -> Answer {
         let mut stream = TcpStream::connect(&self.address).await.unwrap();
         let (host, cookie) = (&self.host, &self.cookie);
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n");
+        let request = format!(
+            "GET {path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\nAccept-Encoding: gzip\r\n\r\n"
+        );
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut lines = BufReader::new(stream).lines();
         let mut head = Vec::new();
@@ -314,6 +316,20 @@ async fn the_fleet_shows_what_each_machine_does_and_why_it_does_not() {
     let events = admin.events("").await;
     let by = |kind: &str| events.iter().find(|event| event.kind == kind).unwrap();
     assert!(by("machine_drained").actor.contains("(token "));
+}
+
+#[tokio::test]
+async fn pages_are_compressed_and_events_are_not_held_back() {
+    let world = World::start().await;
+    let mut browser = Browser::of(&world);
+    browser.sign_in(&world.operator().await.token).await;
+    assert_eq!(
+        browser.glance("/sql").await.header("content-encoding"),
+        "gzip"
+    );
+    let events = browser.glance("/live/fleet").await;
+    assert_eq!(events.header("content-type"), "text/event-stream");
+    assert_eq!(events.header("content-encoding"), "");
 }
 
 #[tokio::test]

@@ -355,6 +355,56 @@ async fn two_runs_are_compared_or_it_is_said_why_not() {
 }
 
 #[tokio::test]
+async fn machines_and_chips_of_a_run_are_compared() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let mut machines = Vec::new();
+    for name in ["mini", "studio"] {
+        machines.push(join(&world, &mut operator, name).await);
+    }
+    let run = operator.submit(PLAN).await;
+    for machine in machines {
+        let mut agent = machine.connect().await;
+        agent.ready().await;
+        let grant = agent.granted().await;
+        agent.do_job(&grant).await;
+    }
+    operator.watch(&run).await;
+    let browser = signed_in(&world, &operator).await;
+    let page = browser.see("/compare/machines").await.body;
+    assert!(
+        page.contains("<option value=\"studio\"></option>"),
+        "{page}"
+    );
+    let asked = form(&[("run", &run), ("of", "studio"), ("over", "mini")]);
+    let page = browser
+        .see(&format!("/compare/machines?{asked}"))
+        .await
+        .body;
+    assert!(
+        page.contains("studio over mini")
+            && page.contains("<td class=\"num\" data-label=\"Ratio\">1.000"),
+        "{page}"
+    );
+    let chip = inventory("mini").chip;
+    let asked = form(&[("run", &run), ("of", &chip), ("over", "mini")]);
+    let page = browser
+        .see(&format!("/compare/machines?{asked}"))
+        .await
+        .body;
+    assert!(page.contains("studio over mini") && !page.contains("mini over studio"));
+    let asked = form(&[("run", &run), ("of", "air"), ("over", "mini")]);
+    let page = browser
+        .see(&format!("/compare/machines?{asked}"))
+        .await
+        .body;
+    assert!(
+        page.contains("air and mini have no case in common"),
+        "{page}"
+    );
+}
+
+#[tokio::test]
 async fn a_machine_joins_with_the_token_that_the_page_shows() {
     let world = World::start().await;
     let operator = world.operator().await;
