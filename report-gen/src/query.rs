@@ -132,8 +132,16 @@ pub async fn run_pair(
     let mut snapshot = Snapshot::take(pool).await?;
     let run = find_run(&mut snapshot.first, run).await?;
     let baseline = find_run(&mut snapshot.first, baseline).await?;
-    let run = rows_of(&mut snapshot, run).await?;
-    let baseline = rows_of(&mut snapshot, baseline).await?;
+    let (run, baseline) = match &mut snapshot.second {
+        Some(second) => tokio::try_join!(
+            to_compare(&mut snapshot.first, run),
+            to_compare(second, baseline)
+        )?,
+        None => (
+            to_compare(&mut snapshot.first, run).await?,
+            to_compare(&mut snapshot.first, baseline).await?,
+        ),
+    };
     let differences = run_differences(&mut snapshot.first, &run.run, &baseline.run).await?;
     snapshot.release().await?;
     Ok(RunPair {
@@ -215,8 +223,8 @@ async fn rows_of(snapshot: &mut Snapshot<'_>, run_id: Uuid) -> Result<Rows, Erro
     })
 }
 
-/// All but what each token took, which is as much work again.
-async fn by_launch(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, Error> {
+/// What a comparison with another run needs.
+async fn to_compare(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, Error> {
     let run = run(connection, run_id).await?;
     let launches = launches(connection, run_id).await?;
     let iterations = if analyze::wants_iterations(&launches) {
@@ -230,32 +238,55 @@ async fn by_launch(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, 
     } else {
         Vec::new()
     };
-    let (baseline, differences) = differences(connection, run_id, &run.headline).await?;
     Ok(Rows {
-        machines: machines(connection, run_id).await?,
-        environments: environments(connection, run_id).await?,
         models: models(connection, run_id).await?,
         launches,
         iterations,
-        baseline,
-        differences,
+        machines: Vec::new(),
+        environments: Vec::new(),
+        baseline: None,
+        differences: Vec::new(),
         latencies: Vec::new(),
         energies: Vec::new(),
+        ceilings: Vec::new(),
+        utilisations: Vec::new(),
+        knees: Vec::new(),
+        floors: Vec::new(),
+        memory_slopes: Vec::new(),
+        position_effects: Vec::new(),
+        timelines: Vec::new(),
+        noise: Vec::new(),
+        fits: Vec::new(),
+        history: Vec::new(),
+        validity: Vec::new(),
+        disagreements: Vec::new(),
+        coverage: Vec::new(),
+        metrics: Vec::new(),
+        run,
+    })
+}
+
+/// All but what each token took, which is as much work again.
+async fn by_launch(connection: &mut PgConnection, run_id: Uuid) -> Result<Rows, Error> {
+    let rows = to_compare(connection, run_id).await?;
+    let headline = &rows.run.headline;
+    let (baseline, differences) = differences(connection, run_id, headline).await?;
+    Ok(Rows {
+        machines: machines(connection, run_id).await?,
+        environments: environments(connection, run_id).await?,
+        baseline,
+        differences,
         ceilings: ceilings(connection, run_id).await?,
         utilisations: utilisations(connection, run_id).await?,
         knees: derived::knees(connection, run_id).await?,
         floors: derived::floors(connection, run_id).await?,
         memory_slopes: derived::memory_slopes(connection, run_id).await?,
-        position_effects: derived::position_effects(connection, run_id, &run.headline).await?,
-        timelines: Vec::new(),
-        noise: Vec::new(),
-        fits: Vec::new(),
-        history: Vec::new(),
+        position_effects: derived::position_effects(connection, run_id, headline).await?,
         validity: validity(connection, run_id).await?,
         disagreements: disagreements(connection, run_id).await?,
         coverage: coverage(connection, run_id).await?,
         metrics: metrics(connection).await?,
-        run,
+        ..rows
     })
 }
 

@@ -13,12 +13,13 @@ use crate::report::{
 #[derive(Clone, Debug)]
 pub struct Rows {
     pub run: Run,
-    pub machines: Vec<Machine>,
-    pub environments: Vec<Environment>,
     pub models: Vec<Model>,
     pub launches: Vec<LaunchRow>,
     /// Only of cases with enough launches for a bootstrap, and of the run's headline metrics.
     pub iterations: Vec<IterationRow>,
+    /// This and all that follows is not asked for where runs are compared.
+    pub machines: Vec<Machine>,
+    pub environments: Vec<Environment>,
     /// The machine that the others are judged against; None with fewer than two.
     pub baseline: Option<String>,
     /// Which cases the baseline has too, and what keeps them from being compared. What has no row
@@ -33,7 +34,6 @@ pub struct Rows {
     pub memory_slopes: Vec<MemorySlope>,
     /// Of the run's headline metrics, and without a verdict.
     pub position_effects: Vec<PositionEffect>,
-    /// This and the next three are not asked for where runs are compared.
     pub timelines: Vec<Timeline>,
     /// Of the run's headline metrics.
     pub noise: Vec<Noise>,

@@ -14,15 +14,15 @@ use crate::store::reading::Recent;
 
 /// Between two looks: a page is sent anew for each machine whose line has moved.
 const PACE: Duration = Duration::from_secs(5);
-/// Readings come once a second: two minutes, and each point of a line is the mean of as much as lies between
-/// two looks.
+/// Readings come once a second: two minutes. Each point of a line is the mean of so many, since a page of a
+/// thousand machines has to stay small.
 const NEWEST: u32 = 120;
-const STRETCH: u32 = 5;
+const STRETCH: u32 = 10;
 /// Of the picture, in its own units.
 const WIDTH: f64 = 60.0;
 const HEIGHT: f64 = 16.0;
 /// More would hide what the machine is.
-const MOST: usize = 4;
+const MOST: usize = 3;
 
 /// A sensor that is shown where it can be read.
 struct Kind {
@@ -171,14 +171,14 @@ mod tests {
         let of: Vec<_> = shown[&mini].iter().map(|g| (g.name, &*g.value)).collect();
         assert_eq!(of, [("power", "8.1 W"), ("CPU", "100 %")]);
         let line = &shown[&mini][1].picture;
-        assert!(line.contains("points=\"60,1 57,15\""), "{line}");
+        assert!(line.contains("points=\"60,1 55,15\""), "{line}");
     }
 
     #[test]
     fn what_is_beyond_the_scale_stays_in_the_picture() {
         let hot = KINDS.iter().find(|kind| kind.unit == "°C").unwrap();
         let line = hot.picture(&[10.0, 120.0]);
-        assert!(line.contains("points=\"60,1 57,15\""), "{line}");
+        assert!(line.contains("points=\"60,1 55,15\""), "{line}");
         assert_eq!(hot.words(71.4), "71 °C");
     }
 }

@@ -28,16 +28,19 @@ select (jsonb_populate_record(job, jsonb_build_object(
     'ended_at', null
 ))).*
 from fleet.run
-cross join (
-    select * from fleet.job where run_id = current_setting('bench.like_run')::uuid limit 1
-) as job
+cross join fleet.job
 cross join fleet.machine
-where run.state = 'active';
+where
+    run.state = 'active'
+    and job.job_id = (select job_id from fleet.job where run_id = current_setting('bench.like_run')::uuid limit 1);
 
 insert into fleet.lease (lease_id, job_id, machine_id, epoch, expires_at)
 select gen_random_uuid(), job_id, machine_id, 1, now() + interval '1 hour'
 from fleet.job
 where state = 'leased';
+
+insert into fleet.certificate (fingerprint, machine_id, expires_at)
+select machine_id::text, machine_id, now() + interval '1 year' from fleet.machine;
 
 insert into fleet.reading
 select machine_id, lease_id, now() - make_interval(secs => back), sensor, random()
