@@ -2,22 +2,24 @@
 
 use std::collections::HashMap;
 use std::fmt::Write as _;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use domain::ids::MachineId;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
 
-use crate::dispatch::{Dispatch, Result};
+use crate::dispatch::Dispatch;
 use crate::store::reading::Recent;
 
 /// Between two looks: a page is sent anew for each machine whose line has moved.
 const PACE: Duration = Duration::from_secs(5);
-/// Readings come once a second: two minutes. Each point of a line is the mean of so many, since a page of a
-/// thousand machines has to stay small.
-const NEWEST: u32 = 120;
-const STRETCH: u32 = 10;
+/// No page waits longer: of a thousand machines at work, a look takes a quarter of a second.
+const PATIENCE: Duration = Duration::from_millis(50);
+/// Readings come once a second: one minute, and each point of a line is the mean of as much as lies between
+/// two looks.
+const NEWEST: u32 = 60;
+const STRETCH: u32 = 5;
 /// Of the picture, in its own units.
 const WIDTH: f64 = 60.0;
 const HEIGHT: f64 = 16.0;
@@ -82,22 +84,51 @@ type Shown = Arc<HashMap<MachineId, Vec<Gauge>>>;
 /// The gauges of the fleet, for all who look within a pace.
 #[derive(Default)]
 pub struct Gauges {
-    last: Mutex<Option<(Instant, Shown)>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    shown: Shown,
+    looked_at: Option<Instant>,
+    looking: bool,
 }
 
 impl Gauges {
-    pub async fn shown(&self, dispatch: &Dispatch) -> Result<Shown> {
-        let mut last = self.last.lock().await;
-        if let Some((at, shown)) = &*last
-            && at.elapsed() < PACE
-        {
-            return Ok(Arc::clone(shown));
+    /// What the last look saw. Where it is time for the next one, that is begun, and waited for only a little.
+    pub async fn shown(self: &Arc<Self>, dispatch: &Dispatch, tasks: &TaskTracker) -> Shown {
+        if self.is_time() {
+            let (gauges, dispatch) = (Arc::clone(self), dispatch.clone());
+            let look = tasks.spawn(async move { gauges.look(&dispatch).await });
+            // An elapsed timeout is no failure: the next page has it.
+            let _ = timeout(PATIENCE, look).await;
         }
+        Arc::clone(&self.state().shown)
+    }
+
+    fn is_time(&self) -> bool {
+        let mut state = self.state();
+        let due = state.looked_at.is_none_or(|at| at.elapsed() >= PACE);
+        let is_time = due && !state.looking;
+        state.looking |= is_time;
+        is_time
+    }
+
+    async fn look(&self, dispatch: &Dispatch) {
         let sensors = KINDS.iter().map(|kind| kind.sensor.to_owned()).collect();
-        let recent = dispatch.recent_readings(sensors, NEWEST, STRETCH).await?;
-        let shown = Arc::new(gauges(&recent));
-        *last = Some((Instant::now(), Arc::clone(&shown)));
-        Ok(shown)
+        let recent = dispatch.recent_readings(sensors, NEWEST, STRETCH).await;
+        let shown = recent.map(|recent| Arc::new(gauges(&recent)));
+        let mut state = self.state();
+        state.looked_at = Some(Instant::now());
+        state.looking = false;
+        match shown {
+            Ok(shown) => state.shown = shown,
+            Err(error) => tracing::debug!(%error, "no sensors were read"),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -20,7 +20,6 @@ use futures_util::stream;
 use service::lifecycle::Stop;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::task::TaskTracker;
 
 use super::{Desk, pages};
 use crate::dispatch::Result;
@@ -47,9 +46,9 @@ pub enum View {
 }
 
 /// The boards that somebody watches.
+#[derive(Default)]
 pub struct Boards {
     all: Mutex<All>,
-    tasks: TaskTracker,
 }
 
 type All = HashMap<(View, Role), Weak<Board>>;
@@ -168,13 +167,6 @@ fn id_of(html: &str) -> Option<&str> {
 }
 
 impl Boards {
-    pub fn new(tasks: TaskTracker) -> Self {
-        Self {
-            all: Mutex::default(),
-            tasks,
-        }
-    }
-
     /// The newest state of a page, and those that follow.
     async fn watch(
         &self,
@@ -196,7 +188,7 @@ impl Boards {
         all.insert((view, role), Arc::downgrade(&board));
         drop(all);
         let desk = desk.clone();
-        self.tasks.spawn(async move {
+        desk.tasks.clone().spawn(async move {
             let stop = desk.stop.clone();
             tokio::select! {
                 () = follow(desk, view, role, board, changes) => {}

@@ -30,13 +30,18 @@ select
         where measured.case_id = mine.case_id and measured.metric = summary.metric
     ) as medians
 from summary
--- The view knows a case by what it is, and hides its key.
-join fleet.measured_case as mine
-    on mine.run_id = summary.run_id
-    and mine.machine_id = summary.machine_id
-    and mine.suite = summary.suite
-    and mine.case_key = summary.case_key
-    and mine.model_source is not distinct from summary.model_source
-    and mine.model_id is not distinct from summary.model_id
-    and mine.dtype is not distinct from summary.dtype
+-- The view knows a case by what it is, and hides its key. One by one, or the planner joins by run alone.
+cross join lateral (
+    select measured_case.case_id
+    from fleet.measured_case
+    where
+        measured_case.run_id = summary.run_id
+        and measured_case.machine_id = summary.machine_id
+        and measured_case.suite = summary.suite
+        and measured_case.case_key = summary.case_key
+        and measured_case.model_source is not distinct from summary.model_source
+        and measured_case.model_id is not distinct from summary.model_id
+        and measured_case.dtype is not distinct from summary.dtype
+    limit 1
+) as mine
 order by summary.place, summary.model, summary.dtype, summary.case_key, summary.machine

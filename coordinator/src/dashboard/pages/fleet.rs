@@ -48,7 +48,7 @@ enum Offer {
 
 pub async fn main(desk: &Desk, role: Role) -> Result<String> {
     let machines = desk.dispatch.list_machines("").await?;
-    let gauges = desk.gauges.shown(&desk.dispatch).await?;
+    let gauges = desk.gauges.shown(&desk.dispatch, &desk.tasks).await;
     let row = |machine: Summary| {
         let gauges = gauges
             .get(&machine.machine_id)
