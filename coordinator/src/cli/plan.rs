@@ -1,5 +1,6 @@
 //! `plan check`: the same refusals as `run`, and what the plan would do.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -57,6 +58,8 @@ struct JobView {
     dtype: String,
     launches: u32,
     skipped: Option<String>,
+    /// About, from like jobs before; None where there were none.
+    takes_s: Option<f64>,
 }
 
 #[derive(Serialize)]
@@ -169,7 +172,9 @@ fn tell_offline(plan: &Plan) -> Result<(), Failure> {
 }
 
 fn tell_jobs(answer: &wire::CheckPlanResponse) -> Result<(), Failure> {
-    let mut table = show::table(&["machine", "model", "dtype", "suite", "launches", ""]);
+    let mut table = show::table(&[
+        "machine", "model", "dtype", "suite", "launches", "about", "",
+    ]);
     for job in &answer.jobs {
         let skipped = match job.skipped.as_str() {
             "" => String::new(),
@@ -181,6 +186,7 @@ fn tell_jobs(answer: &wire::CheckPlanResponse) -> Result<(), Failure> {
             job.dtype.clone(),
             job.suite.clone(),
             job.launches.to_string(),
+            job.takes_s.map_or(String::new(), about),
             skipped,
         ]);
     }
@@ -193,11 +199,26 @@ fn tell_jobs(answer: &wire::CheckPlanResponse) -> Result<(), Failure> {
     }
     let runs = answer.jobs.iter().filter(|job| job.skipped.is_empty());
     let launches: u32 = runs.clone().map(|job| job.launches).sum();
+    let takes = longest(runs.clone());
     show::line(format_args!(
-        "{}, {}",
+        "{}, {}{}",
         show::counted(runs.count() as u64, ["job", "jobs"]),
         show::counted(u64::from(launches), ["launch", "launches"]),
+        takes.map_or(String::new(), |takes| format!(", about {}", about(takes))),
     ))
+}
+
+/// Machines go beside one another; None where the longest may be one of which little is known.
+fn longest<'a>(jobs: impl Iterator<Item = &'a wire::PlannedJob>) -> Option<f64> {
+    let mut machines: BTreeMap<&str, f64> = BTreeMap::new();
+    for job in jobs {
+        *machines.entry(&job.machine).or_default() += job.takes_s?;
+    }
+    machines.into_values().reduce(f64::max)
+}
+
+fn about(seconds: f64) -> String {
+    show::seconds(seconds.ceil() as u64)
 }
 
 fn tell_json(
@@ -236,6 +257,7 @@ fn tell_json(
                      dtype,
                      launches,
                      skipped,
+                     takes_s,
                  }| JobView {
                     machine,
                     suite,
@@ -243,6 +265,7 @@ fn tell_json(
                     dtype,
                     launches,
                     skipped: (!skipped.is_empty()).then_some(skipped),
+                    takes_s,
                 },
             )
             .collect(),
@@ -257,5 +280,28 @@ fn tell_json(
         Ok(ExitCode::SUCCESS)
     } else {
         Err(Failure::Told)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_takes_as_long_as_its_slowest_machine_where_all_is_known() {
+        let job = |machine: &str, takes_s| wire::PlannedJob {
+            machine: machine.to_owned(),
+            takes_s,
+            ..wire::PlannedJob::default()
+        };
+        let mut jobs = vec![
+            job("mini", Some(40.0)),
+            job("studio", Some(70.0)),
+            job("mini", Some(45.5)),
+        ];
+        assert_eq!(longest(jobs.iter()).map(about).as_deref(), Some("1m26s"));
+        jobs.push(job("studio", None));
+        assert_eq!(longest(jobs.iter()), None);
+        assert_eq!(longest([].iter()), None);
     }
 }

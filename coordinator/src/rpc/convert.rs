@@ -1,5 +1,7 @@
 //! Domain values as the operator's messages have them.
 
+use std::time::Duration;
+
 use domain::expand::{LeftOut, PlannedJob};
 use domain::model::{ModelRef, UnknownDtype};
 use domain::plan::Problem;
@@ -39,7 +41,7 @@ pub fn problem(problem: Problem) -> wire::Problem {
     }
 }
 
-pub fn planned_job(job: PlannedJob) -> wire::PlannedJob {
+pub fn planned_job((job, takes): (PlannedJob, Option<Duration>)) -> wire::PlannedJob {
     let PlannedJob {
         machine_id: _,
         machine_name,
@@ -60,6 +62,7 @@ pub fn planned_job(job: PlannedJob) -> wire::PlannedJob {
         model: ModelRef::label_of(model.as_ref()),
         launches: launches_total,
         skipped: skipped.unwrap_or_default(),
+        takes_s: takes.map(|takes| takes.as_secs_f64()),
     }
 }
 

@@ -45,7 +45,7 @@ impl FleetService for Operators {
         let Checked {
             problems,
             expansion,
-            durations: _,
+            durations,
             notes,
         } = self.context.dispatch.check_plan(&plan_toml).await?;
         Ok(Response::new(wire::CheckPlanResponse {
@@ -53,6 +53,7 @@ impl FleetService for Operators {
             jobs: expansion
                 .jobs
                 .into_iter()
+                .zip(durations)
                 .map(convert::planned_job)
                 .collect(),
             left_out: expansion

@@ -1312,7 +1312,7 @@ pub struct Problem {
     #[prost(string, tag = "4")]
     pub help: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct PlannedJob {
     #[prost(string, tag = "1")]
     pub machine: ::prost::alloc::string::String,
@@ -1327,6 +1327,9 @@ pub struct PlannedJob {
     /// the reason, when it will not run
     #[prost(string, tag = "6")]
     pub skipped: ::prost::alloc::string::String,
+    /// about, from like jobs before; absent where there were none
+    #[prost(double, optional, tag = "7")]
+    pub takes_s: ::core::option::Option<f64>,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct LeftOut {
