@@ -10,6 +10,7 @@
 pub mod cli;
 pub mod server;
 
+mod csv_cell;
 mod huggingface;
 mod install_line;
 mod label_change;

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use super::connect::{Client, Where};
 use super::exit::Failure;
 use super::show;
+use crate::csv_cell::csv_cell;
 
 #[derive(clap::Args)]
 pub struct Args {
@@ -102,18 +103,6 @@ fn csv(head: &[String], types: &[String], rows: &[Row]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A name is its owner's; `=HYPERLINK(…)` must stay a text in a spreadsheet, as in a report's CSV.
-fn csv_cell(text: &str, kind: &str) -> String {
-    let is_text = matches!(
-        kind,
-        "text" | "varchar" | "char" | "name" | "json" | "jsonb"
-    );
-    if is_text && text.starts_with(['=', '+', '-', '@', '\t', '\r']) {
-        return format!("'{text}");
-    }
-    text.to_owned()
-}
-
 /// An array of objects; numbers, booleans and JSON as such, everything else as text.
 fn json(head: &[String], types: &[String], rows: Vec<Row>) -> Result<(), Failure> {
     let objects: Vec<Value> = rows
@@ -146,15 +135,7 @@ fn json_cell(cell: Option<String>, kind: &str) -> Value {
 mod tests {
     use serde_json::json;
 
-    use super::{csv_cell, json_cell};
-
-    #[test]
-    fn a_name_is_no_formula_in_csv_and_a_number_keeps_its_sign() {
-        assert_eq!(csv_cell("=1+1", "text"), "'=1+1");
-        assert_eq!(csv_cell("@SUM(A1)", "varchar"), "'@SUM(A1)");
-        assert_eq!(csv_cell("-2.5", "float8"), "-2.5");
-        assert_eq!(csv_cell("mini-1", "text"), "mini-1");
-    }
+    use super::json_cell;
 
     #[test]
     fn json_has_the_types_that_the_database_has() {

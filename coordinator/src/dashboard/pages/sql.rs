@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 
 use super::shell::Place;
 use super::{failure, page, words};
+use crate::csv_cell::{csv_cell, is_number};
 use crate::dashboard::Desk;
 use crate::dispatch::tokens::Caller;
 use crate::dispatch::{Dispatch, Error, Result};
@@ -48,7 +49,7 @@ struct Sql<'a> {
 #[derive(Default)]
 pub struct Answer {
     columns: Vec<String>,
-    numeric: Vec<bool>,
+    types: Vec<String>,
     pub rows: Vec<TextRow>,
     pub more: bool,
 }
@@ -143,13 +144,9 @@ pub async fn ask(dispatch: &Dispatch, statement: &str, max: usize) -> Result<Ans
     let mut rows: Vec<TextRow> = rows.collect();
     let more = rows.len() > max;
     rows.truncate(max);
-    let numeric = |kind: &String| {
-        let kind = kind.as_str();
-        kind.starts_with("int") || kind.starts_with("float") || kind == "numeric"
-    };
     Ok(Answer {
-        numeric: types.iter().map(numeric).collect(),
         columns,
+        types,
         rows,
         more,
     })
@@ -161,16 +158,8 @@ impl Answer {
         let mut writer = csv::Writer::from_writer(Vec::new());
         writer.write_record(&self.columns).map_err(failed)?;
         for row in &self.rows {
-            let cells = row.iter().zip(&self.numeric).map(|(cell, numeric)| {
-                let text = cell.as_deref().unwrap_or("");
-                // A name such as `=HYPERLINK(…)` must stay a text in a spreadsheet.
-                let harmful = !numeric && text.starts_with(['=', '+', '-', '@', '\t', '\r']);
-                if harmful {
-                    format!("'{text}")
-                } else {
-                    text.to_owned()
-                }
-            });
+            let cells = row.iter().zip(&self.types);
+            let cells = cells.map(|(cell, kind)| csv_cell(cell.as_deref().unwrap_or(""), kind));
             writer.write_record(cells).map_err(failed)?;
         }
         let written = writer.into_inner();
@@ -179,8 +168,8 @@ impl Answer {
 
     /// Cells with whether they are numbers.
     fn cells<'a>(&'a self, row: &'a TextRow) -> impl Iterator<Item = (Option<&'a str>, bool)> {
-        let cells = row.iter().zip(&self.numeric);
-        cells.map(|(cell, numeric)| (cell.as_deref(), *numeric))
+        let cells = row.iter().zip(&self.types);
+        cells.map(|(cell, kind)| (cell.as_deref(), is_number(kind)))
     }
 }
 
@@ -232,20 +221,5 @@ mod tests {
             "{}",
             recipes[0].link
         );
-    }
-
-    #[test]
-    fn a_name_stays_a_text_in_a_spreadsheet_and_a_number_a_number() {
-        let answer = Answer {
-            columns: vec!["name".to_owned(), "n".to_owned()],
-            numeric: vec![false, true],
-            rows: vec![
-                vec![Some("=1+1".to_owned()), Some("-3".to_owned())],
-                vec![None, None],
-            ],
-            more: false,
-        };
-        let text = String::from_utf8(answer.csv().unwrap()).unwrap();
-        assert_eq!(text, "name,n\n'=1+1,-3\n,\n");
     }
 }
