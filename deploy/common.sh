@@ -18,6 +18,16 @@ die() {
   exit 1
 }
 
+# What drives the dashboard's tests in a browser, and that browser.
+found_node() { node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null; }
+found_chromium() {
+  local name
+  for name in "${CHROMIUM:-chromium}" chromium-browser google-chrome; do
+    if command -v "$name"; then return; fi
+  done
+  return 1
+}
+
 # Debian's python3 has no pip of its own; a virtual environment always has one.
 pip() {
   if ! python3 -m pip --version >/dev/null 2>&1; then
