@@ -168,6 +168,11 @@ impl Dispatch {
         Ok(found)
     }
 
+    /// The machines of these names.
+    pub async fn machines_named(&self, names: &[String]) -> Result<Vec<Summary>> {
+        Ok(summaries(&self.pool, Some(names)).await?)
+    }
+
     /// What the sensors of machines at work said last: of each sensor so many readings, each value the mean of
     /// so many that follow one another.
     pub async fn recent_readings(

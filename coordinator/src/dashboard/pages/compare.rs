@@ -10,7 +10,7 @@ use report_gen::analyze::CONDITIONS;
 use report_gen::render::{ComparisonWords, comparison_words};
 
 use super::shell::Place;
-use super::{failure, page, words};
+use super::{failure, moment, page, words};
 use crate::dashboard::Desk;
 use crate::dispatch::tokens::Caller;
 use crate::store::run;
@@ -104,11 +104,11 @@ pub async fn compare(
 
 fn choice(run: &run::Summary) -> Choice {
     let at = run.submitted_at;
-    let (date, hour, minute) = (at.date(), at.hour(), at.minute());
+    let (date, time) = (at.date(), moment::clock(at));
     Choice {
         id: run.run_id.to_string(),
         words: format!(
-            "{} · {date} {hour:02}:{minute:02} UTC · {} · {}",
+            "{} · {date} {time} · {} · {}",
             run.plan,
             run.state.as_str(),
             run.label

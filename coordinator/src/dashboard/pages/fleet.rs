@@ -25,8 +25,8 @@ struct Fleet<'a> {
 
 struct Row<'a> {
     machine: Summary,
-    /// Of what it measures now.
-    case: Option<String>,
+    /// What it measures now: the case, and since when as HTML.
+    launch: Option<(String, String)>,
     gauges: &'a [Gauge],
     state: MachineState,
     /// As HTML.
@@ -67,10 +67,18 @@ pub async fn main(desk: &Desk, role: Role) -> Result<String> {
 
 fn row(machine: Summary, gauges: &[Gauge], role: Role) -> Row<'_> {
     let state = MachineState::of(&machine);
-    let job = machine.current_job.as_ref();
-    let launch = job.and_then(|job| job.launch.as_ref());
+    // What was last heard of one that is away is no news of it.
+    let here = state != MachineState::Offline;
+    let gauges = if here { gauges } else { &[] };
+    let job = machine.current_job.as_ref().filter(|_| here);
+    let launch = job.and_then(|job| job.launch.clone());
     Row {
-        case: launch.map(|launch| CaseKey::from(launch.case_key.clone()).words()),
+        launch: launch.map(|launch| {
+            (
+                CaseKey::from(launch.case_key).words(),
+                moment(&launch.started_at),
+            )
+        }),
         gauges,
         since: state.since(&machine).as_ref().map(moment),
         doubts: machines::doubts(&machine),

@@ -15,11 +15,12 @@ use domain::job::{JobState, RunState};
 use report_gen::Format;
 use time::OffsetDateTime;
 
-use super::moment::{rounded, span};
+use super::moment::{moment, rounded, span};
 use super::shell::Place;
 use super::{Showing, done, failure, live as follow, watched, written};
 use crate::dashboard::Desk;
 use crate::dashboard::live::{self, View};
+use crate::dispatch::machines::MachineState;
 use crate::dispatch::tokens::{Caller, Role};
 use crate::dispatch::{Dispatch, Error, Result};
 use crate::store::{job, run};
@@ -70,6 +71,8 @@ struct MachineRow {
     states: BTreeMap<&'static str, u32>,
     began: Option<OffsetDateTime>,
     to_go: Option<Duration>,
+    /// What keeps its jobs waiting, and since when as HTML.
+    rests: Option<(MachineState, Option<String>)>,
 }
 
 struct JobLine {
@@ -82,11 +85,13 @@ pub async fn one(dispatch: &Dispatch, run_id: RunId, role: Role) -> Result<Strin
     let now = OffsetDateTime::now_utc();
     let (headlines, headlines_left_out) = headline::of(dispatch, run_id).await?;
     let active = run.state == RunState::Active;
-    let machines = machines(&jobs, now);
+    let mut machines = machines(&jobs, now);
+    rests(dispatch, &mut machines).await?;
     let to_go = machines.iter().filter_map(|machine| machine.to_go).max();
+    let goes_on = active && machines.iter().all(|machine| machine.rests.is_none());
     let jobs_left_out = jobs.len().saturating_sub(MAX_ROWS);
     written(&One {
-        to_go: to_go.filter(|_| active).map(rounded),
+        to_go: to_go.filter(|_| goes_on).map(rounded),
         took: run
             .ended_at
             .as_ref()
@@ -127,6 +132,25 @@ fn machines(jobs: &[job::Summary], now: OffsetDateTime) -> Vec<MachineRow> {
         ..row
     });
     named.collect()
+}
+
+/// What is not measuring, though it has jobs to do, has no time to go that anybody knows.
+async fn rests(dispatch: &Dispatch, rows: &mut [MachineRow]) -> Result<()> {
+    let waits = |row: &&mut MachineRow| row.jobs_ended < row.jobs;
+    let waiting = rows.iter_mut().filter(waits);
+    let mut waiting: BTreeMap<String, &mut MachineRow> =
+        waiting.map(|row| (row.name.clone(), row)).collect();
+    let names: Vec<String> = waiting.keys().cloned().collect();
+    for machine in dispatch.machines_named(&names).await? {
+        let state = MachineState::of(&machine);
+        if !matches!(state, MachineState::Idle | MachineState::Busy)
+            && let Some(row) = waiting.get_mut(&machine.name)
+        {
+            row.rests = Some((state, state.since(&machine).as_ref().map(moment)));
+            row.to_go = None;
+        }
+    }
+    Ok(())
 }
 
 impl MachineRow {

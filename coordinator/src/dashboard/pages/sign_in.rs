@@ -35,7 +35,10 @@ pub async fn let_in(
 ) -> Response {
     let token = match field(&body, "token").parse::<Token>() {
         Ok(token) => token,
-        Err(why) => return form(StatusCode::UNAUTHORIZED, why.to_string()),
+        Err(why) => {
+            let why = format!("This is not a whole token: copy all of its line. ({why})");
+            return form(StatusCode::UNAUTHORIZED, why);
+        }
     };
     if let Err(why) = token.clone().of_kind(TokenKind::Operator) {
         return form(StatusCode::UNAUTHORIZED, why.to_string());

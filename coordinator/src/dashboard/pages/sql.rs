@@ -166,6 +166,12 @@ impl Answer {
         written.map_err(|error| Error::Internal(format!("no CSV: {error}")))
     }
 
+    /// Names of columns with whether they are of numbers.
+    fn heads(&self) -> impl Iterator<Item = (&str, bool)> {
+        let heads = self.columns.iter().zip(&self.types);
+        heads.map(|(name, kind)| (name.as_str(), is_number(kind)))
+    }
+
     /// Cells with whether they are numbers.
     fn cells<'a>(&'a self, row: &'a TextRow) -> impl Iterator<Item = (Option<&'a str>, bool)> {
         let cells = row.iter().zip(&self.types);

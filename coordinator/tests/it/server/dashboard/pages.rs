@@ -116,6 +116,9 @@ async fn a_run_that_goes_wrong_can_be_cancelled_and_its_jobs_queued_again() {
         page.contains("/cancel\"") && !page.contains("/resume\""),
         "{page}"
     );
+    browser.ask("POST", "/machines/mini/drain", "").await;
+    let page = browser.see(&format!("/runs/{run}")).await.body;
+    assert!(page.contains(">drained</span> since <time"), "{page}");
     let told = browser
         .ask("POST", &format!("/runs/{run}/cancel"), "")
         .await;
@@ -346,7 +349,7 @@ async fn two_runs_are_compared_or_it_is_said_why_not() {
     let asked = form(&[("run", &second), ("baseline", &first)]);
     let page = browser.see(&format!("/compare?{asked}")).await.body;
     assert!(
-        page.contains("class=\"verdict\"") && page.contains("decode_tps"),
+        page.contains("class=\"verdict\"") && page.contains("decode rate"),
         "{page}"
     );
     let asked = form(&[("run", &first), ("baseline", &first)]);
