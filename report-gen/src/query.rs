@@ -15,7 +15,7 @@ use crate::report::{
     Ceiling, Coverage, Direction, Disagreement, Doubt, Environment, Latency, Machine, MetricFacts,
     Model, Percentile, Run, Shape, UnknownDirection, Utilisation, Variant,
 };
-use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, Rows, RunPair};
+use crate::rows::{CaseRow, DifferenceRow, EnergyRow, IterationRow, LaunchRow, Rows};
 use crate::stats::{self, Interval};
 
 /// The model of a row; sqlx makes a type of its own for each query's rows.
@@ -47,8 +47,10 @@ macro_rules! case {
 mod beyond;
 mod derived;
 mod heat;
+mod pair;
 mod samples;
 
+pub use pair::run_pair;
 pub use samples::samples;
 
 /// Which run, as a user names it.
@@ -121,34 +123,6 @@ pub async fn rows(pool: &PgPool, choice: &RunChoice) -> Result<Rows, Error> {
     rows.history = beyond::history(first, run_id, headline).await?;
     snapshot.release().await?;
     Ok(rows)
-}
-
-/// All that a comparison of two runs needs.
-pub async fn run_pair(
-    pool: &PgPool,
-    run: &RunChoice,
-    baseline: &RunChoice,
-) -> Result<RunPair, Error> {
-    let mut snapshot = Snapshot::take(pool).await?;
-    let run = find_run(&mut snapshot.first, run).await?;
-    let baseline = find_run(&mut snapshot.first, baseline).await?;
-    let (run, baseline) = match &mut snapshot.second {
-        Some(second) => tokio::try_join!(
-            to_compare(&mut snapshot.first, run),
-            to_compare(second, baseline)
-        )?,
-        None => (
-            to_compare(&mut snapshot.first, run).await?,
-            to_compare(&mut snapshot.first, baseline).await?,
-        ),
-    };
-    let differences = run_differences(&mut snapshot.first, &run.run, &baseline.run).await?;
-    snapshot.release().await?;
-    Ok(RunPair {
-        run,
-        baseline,
-        differences,
-    })
 }
 
 /// How long a report waits for a second connection before it makes do with one: everybody who waited
@@ -441,35 +415,6 @@ async fn differences(
         differences: row.differences,
     });
     Ok((baseline, rows.collect()))
-}
-
-/// What keeps numbers of one machine from two runs from being compared.
-async fn run_differences(
-    connection: &mut PgConnection,
-    run: &Run,
-    baseline: &Run,
-) -> Result<Vec<DifferenceRow>, sqlx::Error> {
-    let metrics = analyze::headline_of_both(run, baseline);
-    let found = sqlx::query_file!(
-        "src/query/run_differences.sql",
-        run.run_id,
-        baseline.run_id,
-        &metrics
-    )
-    .fetch_all(connection)
-    .await?;
-    let rows = found.into_iter().map(|row| DifferenceRow {
-        machine: row.machine,
-        suite: row.suite,
-        model_source: row.model_source,
-        model_digest: row.model_digest,
-        baseline_digest: row.baseline_model_digest,
-        dtype: row.dtype,
-        case_key: row.case_key.into(),
-        metric: row.metric,
-        differences: row.differences,
-    });
-    Ok(rows.collect())
 }
 
 async fn latencies(
