@@ -42,7 +42,15 @@ impl Events {
         let (host, cookie) = (&browser.host, &browser.cookie);
         let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
-        Self(BufReader::new(stream).lines())
+        let mut lines = BufReader::new(stream).lines();
+        // With the head the page is watched: what happens from then on is an event.
+        while !soon("a head", lines.next_line())
+            .await
+            .unwrap()
+            .unwrap()
+            .is_empty()
+        {}
+        Self(lines)
     }
 
     /// The data of the next event of this kind.
@@ -203,6 +211,11 @@ async fn an_open_page_is_told_what_changes_and_nothing_else() {
     let mut operator = world.operator().await;
     join(&world, &mut operator, "mini").await;
     join(&world, &mut operator, "studio").await;
+    // However slow this test is, they do not fall silent in its midst.
+    sqlx::query("update fleet.machine set last_seen_at = now() + interval '1 hour'")
+        .execute(&world.db)
+        .await
+        .unwrap();
     let browser = signed_in(&world, &operator).await;
     let page = browser.see("/").await.body;
     let state = page.split("data-state=\"").nth(1).unwrap();
