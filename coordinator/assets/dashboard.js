@@ -15,11 +15,12 @@ function localise(within) {
   }
 }
 
+const able = "a, button, input, select, textarea, summary, [tabindex]";
+
 // What a reader has opened stays open, and the focus where it was.
 function put(old, fresh) {
   const open = [...old.querySelectorAll("details")].map((details) => details.open);
   fresh.querySelectorAll("details").forEach((details, i) => { details.open = open[i] ?? false; });
-  const able = "a, button, input, select, textarea, summary, [tabindex]";
   const place = [...old.querySelectorAll(able)].indexOf(document.activeElement);
   localise(fresh);
   old.replaceWith(fresh);
@@ -32,10 +33,33 @@ function element(html) {
   return template.content.firstElementChild;
 }
 
-// Nobody's words are torn away while they are written: the element comes when they are sent or left.
+// Nobody's words and ticks are torn away: the element comes when they are sent or taken back. What is looked
+// for is kept by itself.
 function writing(within) {
-  const at = document.activeElement;
-  return within.contains(at) && at.matches("input:not([type=checkbox]), textarea") && at.value !== at.defaultValue;
+  const fields = [...within.querySelectorAll("input:not([type=search]), textarea")];
+  return fields.some((field) => field.type === "checkbox"
+    ? field.checked !== field.defaultChecked
+    : field.value !== field.defaultValue);
+}
+
+function say(words) {
+  const freshness = document.getElementById("freshness");
+  if (freshness && freshness.textContent !== words) freshness.textContent = words;
+}
+
+// Where something is, so that it is found in a page that has come anew: as the how-manieth of its like in the
+// nearest element with an id.
+const homeOf = (element) => element.parentElement.closest("[id]");
+const inside = (home, like) => [...home.querySelectorAll(like)].filter((element) => homeOf(element) === home);
+
+function placeOf(element, like) {
+  const home = homeOf(element);
+  return { id: home.id, like, at: inside(home, like).indexOf(element) };
+}
+
+function found({ id, like, at }) {
+  const home = document.getElementById(id);
+  return home && inside(home, like)[at];
 }
 
 const waiting = new Map();
@@ -46,6 +70,7 @@ function show(id, html) {
   if (waiting.has("") || (old && writing(old))) {
     waiting.delete(id);
     waiting.set(id, html);
+    say("Waiting until what is filled in is sent or taken back");
     return;
   }
   waiting.delete(id);
@@ -55,26 +80,43 @@ function show(id, html) {
 function showWhole(html) {
   if (writing(main)) {
     waiting.set("", html);
+    say("Waiting until what is filled in is sent or taken back");
     return;
   }
   waiting.clear();
-  const fresh = main.cloneNode(false);
-  fresh.innerHTML = html;
-  const open = new Set([...main.querySelectorAll("[id] details[open]")].map((d) => d.closest("[id]").id));
-  for (const details of fresh.querySelectorAll("[id] details")) details.open = open.has(details.closest("[id]").id);
+  const open = [...main.querySelectorAll("details[open]")].map((details) => placeOf(details, "details"));
+  const scrolled = [...main.querySelectorAll(".scroll")].map((area) => [placeOf(area, ".scroll"), area.scrollLeft, area.scrollTop]);
   const asked = [...main.querySelectorAll("input[type=search]")].map((input) => input.value);
-  main.replaceChildren(...fresh.childNodes);
+  const at = document.activeElement;
+  const focused = at !== main && main.contains(at) ? placeOf(at, able) : null;
+  main.innerHTML = html;
   prepare(main);
   main.querySelectorAll("input[type=search]").forEach((input, i) => {
     input.value = asked[i] ?? "";
     input.dispatchEvent(new Event("input"));
   });
+  for (const place of open) {
+    const details = found(place);
+    if (details) details.open = true;
+  }
+  for (const [place, left, top] of scrolled) found(place)?.scrollTo({ left, top, behavior: "instant" });
+  if (focused) found(focused)?.focus({ preventScroll: true });
+}
+
+// What waits comes when nothing is filled in any more.
+function showWaiting() {
+  if (waiting.size === 0) return;
+  const held = [...waiting];
+  waiting.clear();
+  say("Live");
+  for (const [id, html] of held) {
+    if (id) show(id, html);
+    else showWhole(html);
+  }
 }
 
 function follow() {
-  const freshness = document.getElementById("freshness");
   let source;
-  const say = (words) => { if (freshness) freshness.textContent = words; };
   const begin = () => {
     source = new EventSource(`${main.dataset.live}?state=${main.dataset.state}`);
     source.onopen = () => say("Live");
@@ -91,14 +133,7 @@ function follow() {
     source?.close();
     if (!document.hidden) begin();
   });
-  document.addEventListener("focusout", () => setTimeout(() => {
-    const held = [...waiting];
-    waiting.clear();
-    for (const [id, html] of held) {
-      if (id) show(id, html);
-      else showWhole(html);
-    }
-  }));
+  for (const kind of ["focusout", "input", "change"]) document.addEventListener(kind, () => setTimeout(showWaiting));
   if (!document.hidden) begin();
 }
 
@@ -113,8 +148,9 @@ function check(area) {
       const mine = ++asked;
       const body = new URLSearchParams({ plan: area.value });
       const answer = await fetch(area.dataset.check, { method: "POST", body }).catch(() => null);
-      if (mine !== asked || !answer || answer.redirected) return;
-      verdict.innerHTML = await answer.text();
+      if (mine !== asked) return;
+      if (answer?.ok && !answer.redirected) verdict.innerHTML = await answer.text();
+      else verdict.textContent = "This could not be checked: the coordinator does not answer, or the session is over. Keep a copy of the plan.";
     }, 400);
   });
   verdict.addEventListener("click", (event) => {

@@ -136,7 +136,9 @@ fn routes() -> Vec<Route> {
 }
 
 fn router(desk: Desk) -> Router {
-    let mut router = Router::new().fallback(pages::missing);
+    let mut router = Router::new()
+        .fallback(pages::missing)
+        .method_not_allowed_fallback(pages::wrong_way);
     for route in routes() {
         let Route {
             name,

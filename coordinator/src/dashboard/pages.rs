@@ -116,6 +116,11 @@ pub async fn missing() -> Response {
     refusal(StatusCode::NOT_FOUND, "There is no such page.")
 }
 
+pub async fn wrong_way() -> Response {
+    let why = "This is done by a button of a page, and is no page of its own.";
+    refusal(StatusCode::METHOD_NOT_ALLOWED, why)
+}
+
 /// To the page that shows what became of it.
 fn done<T>(outcome: Result<T>, page: &str) -> Response {
     match outcome {

@@ -91,10 +91,20 @@ pub async fn compare(
             Err(error) => (None, words(&error).1),
         }
     };
+    // The newest over the one before, unless something else is asked for.
+    let newest = |place: usize| {
+        runs.get(place)
+            .map(|run| run.run_id.to_string())
+            .unwrap_or_default()
+    };
     let main = Compare {
+        run: if run.is_empty() { newest(0) } else { run },
+        baseline: if baseline.is_empty() {
+            newest(1)
+        } else {
+            baseline
+        },
         runs: runs.iter().map(choice).collect(),
-        run,
-        baseline,
         across,
         compared,
         why,

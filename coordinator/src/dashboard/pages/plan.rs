@@ -125,7 +125,8 @@ pub async fn submit(
     Extension(caller): Extension<Caller>,
     form: Bytes,
 ) -> Response {
-    let text = field(&form, "plan");
+    // Browsers end lines of a form in their own way; the same plan is the same plan.
+    let text = field(&form, "plan").replace("\r\n", "\n");
     let submitted = desk.dispatch.submit(&text, NAME, false, &caller.actor);
     match submitted.await {
         Ok(Submitted::Run { run_id, .. }) => {

@@ -88,7 +88,10 @@ pub async fn one(dispatch: &Dispatch, run_id: RunId, role: Role) -> Result<Strin
     let mut machines = machines(&jobs, now);
     rests(dispatch, &mut machines).await?;
     let to_go = machines.iter().filter_map(|machine| machine.to_go).max();
-    let goes_on = active && machines.iter().all(|machine| machine.rests.is_none());
+    // As long as the slowest, of which nothing is known before it has made some launches.
+    let known =
+        |machine: &MachineRow| machine.jobs_ended == machine.jobs || machine.to_go.is_some();
+    let goes_on = active && machines.iter().all(known);
     let jobs_left_out = jobs.len().saturating_sub(MAX_ROWS);
     written(&One {
         to_go: to_go.filter(|_| goes_on).map(rounded),

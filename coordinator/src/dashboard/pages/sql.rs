@@ -16,6 +16,8 @@ use crate::store::reader::{STATEMENT_TIMEOUT, TextRow};
 
 /// Rows that a page shows; CSV has all.
 const MAX_SHOWN: usize = 1000;
+/// An answer is in memory as a whole.
+const MAX_ANSWER_BYTES: usize = 32_000_000;
 const COOKBOOK: &str = include_str!("../../../../docs/sql-cookbook.md");
 const FIRST: &str = "select submitted_at, plan, state, label, jobs_succeeded, jobs, machines, duration_s\nfrom report.run\norder by submitted_at desc\nlimit 20";
 const COLUMNS: &str = "select
@@ -129,12 +131,20 @@ pub async fn ask(dispatch: &Dispatch, statement: &str, max: usize) -> Result<Ans
     let mut taken = Vec::new();
     // Names, types, and one row more than is shown, to know that there are more.
     let wanted = max.saturating_add(3);
+    let mut bytes = 0;
     dispatch
         .query(statement, |row| {
+            bytes += row.iter().flatten().map(String::len).sum::<usize>();
             taken.push(row);
-            std::future::ready(taken.len() < wanted)
+            std::future::ready(taken.len() < wanted && bytes <= MAX_ANSWER_BYTES)
         })
         .await?;
+    if bytes > MAX_ANSWER_BYTES {
+        return Err(Error::TooMuch(format!(
+            "the answer has more than {} MB: ask for less of it here, or all of it with `mlx-fleet sql`",
+            MAX_ANSWER_BYTES / 1_000_000
+        )));
+    }
     let mut rows = taken.into_iter();
     let mut names = || -> Vec<String> {
         let row = rows.next().unwrap_or_default();

@@ -83,7 +83,12 @@ async fn compared(dispatch: &Dispatch, asked: Asked) -> Result<Compare> {
         .flat_map(|m| [m.name, m.chip])
         .collect();
     let is_asked = ![&run, &of, &over].iter().any(|word| word.is_empty());
-    let statement = statement(&run, &of, &over);
+    let id = if is_asked {
+        dispatch.find_run(&run).await?.to_string()
+    } else {
+        String::new()
+    };
+    let statement = statement(&id, &of, &over);
     let (answer, why) = if is_asked {
         match ask(dispatch, &statement, MAX_ROWS).await {
             Ok(answer) => (answer, String::new()),
@@ -117,8 +122,8 @@ fn statement(run: &str, of: &str, over: &str) -> String {
         "select machine || ' over ' || baseline as machines, metric, model, coalesce(dtype, '') as dtype, \
          suite, case_key,\n    unit, estimate, baseline_estimate, ratio, ci_low, ci_high, verdict, differences, tainted\n\
          from report.comparison\n\
-         where run_id::text = {run}\n    and {of} in (machine, chip)\n    and {over} in (baseline, baseline_chip)\n    \
-         and metric in (select unnest(headline) from report.run where run_id::text = {run})\n\
+         where run_id = {run}\n    and {of} in (machine, chip)\n    and {over} in (baseline, baseline_chip)\n    \
+         and metric in (select unnest(headline) from report.run where run_id = {run})\n\
          order by metric, model, dtype, case_key, machines\nlimit {}",
         MAX_ROWS + 1
     )

@@ -415,7 +415,7 @@ async fn machines_and_chips_of_a_run_are_compared() {
         .await
         .body;
     assert!(
-        page.contains("air and mini have no case in common"),
+        page.contains("air and mini have no case of a headline metric in common"),
         "{page}"
     );
 }
