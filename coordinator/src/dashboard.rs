@@ -136,9 +136,7 @@ fn routes() -> Vec<Route> {
 }
 
 fn router(desk: Desk) -> Router {
-    let mut router = Router::new()
-        .fallback(pages::missing)
-        .method_not_allowed_fallback(pages::wrong_way);
+    let mut router = Router::new().fallback(pages::missing);
     for route in routes() {
         let Route {
             name,
@@ -157,6 +155,8 @@ fn router(desk: Desk) -> Router {
         router = router.route(path, answer);
     }
     router
+        // Of the routes that there are by now.
+        .method_not_allowed_fallback(pages::wrong_way)
         // Events pass as they are: a compressor would hold them back.
         .layer(CompressionLayer::new().quality(COMPRESSION))
         .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))

@@ -225,6 +225,9 @@ step("all runs are listed, and filtered", async () => {
   await page.getByRole("searchbox").fill("measured");
   await rows.nth(1).waitFor({ state: "detached" });
   assert.equal(await rows.count(), 1);
+  // On a phone rows are cards.
+  await page.setViewportSize({ width: 390, height: 844 });
+  assert.equal(await rows.count(), 1);
 });
 
 step("a machine is drained with a reason, and let go on", async () => {
@@ -233,6 +236,14 @@ step("a machine is drained with a reason, and let go on", async () => {
   await row.getByText("Actions").click();
   await row.getByPlaceholder("Reason").fill("new disk");
   await browser.look(page, "fleet-actions");
+  // Its row changes meanwhile, and what is filled in stays.
+  await other.goto("/");
+  const there = other.locator("tr[id^=machine-]", { hasText: "simulated-00003" });
+  await there.getByText("Actions").click();
+  await there.getByPlaceholder(/^room=lab/).fill("room=lab");
+  await go(other, button(there, "Label"));
+  await there.getByText("room=lab").waitFor();
+  await page.getByRole("status").getByText(/^Waiting/).waitFor();
   await go(page, button(row, "Drain"));
   await row.getByText("new disk").waitFor();
   await row.getByText("Actions").click();

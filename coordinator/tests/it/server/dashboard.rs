@@ -336,6 +336,16 @@ async fn pages_are_compressed_and_events_are_not_held_back() {
 }
 
 #[tokio::test]
+async fn what_a_button_does_is_no_page() {
+    let world = World::start().await;
+    let mut browser = Browser::of(&world);
+    browser.sign_in(&world.operator().await.token).await;
+    let page = browser.see("/machines/add").await;
+    assert_eq!(page.status, 405);
+    assert!(page.body.contains("is no page of its own"), "{}", page.body);
+}
+
+#[tokio::test]
 async fn labels_are_set_and_taken_away_as_in_a_terminal() {
     let world = World::start().await;
     let mut admin = world.operator().await;

@@ -335,6 +335,10 @@ async fn a_statement_is_answered_as_a_table_and_as_csv() {
         ("select * from fleet.token", "permission denied"),
         ("select nothing", "column &#34;nothing&#34; does not exist"),
         ("delete from report.run", "cannot delete from view"),
+        (
+            "select repeat('x', 4000000) from generate_series(1, 20)",
+            "the answer has more than 32 MB",
+        ),
     ] {
         let asked = form(&[("q", statement)]);
         let page = browser.see(&format!("/sql?{asked}")).await.body;
