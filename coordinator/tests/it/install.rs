@@ -134,7 +134,8 @@ impl NewMachine {
     }
 
     fn agents(&self) -> usize {
-        let listed = self.ok("cat /proc/[0-9]*/comm");
+        // One that is listed may be gone before it is read.
+        let listed = self.ok("cat /proc/[0-9]*/comm 2>&1 || true");
         listed
             .lines()
             .filter(|name| *name == "mlx-fleet-agent")
