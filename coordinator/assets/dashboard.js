@@ -118,19 +118,34 @@ function showWaiting() {
 function follow() {
   let source;
   const begin = () => {
-    source = new EventSource(`${main.dataset.live}?state=${main.dataset.state}`);
-    source.onopen = () => say("Live");
-    source.onerror = () => {
+    const mine = source = new EventSource(`${main.dataset.live}?state=${main.dataset.state}`);
+    const on = (kind, then) => mine.addEventListener(kind, (event) => {
+      // Where one goes on, when one comes again.
+      if (event.lastEventId) main.dataset.state = event.lastEventId;
+      say(kind === "stale" ? "The database does not answer: what is shown may be old. Trying again…" : "Live");
+      then(event.data);
+    });
+    on("parts", (data) => JSON.parse(data).forEach(([id, html]) => show(id, html)));
+    on("whole", showWhole);
+    on("stale", () => {});
+    on("again", () => { mine.close(); begin(); });
+    mine.onerror = () => {
       say("The coordinator does not answer: what is shown may be old. Trying again…");
-      // A browser gives up by itself when the answer is none of an event stream: signed out, perhaps.
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => location.reload(), 5000);
+      mine.close();
+      setTimeout(() => { if (source === mine) ask(mine); }, 3000);
     };
-    source.addEventListener("parts", (event) => JSON.parse(event.data).forEach(([id, html]) => show(id, html)));
-    source.addEventListener("whole", (event) => showWhole(event.data));
+  };
+  // The page itself says whether one is signed in, and whether it still is there.
+  const ask = async (former) => {
+    const answer = await fetch(location, { method: "HEAD" }).catch(() => null);
+    if (source !== former) return;
+    if (answer?.redirected || (answer && !answer.ok && answer.status < 500)) location.reload();
+    else begin();
   };
   // Browsers allow few connections to one server: a page that nobody sees needs none.
   document.addEventListener("visibilitychange", () => {
     source?.close();
+    source = null;
     if (!document.hidden) begin();
   });
   for (const kind of ["focusout", "input", "change"]) document.addEventListener(kind, () => setTimeout(showWaiting));

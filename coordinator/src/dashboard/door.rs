@@ -4,7 +4,8 @@
 use std::net::SocketAddr;
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 use service::token::Token;
@@ -70,7 +71,7 @@ pub struct Guard {
 /// Who asks, for the handler, or why not.
 pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next) -> Response {
     let Some(token) = token_of(request.headers()) else {
-        return Redirect::to("/sign-in").into_response();
+        return to_sign_in(&request);
     };
     let from = request.extensions().get::<ConnectInfo<SocketAddr>>();
     let from = from.map(|ConnectInfo(address)| address.ip());
@@ -88,12 +89,31 @@ pub async fn guard(State(guard): State<Guard>, mut request: Request, next: Next)
             ),
         ),
         Err(Error::Guessed(_) | Error::Unauthenticated(_)) => {
-            let mut response = Redirect::to("/sign-in").into_response();
+            let mut response = to_sign_in(&request);
             forget(request.headers(), &mut response);
             response
         }
         Err(error) => pages::failure(&error),
     }
+}
+
+/// And from there to what was asked for, where that is a page.
+fn to_sign_in(request: &Request) -> Response {
+    let asked = request.uri().path_and_query().map(PathAndQuery::as_str);
+    let asked = asked.filter(|path| request.method() == Method::GET && own_page(path).is_some());
+    let Some(asked) = asked.filter(|path| *path != "/") else {
+        return Redirect::to("/sign-in").into_response();
+    };
+    let to: String = form_urlencoded::byte_serialize(asked.as_bytes()).collect();
+    Redirect::to(&format!("/sign-in?to={to}")).into_response()
+}
+
+/// A path of this dashboard, and no address of somebody else's: a browser takes `//name` and `/\name` for one.
+pub fn own_page(path: &str) -> Option<&str> {
+    let rest = path.strip_prefix('/')?;
+    let elsewhere = rest.starts_with(['/', '\\']) || path.parse::<PathAndQuery>().is_err();
+    // Events are no page.
+    (!elsewhere && !rest.starts_with("live/")).then_some(path)
 }
 
 pub fn remember(asked: &HeaderMap, token: &Token, response: &mut Response) {
@@ -106,7 +126,8 @@ pub fn forget(asked: &HeaderMap, response: &mut Response) {
 
 fn set_cookie(asked: &HeaderMap, value: &str, seconds: u32, response: &mut Response) {
     let name = cookie_name(asked);
-    let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict");
+    // Lax, so that a link in somebody's message leads to its page: what changes something is held by its origin.
+    let text = format!("{name}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax");
     // A token has letters, digits and `_`, and a host got through the fence.
     if let Ok(mut value) = HeaderValue::try_from(text) {
         value.set_sensitive(true);
@@ -139,7 +160,26 @@ fn text_of<'a>(headers: &'a HeaderMap, name: &header::HeaderName) -> Option<&'a 
 
 #[cfg(test)]
 mod tests {
-    use super::names_loopback;
+    use super::{names_loopback, own_page};
+
+    #[test]
+    fn a_sign_in_leads_to_pages_of_ours_alone() {
+        for path in ["/", "/explore?metric=a&x=b%20c", "/runs/latest"] {
+            assert_eq!(own_page(path), Some(path));
+        }
+        let others = [
+            "",
+            "runs",
+            "//evil.test",
+            "/\\evil.test",
+            "http://evil.test",
+            "/a\r\nb: c",
+            "/live/fleet",
+        ];
+        for path in others {
+            assert_eq!(own_page(path), None, "{path}");
+        }
+    }
 
     #[test]
     fn a_name_of_somebody_elses_that_leads_here_is_not_ours() {

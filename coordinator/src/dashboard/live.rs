@@ -5,7 +5,8 @@
 //!                                                             only what differs from what it sent last
 //! ```
 //!
-//! A watcher holds the newest rendering and none before: a slow browser misses states and costs nothing.
+//! A watcher holds the newest rendering and none before: a slow browser misses states and costs nothing. An
+//! event's id is the state that a page is in after it; a browser that comes again says the last.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -55,13 +56,17 @@ type All = HashMap<(View, Role), Weak<Board>>;
 type Board = watch::Sender<Arc<Shown>>;
 
 /// A page as it was at one time.
+#[derive(Clone)]
 pub struct Shown {
     pub state: String,
+    /// The fleet could not be looked at since.
+    stale: bool,
     parts: Vec<Part>,
     /// What is new in it, for all who saw the one before.
     news: Option<News>,
 }
 
+#[derive(Clone)]
 struct News {
     /// The state before.
     since: String,
@@ -69,7 +74,7 @@ struct News {
 }
 
 /// What is between two cuts.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Part {
     id: Option<String>,
     html: String,
@@ -103,6 +108,7 @@ impl Shown {
         };
         Self {
             state: format!("{:016x}", hash.finish()),
+            stale: false,
             parts: html.split(CUT).map(part).collect(),
             news: None,
         }
@@ -121,22 +127,45 @@ impl Shown {
 
     /// What brings a browser from that state to this one.
     fn event_since(&self, former: &Self) -> Event {
-        if let Some(News { since, event }) = &self.news
-            && *since == former.state
-        {
-            return event.clone();
+        if let Some(event) = self.news_of(&former.state) {
+            return event;
         }
         let news = self.news_since(former);
         match news.and_then(|news| serde_json::to_string(&news).ok()) {
-            Some(parts) => Event::default().event("parts").data(parts),
+            Some(parts) => self.event("parts").data(parts),
             None => self.whole(),
+        }
+    }
+
+    /// The same for one of which only the state's name is known.
+    fn event_after(&self, state: &str) -> Event {
+        if self.state == state {
+            return self.event("parts").data("[]");
+        }
+        self.news_of(state).unwrap_or_else(|| self.whole())
+    }
+
+    /// What is new for a browser in that state, where it is at hand.
+    fn news_of(&self, state: &str) -> Option<Event> {
+        let News { since, event } = self.news.as_ref()?;
+        (since == state).then(|| event.clone())
+    }
+
+    fn event(&self, kind: &str) -> Event {
+        Event::default().event(kind).id(&self.state)
+    }
+
+    fn as_stale(&self) -> Self {
+        Self {
+            stale: true,
+            ..self.clone()
         }
     }
 
     fn whole(&self) -> Event {
         // A carriage return would end a line of the stream, and in HTML it is only white space.
         let html = self.html().replace('\r', " ");
-        Event::default().event("whole").data(html)
+        self.event("whole").data(html)
     }
 
     pub fn html(&self) -> String {
@@ -224,7 +253,7 @@ async fn follow(
             Ok(html) => {
                 let shown = Shown::of(&html);
                 board.send_if_modified(|last| {
-                    let is_new = last.state != shown.state;
+                    let is_new = last.stale || last.state != shown.state;
                     if is_new {
                         *last = Arc::new(shown.following(last));
                     }
@@ -232,23 +261,34 @@ async fn follow(
                 });
             }
             // What is shown stays, and the next look may succeed.
-            Err(error) => tracing::debug!(%error, ?view, "a page was not rendered anew"),
+            Err(error) => {
+                tracing::debug!(%error, ?view, "a page was not rendered anew");
+                board.send_if_modified(|last| {
+                    let is_new = !last.stale;
+                    if is_new {
+                        *last = Arc::new(last.as_stale());
+                    }
+                    is_new
+                });
+            }
         }
     }
 }
 
 /// What changes of a page from now on, for a browser that shows it in this state.
 pub async fn events(desk: &Desk, view: View, role: Role, state: &str) -> Response {
-    let seen = match desk.boards.watch(desk, view, role).await {
+    let mut seen = match desk.boards.watch(desk, view, role).await {
         Ok(seen) => seen,
         Err(error) => return pages::failure(&error),
     };
-    let shown = Arc::clone(&seen.borrow());
+    // What there is by now comes first.
+    seen.mark_changed();
     let watcher = Watcher {
-        missed: (shown.state != state).then(|| shown.whole()),
-        shown,
+        state: state.to_owned(),
+        shown: None,
         seen,
         until: Instant::now() + MAX_WATCH,
+        ends: false,
         stop: desk.stop.clone(),
     };
     let events = stream::unfold(watcher, async |mut watcher| {
@@ -260,34 +300,48 @@ pub async fn events(desk: &Desk, view: View, role: Role, state: &str) -> Respons
 }
 
 struct Watcher {
-    /// What happened before it came.
-    missed: Option<Event>,
-    /// What the browser shows.
-    shown: Arc<Shown>,
+    /// The state that the browser came with.
+    state: String,
+    /// What it shows, once something was sent.
+    shown: Option<Arc<Shown>>,
     seen: watch::Receiver<Arc<Shown>>,
     until: Instant,
+    /// It has been told to come again.
+    ends: bool,
     stop: Stop,
 }
 
 impl Watcher {
     async fn next(&mut self) -> Option<Event> {
-        if let Some(missed) = self.missed.take() {
-            return Some(missed);
+        if self.ends {
+            return None;
         }
         tokio::select! {
             changed = self.seen.changed() => changed.ok()?,
-            () = sleep_until(self.until) => return None,
+            () = sleep_until(self.until) => {
+                self.ends = true;
+                return Some(Event::default().event("again").data("the watch is over"));
+            }
             () = self.stop.soft() => return None,
         }
         let newest = Arc::clone(&self.seen.borrow_and_update());
-        let event = newest.event_since(&self.shown);
-        self.shown = newest;
+        if newest.stale {
+            // No state comes with it: the browser stays at its own.
+            return Some(Event::default().event("stale").data("no look at the fleet"));
+        }
+        let event = match &self.shown {
+            Some(shown) => newest.event_since(shown),
+            None => newest.event_after(&self.state),
+        };
+        self.shown = Some(newest);
         Some(event)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use service::lifecycle::Lifecycle;
+
     use super::*;
 
     fn page(rows: &[(&str, &str)]) -> Shown {
@@ -305,6 +359,58 @@ mod tests {
         assert_eq!(new.news_since(&old), Some(vec![("b", row)]));
         assert_ne!(new.state, old.state);
         assert_eq!(old.news_since(&old), Some(Vec::new()));
+    }
+
+    /// As it is on the wire, without its end.
+    async fn seen(watcher: &mut Watcher) -> String {
+        format!("{:?}", watcher.next().await.unwrap())
+    }
+
+    #[tokio::test]
+    async fn a_browser_that_comes_again_goes_on_where_it_was() {
+        let pages = ["idle", "busy", "drained"].map(|state| page(&[("a", state), ("b", "idle")]));
+        let [idle, busy, drained] = pages;
+        let of_idle = idle.state.clone();
+        let busy = busy.following(&idle);
+        let (board, seen_of) = watch::channel(Arc::new(busy.clone()));
+        let watcher = |state: &str| {
+            let mut seen = seen_of.clone();
+            seen.mark_changed();
+            Watcher {
+                state: state.to_owned(),
+                shown: None,
+                seen,
+                until: Instant::now() + MAX_WATCH,
+                ends: false,
+                stop: Lifecycle::new().stop_handle(),
+            }
+        };
+        let (mut same, mut late, mut lost) =
+            (watcher(&busy.state), watcher(&of_idle), watcher("?"));
+        assert!(seen(&mut same).await.contains("data: []"));
+        let news = seen(&mut late).await;
+        assert!(
+            news.contains("event: parts") && news.contains("busy"),
+            "{news}"
+        );
+        assert!(seen(&mut lost).await.contains("event: whole"));
+
+        // Who misses a state because the database is away is told all that differs later.
+        board.send_modify(|last| *last = Arc::new(last.as_stale()));
+        assert!(seen(&mut same).await.contains("event: stale"));
+        let mut came = watcher(&of_idle);
+        assert!(seen(&mut came).await.contains("event: stale"));
+        board.send_modify(|last| *last = Arc::new(drained.clone().following(last)));
+        assert!(seen(&mut same).await.contains("event: parts"));
+        let whole = seen(&mut came).await;
+        assert!(
+            whole.contains("event: whole") && whole.contains(&drained.state),
+            "{whole}"
+        );
+
+        same.until = Instant::now();
+        assert!(seen(&mut same).await.contains("event: again"));
+        assert!(same.next().await.is_none(), "that is the end of it");
     }
 
     #[test]

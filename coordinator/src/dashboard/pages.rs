@@ -85,7 +85,7 @@ pub async fn all_runs(State(desk): State<Desk>, Extension(caller): Extension<Cal
     watched(&desk, caller, Place::Runs, "Runs", View::Runs).await
 }
 
-/// What a browser shows already.
+/// What a browser shows already, as its script says.
 #[derive(serde::Deserialize)]
 pub struct Showing {
     #[serde(default)]

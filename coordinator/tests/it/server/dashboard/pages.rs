@@ -221,6 +221,7 @@ async fn an_open_page_is_told_what_changes_and_nothing_else() {
     let state = page.split("data-state=\"").nth(1).unwrap();
     let state = state.split('"').next().unwrap();
     let mut events = Events::of(&browser, &format!("/live/fleet?state={state}")).await;
+    assert_eq!(events.next("parts").await, "[]", "nothing has changed");
     operator.label_of("mini", "desk").await;
     let parts: Vec<(String, String)> = serde_json::from_str(&events.next("parts").await).unwrap();
     assert_eq!(parts.len(), 1, "one machine has changed: {parts:?}");
@@ -251,6 +252,10 @@ async fn an_open_page_is_told_what_changes_and_nothing_else() {
         whole.contains("studio") && !whole.contains("<form"),
         "{whole}"
     );
+
+    // What is shown may be old from now on, and that is told.
+    world.stop_database();
+    events.next("stale").await;
 }
 
 #[tokio::test]
