@@ -5,13 +5,18 @@ const main = document.querySelector("main");
 
 function localise(within) {
   const today = new Date().toDateString();
+  const words = (at) => at.toDateString() === today
+    ? at.toLocaleTimeString()
+    : at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+  for (const option of within.querySelectorAll("option[data-at]")) {
+    option.title = option.dataset.utc;
+    option.text = option.text.replace(option.dataset.utc, new Date(option.dataset.at).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }));
+  }
   for (const time of within.querySelectorAll("time[datetime]")) {
     const at = new Date(time.dateTime);
     if (time.title || Number.isNaN(at.getTime())) continue;
     time.title = time.textContent;
-    time.textContent = at.toDateString() === today
-      ? at.toLocaleTimeString()
-      : at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
+    time.textContent = words(at);
   }
 }
 
@@ -37,7 +42,8 @@ function element(html) {
 // for is kept by itself.
 function writing(within) {
   const fields = [...within.querySelectorAll("input:not([type=search]), textarea")];
-  return fields.some((field) => field.type === "checkbox"
+  const chosen = (select) => select.options[select.selectedIndex] !== (select.querySelector("[selected]") ?? select.options[0]);
+  return [...within.querySelectorAll("select")].some(chosen) || fields.some((field) => field.type === "checkbox"
     ? field.checked !== field.defaultChecked
     : field.value !== field.defaultValue);
 }
@@ -115,10 +121,16 @@ function showWaiting() {
   }
 }
 
+function liveUrl() {
+  const url = new URL(main.dataset.live, location);
+  url.searchParams.set("seen", main.dataset.state);
+  return url;
+}
+
 function follow() {
   let source;
   const begin = () => {
-    const mine = source = new EventSource(`${main.dataset.live}?state=${main.dataset.state}`);
+    const mine = source = new EventSource(liveUrl());
     const on = (kind, then) => mine.addEventListener(kind, (event) => {
       // Where one goes on, when one comes again.
       if (event.lastEventId) main.dataset.state = event.lastEventId;

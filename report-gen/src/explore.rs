@@ -132,9 +132,26 @@ impl Axis {
     }
 }
 
-/// As SVG, in the report's light colours; None where there is nothing to draw.
+/// In what else points of one place and one colour differ: the picture cannot tell them apart.
+pub fn mixed(found: &[Found], along: &Axis, colour: &Axis) -> Vec<Axis> {
+    let others = Axis::all(found)
+        .into_iter()
+        .filter(|axis| axis != along && axis != colour);
+    let differs = |axis: &Axis| {
+        let mut values: BTreeMap<(&str, &str), &str> = BTreeMap::new();
+        found.iter().any(|of| {
+            let first = values.entry((along.of(of), colour.of(of)));
+            *first.or_insert(axis.of(of)) != axis.of(of)
+        })
+    };
+    others.filter(differs).collect()
+}
+
+/// As SVG, in the report's light colours; None where there is nothing to draw. `label` says where the numbers
+/// come from, as of a run.
 pub fn draw(
     metric: &str,
+    label: &str,
     unit: &str,
     found: &[Found],
     along: &Axis,
@@ -150,8 +167,12 @@ pub fn draw(
     } else {
         strips(&groups, found, along, &scale)
     };
+    let label = match label {
+        "measured" => String::new(),
+        other => format!(", {other}"),
+    };
     let chart = Chart {
-        title: format!("{} by {}", metric_title(metric), along.name()),
+        title: format!("{} by {}{label}", metric_title(metric), along.name()),
         unit: scale.unit.clone(),
         plot,
         of,
@@ -278,7 +299,17 @@ mod tests {
         let along = Axis::along(&cases);
         assert_eq!(along, Axis::Parameter("depth".to_owned()));
         assert_eq!(Axis::colour(&cases, &along), Axis::Model);
-        let svg = draw("decode_tps", "tok/s", &cases, &along, &Axis::Model).unwrap();
+        assert_eq!(mixed(&cases, &along, &Axis::Model), []);
+        assert_eq!(mixed(&cases, &along, &Axis::Chip), [Axis::Model]);
+        let svg = draw(
+            "decode_tps",
+            "measured",
+            "tok/s",
+            &cases,
+            &along,
+            &Axis::Model,
+        )
+        .unwrap();
         assert!(svg.contains("3 points in 2 series"), "{svg}");
         for word in [">depth<", ">small<", ">large<", "decode rate by depth"] {
             assert!(svg.contains(word), "{word} is not in {svg}");
@@ -291,13 +322,21 @@ mod tests {
             .map(|i| found(&format!("mini-{i:02}"), "small", "new=16", 10.0))
             .collect();
         assert_eq!(Axis::along(&cases), Axis::Machine);
-        let svg = draw("decode_tps", "tok/s", &cases, &Axis::Machine, &Axis::Run).unwrap();
+        let draw = |cases: &[Found]| {
+            draw(
+                "decode_tps",
+                "simulated",
+                "tok/s",
+                cases,
+                &Axis::Machine,
+                &Axis::Run,
+            )
+        };
+        let svg = draw(&cases).unwrap();
+        assert!(svg.contains("decode rate by machine, simulated"), "{svg}");
         assert!(svg.contains("40 of 50 rows shown"), "{svg}");
         assert!(svg.contains(">mini-00<") && !svg.contains(">mini-40<"));
-        assert_eq!(
-            draw("decode_tps", "tok/s", &[], &Axis::Machine, &Axis::Run),
-            None
-        );
+        assert_eq!(draw(&[]), None);
     }
 
     #[test]

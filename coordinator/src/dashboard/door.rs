@@ -37,7 +37,7 @@ pub async fn fence(request: Request, next: Next) -> Response {
         let why = "This was not sent by a page of this dashboard, and nothing was done: go to the page and try again.";
         pages::refusal(StatusCode::FORBIDDEN, why)
     } else {
-        next.run(request).await
+        spoken(next.run(request).await)
     };
     let headers = response.headers_mut();
     headers
@@ -54,6 +54,26 @@ pub async fn fence(request: Request, next: Next) -> Response {
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
     response
+}
+
+/// What axum refuses by itself is bare text; a reader gets a page.
+fn spoken(response: Response) -> Response {
+    let kind = text_of(response.headers(), &header::CONTENT_TYPE).unwrap_or_default();
+    let status = response.status();
+    let why = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => {
+            "This is more than the dashboard takes, 1 MB: a larger plan is submitted with `mlx-fleet run`."
+        }
+        StatusCode::BAD_REQUEST => {
+            "This address asks for something that the page does not know, or twice for one thing: go to the page and choose there."
+        }
+        _ => return response,
+    };
+    if kind.starts_with("text/plain") {
+        pages::refusal(status, why)
+    } else {
+        response
+    }
 }
 
 fn names_loopback(host: &str) -> bool {

@@ -22,10 +22,12 @@ use service::lifecycle::Stop;
 use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::{Desk, pages};
+use super::Desk;
+use super::pages::{self, runs};
 use crate::dispatch::Result;
 use crate::dispatch::hub::{self, Changed};
 use crate::dispatch::tokens::Role;
+use crate::store::run::Wanted;
 
 /// Between two looks, however much happens.
 const PACE: Duration = Duration::from_secs(1);
@@ -39,10 +41,10 @@ const KEEP_ALIVE: Duration = Duration::from_secs(15);
 pub const CUT: &str = "<!--|-->";
 
 /// A page that can be watched.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum View {
     Fleet,
-    Runs,
+    Runs(Wanted),
     Run(RunId),
 }
 
@@ -82,18 +84,18 @@ struct Part {
 
 impl View {
     /// Where its events come from.
-    pub fn path(self) -> String {
+    pub fn path(&self) -> String {
         match self {
             Self::Fleet => "/live/fleet".to_owned(),
-            Self::Runs => "/live/runs".to_owned(),
+            Self::Runs(wanted) => format!("/live/runs{}", runs::query(wanted)),
             Self::Run(run_id) => format!("/live/runs/{run_id}"),
         }
     }
 
-    fn is_of(self, changed: Changed) -> bool {
+    fn is_of(&self, changed: Changed) -> bool {
         match (self, changed) {
-            (Self::Run(run_id), Changed::Run(of)) => run_id == of,
-            (_, Changed::Everything) | (Self::Fleet | Self::Runs, Changed::Run(_)) => true,
+            (Self::Run(run_id), Changed::Run(of)) => *run_id == of,
+            (_, Changed::Everything) | (Self::Fleet | Self::Runs(_), Changed::Run(_)) => true,
         }
     }
 }
@@ -200,10 +202,14 @@ impl Boards {
     async fn watch(
         &self,
         desk: &Desk,
-        view: View,
+        view: &View,
         role: Role,
     ) -> Result<watch::Receiver<Arc<Shown>>> {
-        if let Some(board) = self.all().get(&(view, role)).and_then(Weak::upgrade) {
+        if let Some(board) = self
+            .all()
+            .get(&(view.clone(), role))
+            .and_then(Weak::upgrade)
+        {
             return Ok(board.subscribe());
         }
         // Before the first look, so that nothing falls between.
@@ -214,9 +220,9 @@ impl Boards {
         let mut all = self.all();
         all.retain(|_, board| board.strong_count() > 0);
         // Another may have come first: then there are two for a while, and both tell the truth.
-        all.insert((view, role), Arc::downgrade(&board));
+        all.insert((view.clone(), role), Arc::downgrade(&board));
         drop(all);
-        let desk = desk.clone();
+        let (desk, view) = (desk.clone(), view.clone());
         desk.tasks.clone().spawn(async move {
             let stop = desk.stop.clone();
             tokio::select! {
@@ -249,7 +255,7 @@ async fn follow(
         )
         .await;
         changes = changes.resubscribe();
-        match pages::main_of(&desk, view, role).await {
+        match pages::main_of(&desk, &view, role).await {
             Ok(html) => {
                 let shown = Shown::of(&html);
                 board.send_if_modified(|last| {
@@ -276,7 +282,7 @@ async fn follow(
 }
 
 /// What changes of a page from now on, for a browser that shows it in this state.
-pub async fn events(desk: &Desk, view: View, role: Role, state: &str) -> Response {
+pub async fn events(desk: &Desk, view: &View, role: Role, state: &str) -> Response {
     let mut seen = match desk.boards.watch(desk, view, role).await {
         Ok(seen) => seen,
         Err(error) => return pages::failure(&error),

@@ -46,17 +46,17 @@ fn asset(kind: &'static str, text: String) -> Response {
 }
 
 /// What is inside of a page that can be watched, as whoever has the role may see it.
-pub async fn main_of(desk: &Desk, view: View, role: Role) -> Result<String> {
+pub async fn main_of(desk: &Desk, view: &View, role: Role) -> Result<String> {
     match view {
         View::Fleet => fleet::main(desk, role).await,
-        View::Runs => runs::list(&desk.dispatch).await,
-        View::Run(run_id) => runs::one(&desk.dispatch, run_id, role).await,
+        View::Runs(wanted) => runs::list::main(&desk.dispatch, wanted).await,
+        View::Run(run_id) => runs::one(&desk.dispatch, *run_id, role).await,
     }
 }
 
 /// A page that can be watched.
 async fn watched(desk: &Desk, caller: Caller, place: Place, title: &str, view: View) -> Response {
-    let html = match main_of(desk, view, caller.role).await {
+    let html = match main_of(desk, &view, caller.role).await {
         Ok(html) => html,
         Err(error) => return failure(&error),
     };
@@ -81,15 +81,11 @@ pub async fn fleet(State(desk): State<Desk>, Extension(caller): Extension<Caller
     watched(&desk, caller, Place::Fleet, "Fleet", View::Fleet).await
 }
 
-pub async fn all_runs(State(desk): State<Desk>, Extension(caller): Extension<Caller>) -> Response {
-    watched(&desk, caller, Place::Runs, "Runs", View::Runs).await
-}
-
-/// What a browser shows already, as its script says.
+/// The state of a page that a browser shows already, as its script says.
 #[derive(serde::Deserialize)]
 pub struct Showing {
     #[serde(default)]
-    state: String,
+    seen: String,
 }
 
 pub async fn live_fleet(
@@ -97,19 +93,11 @@ pub async fn live_fleet(
     Extension(caller): Extension<Caller>,
     Query(showing): Query<Showing>,
 ) -> Response {
-    live(&desk, &caller, View::Fleet, &showing).await
+    live(&desk, &caller, &View::Fleet, &showing).await
 }
 
-pub async fn live_runs(
-    State(desk): State<Desk>,
-    Extension(caller): Extension<Caller>,
-    Query(showing): Query<Showing>,
-) -> Response {
-    live(&desk, &caller, View::Runs, &showing).await
-}
-
-async fn live(desk: &Desk, caller: &Caller, view: View, showing: &Showing) -> Response {
-    events(desk, view, caller.role, &showing.state).await
+async fn live(desk: &Desk, caller: &Caller, view: &View, showing: &Showing) -> Response {
+    events(desk, view, caller.role, &showing.seen).await
 }
 
 pub async fn missing() -> Response {

@@ -15,6 +15,7 @@ use std::time::Duration;
 use domain::expand;
 use domain::ids::MachineId;
 use domain::lease::HEARTBEAT;
+use domain::reason::Reason;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -85,7 +86,7 @@ impl MachineState {
             Summary { imported: true, .. } => Self::Imported,
             machine if is_revoked(machine) => Self::Revoked,
             Summary {
-                approved: false, ..
+                approved_at: None, ..
             } => Self::Pending,
             Summary { online: false, .. } => Self::Offline,
             machine => match (&machine.drained, &machine.current_job) {
@@ -115,10 +116,16 @@ pub fn doubts(machine: &Summary) -> Vec<String> {
     let mut doubts = Vec::new();
     let Summary { name, .. } = machine;
     let state = MachineState::of(machine);
-    if matches!(state, MachineState::Imported | MachineState::Revoked) {
-        return doubts;
+    match state {
+        MachineState::Imported => return doubts,
+        MachineState::Revoked => {
+            let why = "its certificate was revoked, and nothing it sends is heard";
+            doubts.push(format!("{why}: to have it back, let it join anew"));
+            return doubts;
+        }
+        _ => {}
     }
-    if !machine.approved {
+    if machine.approved_at.is_none() {
         doubts.push(expand::unapproved(name));
     }
     if let Some(drained) = &machine.drained {
@@ -135,6 +142,7 @@ pub fn doubts(machine: &Summary) -> Vec<String> {
         )),
         (None, _) => {}
     }
+    doubts.extend(doubted(machine));
     if let Some(certificate) = &machine.certificate {
         let when = certificate.expires_at.date();
         let mend = "start its agent with a new join token";
@@ -145,6 +153,23 @@ pub fn doubts(machine: &Summary) -> Vec<String> {
         }
     }
     doubts
+}
+
+/// Why what it measures is not sound.
+fn doubted(machine: &Summary) -> Option<String> {
+    let Some(newest) = &machine.newest_launch else {
+        let words = || "it is a virtual machine: its numbers will be tainted".to_owned();
+        return machine.virtual_machine.then(words);
+    };
+    let codes = newest.reasons.iter();
+    let reasons: BTreeSet<Reason> = codes.filter_map(|code| code.parse().ok()).collect();
+    let worst = reasons.iter().map(|reason| reason.severity()).min()?;
+    let words: Vec<&str> = reasons.iter().map(|reason| reason.description()).collect();
+    Some(format!(
+        "its newest launch is {}: {}",
+        worst.as_str(),
+        words.join("; ")
+    ))
 }
 
 /// `drained by ana (token 1f…): new disk`

@@ -170,13 +170,13 @@ impl Dispatch {
     }
 
     /// The newest first.
-    pub async fn list_runs(&self, limit: u32) -> Result<Vec<run::Summary>> {
+    pub async fn list_runs(&self, wanted: &run::Wanted, limit: u32) -> Result<Vec<run::Summary>> {
         let limit = if limit == 0 {
             MAX_LISTED
         } else {
             limit.min(MAX_LISTED)
         };
-        Ok(run::summaries(&self.pool, None, limit).await?)
+        Ok(run::summaries(&self.pool, wanted, limit).await?)
     }
 
     /// A run by its id, the beginning of one, or `latest`.

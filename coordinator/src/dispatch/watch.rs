@@ -96,7 +96,7 @@ impl Look {
 
 async fn snapshot(pool: &store::Pool, run_id: RunId) -> Result<Snapshot> {
     // The run before its jobs: then a run that has ended shows how all its jobs did.
-    let run = run::summaries(pool, Some(run_id), 1)
+    let run = run::summaries(pool, &run::Wanted::one(run_id), 1)
         .await?
         .pop()
         .ok_or_else(|| Error::NotFound {

@@ -343,12 +343,15 @@ pub fn machine_row(machine: roster::Summary) -> wire::MachineRow {
         last_seen_at,
         enrolled_at: _,
         imported: _,
-        approved: _,
+        approved_at: _,
         drained: _,
         refused_protocol: _,
         online: _,
         current_job,
         certificate,
+        // Told among the doubts.
+        virtual_machine: _,
+        newest_launch: _,
     } = machine;
     let certificate = certificate.map(|it| (it.fingerprint, unix_us(it.expires_at)));
     let (certificate_fingerprint, certificate_expires_unix_us) = certificate.unwrap_or_default();

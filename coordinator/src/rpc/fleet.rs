@@ -15,6 +15,7 @@ use super::{Context, convert, draining};
 use crate::dispatch::runs::{Checked, Submitted};
 use crate::dispatch::tokens::{Caller, Purpose};
 use crate::dispatch::watch::Watch;
+use crate::store::run::Wanted;
 
 /// Rows that a reader has not taken yet; Postgres waits with the rest.
 const MAX_UNREAD_ROWS: usize = 64;
@@ -257,7 +258,11 @@ impl FleetService for Operators {
         request: Request<wire::ListRunsRequest>,
     ) -> Result<Response<wire::ListRunsResponse>, Status> {
         let wire::ListRunsRequest { limit } = request.into_inner();
-        let runs = self.context.dispatch.list_runs(limit).await?;
+        let runs = self
+            .context
+            .dispatch
+            .list_runs(&Wanted::default(), limit)
+            .await?;
         Ok(Response::new(wire::ListRunsResponse {
             runs: runs.into_iter().map(convert::run_row).collect(),
         }))

@@ -17,6 +17,7 @@ select
     machine.drained_by,
     machine.drain_reason,
     machine.refused_protocol,
+    machine.virtual_machine,
     coalesce(machine.last_seen_at > now() - make_interval(secs => $2), false) as "online!",
     lease.granted_at as "granted_at?",
     job.job_id as "job_id?",
@@ -24,6 +25,8 @@ select
     job.model_label as "model_label?",
     launch.case_key as "case_key?",
     launch.started_at as "launched_at?",
+    finished.mlx_version as "mlx_version?",
+    finished.reasons as "reasons?",
     certificate.fingerprint as "fingerprint?",
     certificate.expires_at as "expires_at?",
     certificate.revoked_at as "revoked_at?",
@@ -39,6 +42,22 @@ left join lateral (
     order by started_at desc
     limit 1
 ) as launch on true
+left join lateral (
+    select environment.mlx_version, launch.reasons
+    from (
+        select lease_id
+        from fleet.lease
+        where lease.machine_id = machine.machine_id
+        order by granted_at desc
+        -- The newest may have finished none yet.
+        limit 2
+    ) as newest
+    join fleet.launch using (lease_id)
+    join fleet.environment using (environment_id)
+    where launch.finished_at is not null
+    order by launch.finished_at desc
+    limit 1
+) as finished on true
 left join lateral (
     select fingerprint, expires_at, revoked_at
     from fleet.certificate

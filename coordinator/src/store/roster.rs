@@ -27,13 +27,15 @@ pub struct Summary {
     pub last_seen_at: Option<OffsetDateTime>,
     /// It stands for somebody else's, in imported results.
     pub imported: bool,
-    pub approved: bool,
+    pub approved_at: Option<OffsetDateTime>,
     pub drained: Option<Drained>,
     /// What its agent spoke when it was refused for it.
     pub refused_protocol: Option<u32>,
     /// Whether its last heartbeat is younger than was asked.
     pub online: bool,
+    pub virtual_machine: bool,
     pub current_job: Option<CurrentJob>,
+    pub newest_launch: Option<FinishedLaunch>,
     pub certificate: Option<Certificate>,
 }
 
@@ -51,6 +53,14 @@ pub struct CurrentJob {
 pub struct CurrentLaunch {
     pub case_key: String,
     pub started_at: OffsetDateTime,
+}
+
+/// Of its last jobs.
+#[derive(Clone, Debug)]
+pub struct FinishedLaunch {
+    pub mlx_version: String,
+    /// Codes of doubts.
+    pub reasons: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -100,7 +110,7 @@ pub async fn summaries(
         enrolled_at: row.enrolled_at,
         last_seen_at: row.last_seen_at,
         imported: row.imported,
-        approved: row.approved_at.is_some(),
+        approved_at: row.approved_at,
         drained: row.drained_at.map(|at| Drained {
             at,
             by: row.drained_by,
@@ -108,6 +118,7 @@ pub async fn summaries(
         }),
         refused_protocol: row.refused_protocol.map(count),
         online: row.online,
+        virtual_machine: row.virtual_machine,
         current_job: row.job_id.map(|job_id| CurrentJob {
             job_id: JobId(job_id),
             suite: row.suite.unwrap_or_default(),
@@ -121,6 +132,13 @@ pub async fn summaries(
                     started_at,
                 }),
         }),
+        newest_launch: row
+            .mlx_version
+            .zip(row.reasons)
+            .map(|(mlx_version, reasons)| FinishedLaunch {
+                mlx_version,
+                reasons,
+            }),
         certificate: row
             .fingerprint
             .zip(row.expires_at)

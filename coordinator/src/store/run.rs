@@ -242,16 +242,45 @@ pub struct Summary {
     pub launches_done: u32,
 }
 
-/// The newest first; one run when it is named.
+/// Which runs a list has: those that are all of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Wanted {
+    pub run_id: Option<RunId>,
+    /// Part of the plan's name, in any case.
+    pub plan: String,
+    pub state: Option<RunState>,
+    /// `measured`, `simulated` or `imported`; empty for any.
+    pub label: String,
+    /// Submitted before that one.
+    pub before: Option<RunId>,
+}
+
+impl Wanted {
+    pub fn one(run_id: RunId) -> Self {
+        Self {
+            run_id: Some(run_id),
+            ..Self::default()
+        }
+    }
+}
+
+/// The newest first.
 pub async fn summaries(
     executor: impl PgExecutor<'_>,
-    run_id: Option<RunId>,
+    wanted: &Wanted,
     limit: u32,
 ) -> Result<Vec<Summary>> {
-    let id = run_id.map(|id| id.0);
-    let rows = sqlx::query_file!("src/store/run_summaries.sql", id, i64::from(limit))
-        .fetch_all(executor)
-        .await?;
+    let rows = sqlx::query_file!(
+        "src/store/run_summaries.sql",
+        wanted.run_id.map(|id| id.0),
+        i64::from(limit),
+        wanted.plan,
+        wanted.state.map_or("", RunState::as_str),
+        wanted.label,
+        wanted.before.map(|id| id.0)
+    )
+    .fetch_all(executor)
+    .await?;
     rows.into_iter()
         .map(|row| {
             Ok(Summary {

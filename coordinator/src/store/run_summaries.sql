@@ -1,6 +1,6 @@
 select
     run.run_id,
-    plan.name,
+    run.name,
     run.label,
     run.state,
     run.submitted_at,
@@ -12,13 +12,19 @@ select
     job.launches as "launches_total!",
     done.launches as "launches_done!"
 from (
-    select *
+    select run.*, plan.name
     from fleet.run
-    where $1::uuid is null or run_id = $1
-    order by submitted_at desc, run_id desc
+    join fleet.plan on plan.plan_id = run.plan_id
+    where ($1::uuid is null or run.run_id = $1)
+        and strpos(lower(plan.name), lower($3)) > 0
+        and $4 in ('', run.state)
+        and $5 in ('', run.label)
+        and ($6::uuid is null or (run.submitted_at, run.run_id) < (
+            select submitted_at, run_id from fleet.run where run_id = $6
+        ))
+    order by run.submitted_at desc, run.run_id desc
     limit $2
 ) as run
-join fleet.plan on plan.plan_id = run.plan_id
 cross join lateral (
     select
         count(*) as total,

@@ -149,7 +149,7 @@ named!(LaunchOutcome, "launch outcome", {
 });
 
 /// Where a run stands, seen from its jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RunState {
     Active,
     /// Every job succeeded.

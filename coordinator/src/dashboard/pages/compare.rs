@@ -6,10 +6,13 @@ use askama::Template;
 use axum::Extension;
 use axum::extract::{RawQuery, State};
 use axum::response::Response;
-use report_gen::analyze::CONDITIONS;
+use report_gen::analyze::{CONDITIONS, headline_of_both};
 use report_gen::render::{ComparisonWords, comparison_words};
+use report_gen::report::Run;
+use time::OffsetDateTime;
 
 use super::shell::Place;
+use super::sql::text;
 use super::{failure, moment, page, words};
 use crate::dashboard::Desk;
 use crate::dispatch::tokens::Caller;
@@ -41,12 +44,23 @@ impl Compare {
 
 struct Choice {
     id: String,
+    /// With the time in UTC.
     words: String,
+    at: Option<OffsetDateTime>,
+}
+
+impl Choice {
+    /// For who reads it in a clock of their own.
+    fn at(&self) -> Option<(String, String)> {
+        let at = self.at?;
+        let words = format!("{} {}", at.date(), moment::clock(at));
+        Some((moment::machine(at), words))
+    }
 }
 
 struct Compared {
-    run: report_gen::report::Run,
-    baseline: report_gen::report::Run,
+    run: Run,
+    baseline: Run,
     words: ComparisonWords,
     /// The numbers behind.
     statement: String,
@@ -68,7 +82,11 @@ pub async fn compare(
     };
     let one = |name: &str| all(name).into_iter().next().unwrap_or_default();
     let (run, baseline, across) = (one("run"), one("baseline"), all("across"));
-    let runs = match desk.dispatch.list_runs(MAX_RUNS).await {
+    let runs = match desk
+        .dispatch
+        .list_runs(&run::Wanted::default(), MAX_RUNS)
+        .await
+    {
         Ok(runs) => runs,
         Err(error) => return failure(&error),
     };
@@ -77,8 +95,7 @@ pub async fn compare(
     } else {
         match desk.dispatch.compare(&run, &baseline, &across).await {
             Ok(of) => {
-                let of_runs = [&of.run, &of.baseline].map(|run| run.run_id.to_string());
-                let statement = statement(&of_runs);
+                let statement = statement(&of.run, &of.baseline);
                 let compared = Compared {
                     words: comparison_words(&of),
                     link: form_urlencoded::byte_serialize(statement.as_bytes()).collect(),
@@ -97,14 +114,19 @@ pub async fn compare(
             .map(|run| run.run_id.to_string())
             .unwrap_or_default()
     };
+    let (run, baseline) = match &compared {
+        // `latest` and the beginning of an id are runs by now.
+        Some(of) => (of.run.run_id.to_string(), of.baseline.run_id.to_string()),
+        None if run.is_empty() && baseline.is_empty() => (newest(0), newest(1)),
+        None => (run, baseline),
+    };
+    let mut choices: Vec<Choice> = runs.iter().map(choice).collect();
+    offer(&mut choices, &run);
+    offer(&mut choices, &baseline);
     let main = Compare {
-        run: if run.is_empty() { newest(0) } else { run },
-        baseline: if baseline.is_empty() {
-            newest(1)
-        } else {
-            baseline
-        },
-        runs: runs.iter().map(choice).collect(),
+        run,
+        baseline,
+        runs: choices,
         across,
         compared,
         why,
@@ -123,14 +145,35 @@ fn choice(run: &run::Summary) -> Choice {
             run.state.as_str(),
             run.label
         ),
+        at: Some(at),
     }
 }
 
-fn statement([run, baseline]: &[String; 2]) -> String {
+/// What is asked for is a choice, however old it is.
+fn offer(choices: &mut Vec<Choice>, run: &str) {
+    if !run.is_empty() && choices.iter().all(|choice| choice.id != run) {
+        choices.push(Choice {
+            id: run.to_owned(),
+            words: run.to_owned(),
+            at: None,
+        });
+    }
+}
+
+/// What finds the ratios and their intervals.
+fn statement(run: &Run, baseline: &Run) -> String {
+    let metrics: Vec<String> = headline_of_both(run, baseline)
+        .iter()
+        .map(|m| text(m))
+        .collect();
     format!(
-        "select metric, model, dtype, case_key, machine, run_id, estimate, ci_low, ci_high, unit, launches, reasons\n\
-         from report.case_summary join report.run using (run_id)\n\
-         where run_id in ('{run}', '{baseline}') and metric = any(headline)\n\
-         order by metric, model, dtype, case_key, machine, submitted_at"
+        "select machine, metric, model, coalesce(dtype, '') as dtype, suite, case_key,\n    \
+         estimate, baseline_estimate, unit, ratio, ci_low, ci_high, verdict, differences\n\
+         from report.pair\nwhere run_id = '{}' and baseline_run_id = '{}'\n    \
+         and machine_id = baseline_id\n    and metric in ({})\n\
+         order by metric, model, dtype, case_key, machine",
+        run.run_id,
+        baseline.run_id,
+        metrics.join(", ")
     )
 }

@@ -8,7 +8,7 @@ use axum::Extension;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use domain::suite::Suite;
-use report_gen::explore::{Axis, Found, draw};
+use report_gen::explore::{Axis, Found, draw, mixed};
 use report_gen::report::CaseKey;
 use report_gen::{metric_title, quantity};
 
@@ -27,7 +27,7 @@ const MAX_ROWS: usize = 300;
 const FIRST_SUITE: Suite = Suite::Decode;
 
 /// What a URL asks for; empty stands for all, or for what fits best.
-#[derive(Default, serde::Deserialize)]
+#[derive(Clone, Default, serde::Deserialize)]
 #[serde(default)]
 pub struct Asked {
     suite: String,
@@ -47,6 +47,10 @@ pub struct Asked {
 struct Explore {
     selects: Vec<Select>,
     why: String,
+    /// What was asked for and is not there, with what is shown instead.
+    instead: Vec<String>,
+    /// What the picture does not tell apart.
+    mixed: Vec<String>,
     /// As SVG.
     picture: Option<String>,
     rows: Vec<Row>,
@@ -98,6 +102,7 @@ pub async fn explore(
 }
 
 async fn explored(dispatch: &Dispatch, mut asked: Asked) -> Result<Explore> {
+    let wished = asked.clone();
     let first = [FIRST_SUITE.as_str().to_owned()];
     let measured = dispatch.measured_suites().await?;
     asked.suite = fitting(&asked.suite, &measured, &first);
@@ -125,9 +130,30 @@ async fn explored(dispatch: &Dispatch, mut asked: Asked) -> Result<Explore> {
     let colour = Axis::named(&asked.colour, &found);
     let colour = colour.unwrap_or_else(|| Axis::colour(&found, &along));
     let axes = Axis::all(&found);
-    let axes: Vec<String> = axes.iter().map(|axis| axis.name().to_owned()).collect();
+    let names =
+        |axes: &[Axis]| -> Vec<String> { axes.iter().map(|axis| axis.name().to_owned()).collect() };
+    let axes = names(&axes);
+    let instead = [
+        ("suite", &wished.suite, asked.suite.as_str()),
+        ("metric", &wished.metric, &asked.metric),
+        ("source", &wished.label, &asked.label),
+        ("axis", &wished.x, along.name()),
+        ("colour", &wished.colour, colour.name()),
+    ];
+    let instead = instead
+        .into_iter()
+        .filter(|(_, wished, shown)| !wished.is_empty() && wished != shown)
+        .map(|(what, wished, shown)| {
+            format!("Nothing here has the {what} {wished}: {shown} is shown instead.")
+        });
     Ok(Explore {
-        picture: draw(&asked.metric, &unit, &found, &along, &colour),
+        instead: if found.is_empty() {
+            Vec::new()
+        } else {
+            instead.collect()
+        },
+        mixed: names(&mixed(&found, &along, &colour)),
+        picture: draw(&asked.metric, &asked.label, &unit, &found, &along, &colour),
         selects: selects(&asked, &choices, &axes, &along, &colour),
         found: found.len(),
         rows: told.into_iter().take(MAX_ROWS).map(row).collect(),
@@ -208,7 +234,7 @@ impl Asked {
             _ => conditions.push("valid".to_owned()),
         }
         format!(
-            "select\n    to_char(r.submitted_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI ') || r.plan as run,\n    \
+            "select\n    to_char(r.submitted_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS ') || r.plan as run,\n    \
              machine, chip, model, dtype, case_key,\n    estimate, ci_low, ci_high, unit, launches, valid, \
              tainted, reasons\nfrom report.case_summary as c\njoin report.run as r using (run_id)\n\
              where {}\norder by c.started_at desc\nlimit {}",

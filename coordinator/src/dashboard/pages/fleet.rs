@@ -96,7 +96,7 @@ fn offers(machine: &Summary, state: MachineState, role: Role) -> Vec<Offer> {
     let (operator, admin) = (role >= Role::Operator, role >= Role::Admin);
     let drained = machine.drained.is_some();
     [
-        (Offer::Approve, admin && !machine.approved),
+        (Offer::Approve, admin && machine.approved_at.is_none()),
         (Offer::Drain, operator && !drained),
         (Offer::Resume, operator && drained),
         (Offer::Label, operator),

@@ -8,10 +8,15 @@ use time::format_description::well_known::Rfc3339;
 /// As HTML, for templates, which hand over references: `<time datetime="2026-03-04T09:05:07Z">2026-03-04 09:05:07 UTC</time>`.
 pub fn moment(at: &OffsetDateTime) -> String {
     let at = *at;
-    let at = at.replace_millisecond(0).unwrap_or(at);
-    let machine = at.format(&Rfc3339).unwrap_or_default();
+    let machine = machine(at);
     let whole = format!("{} {}", at.date(), clock(at));
     format!("<time datetime=\"{machine}\">{whole}</time>")
+}
+
+/// `2026-03-04T09:05:07Z`, as scripts read it.
+pub fn machine(at: OffsetDateTime) -> String {
+    let at = at.replace_millisecond(0).unwrap_or(at);
+    at.format(&Rfc3339).unwrap_or_default()
 }
 
 pub fn clock(at: OffsetDateTime) -> String {

@@ -1,6 +1,9 @@
-//! The runs: all of them, and one with its machines, numbers and jobs.
+//! A run: its machines, numbers and jobs.
 
 mod headline;
+pub mod list;
+
+pub use list::query;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,22 +29,10 @@ use crate::dispatch::{Dispatch, Error, Result};
 use crate::store::{job, run};
 use headline::Line;
 
-const MAX_RUNS: u32 = 200;
 /// Rows of a table that somebody may still read; the report and SQL have all.
 const MAX_ROWS: usize = 300;
 /// The speed of fewer launches says little of the next.
 const LAUNCHES_TO_GUESS: u32 = 3;
-
-#[derive(Template)]
-#[template(path = "runs.html")]
-struct All {
-    rows: Vec<run::Summary>,
-}
-
-pub async fn list(dispatch: &Dispatch) -> Result<String> {
-    let rows = dispatch.list_runs(MAX_RUNS).await?;
-    written(&All { rows })
-}
 
 #[derive(Template)]
 #[template(path = "run.html")]
@@ -52,16 +43,17 @@ struct One {
     took: Option<String>,
     may_cancel: bool,
     may_resume: bool,
-    machines: Vec<MachineRow>,
+    suites: Vec<Part>,
+    machines: Vec<Part>,
     headlines: Vec<Line>,
     headlines_left_out: usize,
     jobs: Vec<JobLine>,
     jobs_left_out: usize,
 }
 
-/// A machine's part of a run.
+/// What a machine or a suite has of a run.
 #[derive(Default)]
-struct MachineRow {
+struct Part {
     name: String,
     jobs: u32,
     jobs_ended: u32,
@@ -85,12 +77,12 @@ pub async fn one(dispatch: &Dispatch, run_id: RunId, role: Role) -> Result<Strin
     let now = OffsetDateTime::now_utc();
     let (headlines, headlines_left_out) = headline::of(dispatch, run_id).await?;
     let active = run.state == RunState::Active;
-    let mut machines = machines(&jobs, now);
+    let suites = parts(&jobs, |job| &job.suite, now);
+    let mut machines = parts(&jobs, |job| &job.machine, now);
     rests(dispatch, &mut machines).await?;
     let to_go = machines.iter().filter_map(|machine| machine.to_go).max();
     // As long as the slowest, of which nothing is known before it has made some launches.
-    let known =
-        |machine: &MachineRow| machine.jobs_ended == machine.jobs || machine.to_go.is_some();
+    let known = |machine: &Part| machine.jobs_ended == machine.jobs || machine.to_go.is_some();
     let goes_on = active && machines.iter().all(known);
     let jobs_left_out = jobs.len().saturating_sub(MAX_ROWS);
     written(&One {
@@ -101,6 +93,7 @@ pub async fn one(dispatch: &Dispatch, run_id: RunId, role: Role) -> Result<Strin
             .map(|end| between(&run.submitted_at, end)),
         may_cancel: active && role >= Role::Operator,
         may_resume: role >= Role::Operator && run.jobs_failed > 0,
+        suites,
         machines,
         headlines,
         headlines_left_out,
@@ -110,10 +103,10 @@ pub async fn one(dispatch: &Dispatch, run_id: RunId, role: Role) -> Result<Strin
     })
 }
 
-fn machines(jobs: &[job::Summary], now: OffsetDateTime) -> Vec<MachineRow> {
-    let mut rows: BTreeMap<&str, MachineRow> = BTreeMap::new();
+fn parts(jobs: &[job::Summary], of: fn(&job::Summary) -> &str, now: OffsetDateTime) -> Vec<Part> {
+    let mut rows: BTreeMap<&str, Part> = BTreeMap::new();
     for job in jobs {
-        let row = rows.entry(&job.machine).or_default();
+        let row = rows.entry(of(job)).or_default();
         row.jobs += 1;
         *row.states.entry(job.state.as_str()).or_default() += 1;
         row.launches_done += job.launches_done;
@@ -129,7 +122,7 @@ fn machines(jobs: &[job::Summary], now: OffsetDateTime) -> Vec<MachineRow> {
             (first, other) => first.or(other),
         };
     }
-    let named = rows.into_iter().map(|(name, row)| MachineRow {
+    let named = rows.into_iter().map(|(name, row)| Part {
         name: name.to_owned(),
         to_go: row.to_go(now),
         ..row
@@ -138,10 +131,10 @@ fn machines(jobs: &[job::Summary], now: OffsetDateTime) -> Vec<MachineRow> {
 }
 
 /// What is not measuring, though it has jobs to do, has no time to go that anybody knows.
-async fn rests(dispatch: &Dispatch, rows: &mut [MachineRow]) -> Result<()> {
-    let waits = |row: &&mut MachineRow| row.jobs_ended < row.jobs;
+async fn rests(dispatch: &Dispatch, rows: &mut [Part]) -> Result<()> {
+    let waits = |row: &&mut Part| row.jobs_ended < row.jobs;
     let waiting = rows.iter_mut().filter(waits);
-    let mut waiting: BTreeMap<String, &mut MachineRow> =
+    let mut waiting: BTreeMap<String, &mut Part> =
         waiting.map(|row| (row.name.clone(), row)).collect();
     let names: Vec<String> = waiting.keys().cloned().collect();
     for machine in dispatch.machines_named(&names).await? {
@@ -156,7 +149,7 @@ async fn rests(dispatch: &Dispatch, rows: &mut [MachineRow]) -> Result<()> {
     Ok(())
 }
 
-impl MachineRow {
+impl Part {
     /// If the rest goes as fast as what was done.
     fn to_go(&self, now: OffsetDateTime) -> Option<Duration> {
         if self.launches_done < LAUNCHES_TO_GUESS {
@@ -221,7 +214,7 @@ pub async fn live(
     Query(showing): Query<Showing>,
 ) -> Response {
     match desk.dispatch.find_run(&name).await {
-        Ok(run_id) => follow(&desk, &caller, View::Run(run_id), &showing).await,
+        Ok(run_id) => follow(&desk, &caller, &View::Run(run_id), &showing).await,
         Err(error) => failure(&error),
     }
 }
@@ -333,7 +326,7 @@ mod tests {
             job("a", JobState::Queued, 0, 6),
             job("b", JobState::Leased, 2, 6),
         ];
-        let rows = machines(&jobs, now);
+        let rows = parts(&jobs, |job| &job.machine, now);
         assert_eq!((rows[0].launches_done, rows[0].launches_total), (10, 20));
         assert_eq!(rows[0].to_go, Some(Duration::from_mins(10)));
         assert_eq!((rows[0].jobs_ended, rows[0].jobs), (2, 4));

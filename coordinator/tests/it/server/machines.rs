@@ -274,7 +274,12 @@ async fn the_list_tells_when_a_certificate_ends_and_that_a_machine_is_out() {
     });
     operator.client.revoke_machine(request).await.unwrap();
     let row = operator.machine("mini").await;
-    assert_eq!((row.state.as_str(), row.doubts.len()), ("revoked", 0));
+    assert_eq!((row.state.as_str(), row.doubts.len()), ("revoked", 1));
+    assert!(
+        row.doubts[0].contains("let it join anew"),
+        "{:?}",
+        row.doubts
+    );
     assert!(row.state_since_unix_us.is_some());
 }
 

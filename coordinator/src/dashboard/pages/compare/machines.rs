@@ -13,11 +13,12 @@ use report_gen::{metric_title, quantity};
 use super::super::shell::Place;
 use super::super::sql::{Answer, ask, text};
 use super::super::{failure, page, words};
-use super::{Choice, MAX_RUNS, choice};
+use super::{Choice, MAX_RUNS, choice, offer};
 use crate::dashboard::Desk;
 use crate::dispatch::tokens::Caller;
 use crate::dispatch::{Dispatch, Error, Result};
 use crate::store::reader::TextRow;
+use crate::store::run;
 
 const MAX_ROWS: usize = 1000;
 
@@ -35,6 +36,8 @@ pub struct Asked {
 struct Compare {
     runs: Vec<Choice>,
     run: String,
+    /// Of the run.
+    label: String,
     of: String,
     over: String,
     /// Machines and chips that there are.
@@ -76,7 +79,9 @@ pub async fn machines(
 
 async fn compared(dispatch: &Dispatch, asked: Asked) -> Result<Compare> {
     let Asked { run, of, over } = asked;
-    let runs = dispatch.list_runs(MAX_RUNS).await?;
+    let runs = dispatch
+        .list_runs(&run::Wanted::default(), MAX_RUNS)
+        .await?;
     let machines = dispatch.list_machines("").await?;
     let names = machines
         .into_iter()
@@ -89,6 +94,11 @@ async fn compared(dispatch: &Dispatch, asked: Asked) -> Result<Compare> {
         String::new()
     };
     let statement = statement(&id, &of, &over);
+    // `latest` and the beginning of an id are a run by now.
+    let run = if is_asked { id } else { run };
+    let mut choices: Vec<Choice> = runs.iter().map(choice).collect();
+    offer(&mut choices, &run);
+    let label = runs.iter().find(|known| known.run_id.to_string() == run);
     let (answer, why) = if is_asked {
         match ask(dispatch, &statement, MAX_ROWS).await {
             Ok(answer) => (answer, String::new()),
@@ -101,7 +111,8 @@ async fn compared(dispatch: &Dispatch, asked: Asked) -> Result<Compare> {
         (Answer::default(), String::new())
     };
     Ok(Compare {
-        runs: runs.iter().map(choice).collect(),
+        label: label.map_or(String::new(), |run| run.label.clone()),
+        runs: choices,
         names,
         asked: is_asked,
         rows: answer.rows.iter().filter_map(row).collect(),

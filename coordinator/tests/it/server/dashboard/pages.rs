@@ -203,6 +203,18 @@ async fn cases_are_drawn_along_what_the_url_asks_for() {
         page.contains("No case is like that") && page.contains("it&#39;s &#60;gone&#62;</option>"),
         "{page}"
     );
+    let asked = form(&[("metric", "gone"), ("x", "depths"), ("colour", "chip")]);
+    let page = browser.see(&format!("/explore?{asked}")).await.body;
+    for part in [
+        "Nothing here has the metric gone: decode_tps is shown instead.",
+        "Nothing here has the axis depths: new is shown instead.",
+    ] {
+        assert!(page.contains(part), "{part} is not in {page}");
+    }
+    // Points that the picture does not tell apart.
+    done_run(&world, &mut operator).await;
+    let page = browser.see("/explore?x=new&colour=chip").await.body;
+    assert!(page.contains("may differ in run: choose"), "{page}");
 }
 
 #[tokio::test]
@@ -220,7 +232,7 @@ async fn an_open_page_is_told_what_changes_and_nothing_else() {
     let page = browser.see("/").await.body;
     let state = page.split("data-state=\"").nth(1).unwrap();
     let state = state.split('"').next().unwrap();
-    let mut events = Events::of(&browser, &format!("/live/fleet?state={state}")).await;
+    let mut events = Events::of(&browser, &format!("/live/fleet?seen={state}")).await;
     assert_eq!(events.next("parts").await, "[]", "nothing has changed");
     operator.label_of("mini", "desk").await;
     let parts: Vec<(String, String)> = serde_json::from_str(&events.next("parts").await).unwrap();
@@ -244,7 +256,7 @@ async fn an_open_page_is_told_what_changes_and_nothing_else() {
     // Who shows something old gets all of it, and a viewer nothing that may not be pressed.
     let mut viewer = Browser::of(&world);
     viewer.sign_in(&operator.token("viewer", 0).await).await;
-    let whole = Events::of(&viewer, "/live/fleet?state=old")
+    let whole = Events::of(&viewer, "/live/fleet?seen=old")
         .await
         .next("whole")
         .await;
@@ -256,6 +268,131 @@ async fn an_open_page_is_told_what_changes_and_nothing_else() {
     // What is shown may be old from now on, and that is told.
     world.stop_database();
     events.next("stale").await;
+}
+
+#[tokio::test]
+async fn each_launch_appears_as_it_arrives_and_narrows_the_interval() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    let mini = join(&world, &mut operator, "mini").await;
+    let mut agent = mini.connect().await;
+    let plan = PLAN.replace("launches = 2", "launches = 3");
+    let run = operator.submit(&plan.replace("[16, 32]", "[16]")).await;
+    agent.ready().await;
+    let grant = agent.granted().await;
+    let browser = signed_in(&world, &operator).await;
+    let mut events = Events::of(&browser, &format!("/live/runs/{run}")).await;
+    let mut seen = Vec::new();
+    for (seq, (case_key, ordinal)) in to_do(&grant).into_iter().enumerate() {
+        let records = launch(&case_key, ordinal).records();
+        agent
+            .upload(vec![batch(&grant, seq as u64, records)])
+            .await
+            .unwrap();
+        // The first row is another number of rows, the others change it.
+        let kind = if seq == 0 { "whole" } else { "parts" };
+        let row = loop {
+            let data = events
+                .next(kind)
+                .await
+                .replace("\\\"", "\"")
+                .replace("\\n", "\n");
+            if data.matches("<circle ").count() == seq + 1 {
+                break data;
+            }
+        };
+        seen.push(row);
+    }
+    // 100, 101 and 102 tok/s; t is 12.7 with one degree of freedom and 4.3 with two.
+    assert!(!seen[0].contains(" to "), "{}", seen[0]);
+    assert!(
+        seen[1].contains("<small>94.3 to 107.1</small>"),
+        "{}",
+        seen[1]
+    );
+    assert!(
+        seen[2].contains("<small>98.5 to 103.5</small>"),
+        "{}",
+        seen[2]
+    );
+    assert!(seen[2].contains("<title>launches: 100.0 tok/s, 101.0 tok/s, 102.0 tok/s</title>"));
+}
+
+#[tokio::test]
+async fn runs_are_found_by_what_they_are_and_older_ones_by_a_link() {
+    let world = World::start().await;
+    let mut operator = world.operator().await;
+    join(&world, &mut operator, "mini").await;
+    let mut ids = Vec::new();
+    for name in ["nightly", "Morning", "nightly-2"] {
+        ids.push(operator.submit(&PLAN.replace("small", name)).await);
+    }
+    let browser = signed_in(&world, &operator).await;
+    let shown = async |query: &str| {
+        let page = browser.see(&format!("/runs{query}")).await;
+        assert_eq!(page.status, 200, "{query}");
+        let here = ids
+            .iter()
+            .map(|id| page.body.contains(&format!("id=\"run-{id}\"")));
+        here.collect::<Vec<_>>()
+    };
+    assert_eq!(shown("").await, [true, true, true]);
+    assert_eq!(shown("?plan=Nightly").await, [true, false, true]);
+    assert_eq!(
+        shown("?plan=%25").await,
+        [false, false, false],
+        "no pattern"
+    );
+    assert_eq!(
+        shown("?state=active&label=measured").await,
+        [true, true, true]
+    );
+    assert_eq!(shown("?label=imported").await, [false, false, false]);
+    assert_eq!(
+        shown(&format!("?before={}", ids[2])).await,
+        [true, true, false]
+    );
+    // What is asked for stays while it is watched.
+    let page = browser.see("/runs?plan=nightly&state=active").await.body;
+    assert!(
+        page.contains("data-live=\"/live/runs?plan=nightly&#38;state=active\""),
+        "{page}"
+    );
+    let events = Events::of(&browser, "/live/runs?plan=nightly&state=cancelled&seen=old");
+    assert!(events.await.next("whole").await.contains("No such run"));
+    for wrong in [
+        "?state=done",
+        "?label=mine",
+        "?before=yesterday",
+        "?plan=a&plan=b",
+    ] {
+        let page = browser.see(&format!("/runs{wrong}")).await;
+        assert_eq!(page.status, 400, "{wrong}");
+        assert!(
+            page.body.contains("<h1>"),
+            "a page, not bare text: {}",
+            page.body
+        );
+    }
+    // More than a page holds.
+    let more = "insert into fleet.run
+            (run_id, plan_id, label, file_name, headline, protocol, state, submitted_at, ended_at)
+        select gen_random_uuid(), plan_id, label, file_name, headline, protocol, 'cancelled',
+            submitted_at - n * interval '1 s', submitted_at
+        from fleet.run, generate_series(1, 40) as n";
+    sqlx::query(more).execute(&world.db).await.unwrap();
+    let page = browser.see("/runs?plan=i").await.body;
+    let older = page
+        .split("href=\"/runs?plan=i&#38;before=")
+        .nth(1)
+        .unwrap();
+    let older = older.split('"').next().unwrap();
+    let page = browser
+        .see(&format!("/runs?plan=i&before={older}"))
+        .await
+        .body;
+    assert_eq!(page.matches("<tr id=\"run-").count(), 23, "{page}");
+    assert!(!page.contains("Older runs"));
 }
 
 #[tokio::test]
@@ -374,6 +511,20 @@ async fn two_runs_are_compared_or_it_is_said_why_not() {
         page.contains("class=\"verdict\"") && page.contains("decode rate"),
         "{page}"
     );
+    // The statement that is shown finds the ratio that is shown.
+    let link = page.split("href=\"/sql?q=").nth(1).unwrap();
+    let link = format!("/sql.csv?q={}", link.split('"').next().unwrap());
+    let csv = browser.see(&link).await.body;
+    let rows: Vec<&str> = csv.lines().collect();
+    assert_eq!(rows.len(), 3, "two cases: {csv}");
+    assert!(rows[0].contains("ratio,ci_low,ci_high,verdict"), "{csv}");
+    assert!(rows[1].contains("tok/s,1,"), "{csv}");
+    assert!(page.contains("1.000"), "{page}");
+    // `latest` is the run's id from then on.
+    let asked = form(&[("run", "latest"), ("baseline", &first)]);
+    let page = browser.see(&format!("/compare?{asked}")).await.body;
+    assert!(!page.contains("value=\"latest\""), "{page}");
+
     let asked = form(&[("run", &first), ("baseline", &first)]);
     let page = browser.see(&format!("/compare?{asked}")).await.body;
     assert!(page.contains("role=\"alert\""), "{page}");
