@@ -176,8 +176,13 @@ function check(area) {
       const body = new URLSearchParams({ plan: area.value });
       const answer = await fetch(area.dataset.check, { method: "POST", body }).catch(() => null);
       if (mine !== asked) return;
+      const open = verdict.querySelector("details")?.open;
       if (answer?.ok && !answer.redirected) verdict.innerHTML = await answer.text();
       else verdict.textContent = "This could not be checked: the coordinator does not answer, or the session is over. Keep a copy of the plan.";
+      const jobs = verdict.querySelector("details");
+      if (jobs) jobs.open = open ?? false;
+      // Heard is what it comes to, and not every row.
+      document.getElementById("told").textContent = (verdict.querySelector("h2") ?? verdict).textContent;
     }, 400);
   });
   verdict.addEventListener("click", (event) => {

@@ -64,6 +64,11 @@ impl Format {
             Self::Text => "txt",
         }
     }
+
+    /// Whether a report of it is a single file.
+    pub fn is_one_file(self) -> bool {
+        matches!(self, Self::Markdown | Self::Html | Self::Json | Self::Text)
+    }
 }
 
 impl fmt::Display for Format {

@@ -124,6 +124,14 @@ struct Refusal<'a> {
     why: &'a str,
 }
 
+impl Refusal<'_> {
+    /// What stands between backticks is code.
+    fn pieces(&self) -> impl Iterator<Item = (bool, &str)> {
+        let pieces = self.why.split('`').enumerate();
+        pieces.map(|(place, words)| (place % 2 == 1, words))
+    }
+}
+
 /// A page that says why not.
 pub fn refusal(status: StatusCode, why: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("Refused");

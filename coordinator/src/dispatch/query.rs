@@ -9,17 +9,31 @@ use super::{Dispatch, Error, Result};
 use crate::store::reader::{Answer, Reader, Refusal, TextRow};
 
 /// Statements at work at a time; each has a connection of its own.
-const MAX_STATEMENTS: usize = 4;
+pub const MAX_STATEMENTS: usize = 4;
 const MAX_SQL_BYTES: usize = 64 * 1024;
 /// How long an answer may take to be found and read: a slow reader has a connection meanwhile.
-const TURN: Duration = Duration::from_mins(2);
+pub const TURN: Duration = Duration::from_mins(2);
 /// An answer with more rows is cut off with an error.
-const MAX_ROWS: usize = 100_000;
+pub const MAX_ROWS: usize = 100_000;
+
+/// Of the dashboard's own, besides: no reader's long statement holds up a page.
+const MAX_PAGES: usize = 2;
+/// Each has a run in memory.
+const MAX_REPORTS: usize = 2;
 
 /// Where readers' statements wait for their turn.
 pub struct Desk {
     reader: Option<Reader>,
     turns: Semaphore,
+    pages: Semaphore,
+    pub reports: Semaphore,
+}
+
+/// Whose statement it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    Reader,
+    Page,
 }
 
 impl Desk {
@@ -27,6 +41,8 @@ impl Desk {
         Self {
             reader,
             turns: Semaphore::new(MAX_STATEMENTS),
+            pages: Semaphore::new(MAX_PAGES),
+            reports: Semaphore::new(MAX_REPORTS),
         }
     }
 }
@@ -42,11 +58,14 @@ impl From<Refusal> for Error {
 
 impl Dispatch {
     /// Hands over the columns' names, then their types, then each row; `take` answers whether it wants more.
-    pub async fn query<F>(&self, sql: &str, take: impl FnMut(TextRow) -> F) -> Result<()>
+    pub async fn query<F>(&self, of: Of, sql: &str, take: impl FnMut(TextRow) -> F) -> Result<()>
     where
         F: Future<Output = bool>,
     {
-        let turn = self.desk.turns.acquire().await;
+        let turn = match of {
+            Of::Reader => self.desk.turns.acquire().await,
+            Of::Page => self.desk.pages.acquire().await,
+        };
         let answered = timeout(TURN, self.answer(sql, take)).await;
         drop(turn);
         answered.unwrap_or_else(|_| {

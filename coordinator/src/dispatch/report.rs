@@ -18,6 +18,7 @@ impl Dispatch {
             return Err(Error::Invalid("no format is named".to_owned()));
         }
         let run = RunChoice::Id(self.find_run(run).await?.to_string());
+        let _turn = self.desk.reports.acquire().await;
         report_gen::render_run(&self.pool, run, &formats)
             .await
             .map_err(failed)

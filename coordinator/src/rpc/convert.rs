@@ -204,6 +204,8 @@ fn job_row(job: job::Summary) -> wire::JobRow {
         launches_done,
         started_at,
         ended_at,
+        worked: _,
+        since: _,
         log: _,
     } = job;
     wire::JobRow {

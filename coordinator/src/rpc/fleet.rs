@@ -12,6 +12,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, async_trait};
 
 use super::{Context, convert, draining};
+use crate::dispatch::query::Of;
 use crate::dispatch::runs::{Checked, Submitted};
 use crate::dispatch::tokens::{Caller, Purpose};
 use crate::dispatch::watch::Watch;
@@ -449,7 +450,7 @@ impl FleetService for Operators {
                 async move { rows.send(Ok(wire::QueryRow { values })).await.is_ok() }
             };
             let ended = tokio::select! {
-                ended = dispatch.query(&sql, take) => ended.map_err(Status::from),
+                ended = dispatch.query(Of::Reader, &sql, take) => ended.map_err(Status::from),
                 () = stop.soft() => Err(draining()),
                 () = rows.closed() => return,
             };

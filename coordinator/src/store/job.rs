@@ -1,5 +1,7 @@
 //! The jobs of runs, and the queue they make.
 
+use std::time::Duration;
+
 use domain::expand::PlannedJob;
 use domain::ids::{JobId, MachineId, RunId};
 use domain::job::JobState;
@@ -326,8 +328,23 @@ pub struct Summary {
     pub launches_done: u32,
     pub started_at: Option<OffsetDateTime>,
     pub ended_at: Option<OffsetDateTime>,
+    /// Under leases that have ended.
+    pub worked: Duration,
+    /// When the one that has not was granted.
+    pub since: Option<OffsetDateTime>,
     /// The end of what the worker of its last launch that went wrong wrote, where it failed.
     pub log: String,
+}
+
+impl Summary {
+    /// How long it has been at work until now.
+    pub fn worked_until(&self, now: OffsetDateTime) -> Duration {
+        let goes_on = self.since.map(|since| Duration::try_from(now - since));
+        self.worked
+            + goes_on
+                .and_then(std::result::Result::ok)
+                .unwrap_or_default()
+    }
 }
 
 pub async fn summaries(executor: impl PgExecutor<'_>, run_id: RunId) -> Result<Vec<Summary>> {
@@ -348,6 +365,8 @@ pub async fn summaries(executor: impl PgExecutor<'_>, run_id: RunId) -> Result<V
                 launches_done: count(row.launches_done),
                 started_at: row.started_at,
                 ended_at: row.ended_at,
+                worked: Duration::try_from_secs_f64(row.worked_s).unwrap_or_default(),
+                since: row.since,
                 log: row.log,
             })
         })

@@ -10,17 +10,23 @@ cross join lateral (
         machine.chip,
         machine.gpu_cores,
         machine.simulated,
-        extract(epoch from job.ended_at - job.started_at)::double precision / job.launches_total as launch_s
+        worked.seconds / job.launches_total as launch_s
     from fleet.job
     join fleet.machine on machine.machine_id = job.machine_id
     -- What somebody else measured took no time here.
     join fleet.run on run.run_id = job.run_id and run.label <> 'imported'
+    cross join lateral (
+        -- Not from its first beginning to its end: it may have waited for hours between two leases.
+        select sum(extract(epoch from ended_at - granted_at))::double precision as seconds
+        from fleet.lease
+        where lease.job_id = job.job_id
+    ) as worked
     where
         job.state = 'succeeded'
         and job.suite = wanted.suite
         and job.model_label = wanted.model_label
         and coalesce(job.dtype, '') = wanted.dtype
-        and job.started_at is not null
+        and worked.seconds is not null
         and job.launches_total > 0
     order by job.ended_at desc
     limit $4::bigint

@@ -10,6 +10,8 @@ select
     done.launches as "launches_done!",
     job.started_at,
     job.ended_at,
+    worked.seconds as "worked_s!",
+    worked.since as "since?",
     coalesce(wrong.stderr_tail, '') as "log!"
 from fleet.job
 join fleet.machine on machine.machine_id = job.machine_id
@@ -18,6 +20,14 @@ cross join lateral (
     from fleet.launch
     where launch.job_id = job.job_id and launch.counted
 ) as done
+cross join lateral (
+    -- Not from its first beginning to its end: it may have waited for hours between two leases.
+    select
+        coalesce(sum(extract(epoch from ended_at - granted_at)), 0)::double precision as seconds,
+        max(granted_at) filter (where state = 'live') as since
+    from fleet.lease
+    where lease.job_id = job.job_id
+) as worked
 left join lateral (
     select stderr_tail
     from fleet.launch

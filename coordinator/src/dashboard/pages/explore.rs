@@ -16,6 +16,7 @@ use super::shell::Place;
 use super::sql::{Answer, ask, text};
 use super::{failure, page, words};
 use crate::dashboard::Desk;
+use crate::dispatch::query::Of;
 use crate::dispatch::tokens::Caller;
 use crate::dispatch::{Dispatch, Error, Result};
 use crate::store::reader::TextRow;
@@ -112,7 +113,7 @@ async fn explored(dispatch: &Dispatch, mut asked: Asked) -> Result<Explore> {
     asked.metric = fitting(&asked.metric, of("metric"), &headline(&asked.suite));
     asked.label = fitting(&asked.label, of("label"), &["measured".to_owned()]);
     let statement = asked.statement();
-    let (answer, why) = match ask(dispatch, &statement, MAX_CASES).await {
+    let (answer, why) = match ask(dispatch, Of::Page, &statement, MAX_CASES).await {
         Ok(answer) => (answer, String::new()),
         // Where nobody may read at all, the answer says why.
         Err(error @ (Error::Precondition(_) | Error::TooMuch(_) | Error::Invalid(_))) => {

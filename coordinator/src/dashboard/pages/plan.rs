@@ -25,6 +25,8 @@ const QUICK: &str = include_str!("../../../../plans/quick.toml");
 const NAME: &str = "dashboard.toml";
 /// Reasons that are shown one by one.
 const MAX_LISTED: usize = 50;
+/// Rows of a table that is made anew as one writes.
+const MAX_ROWS: usize = 100;
 
 #[derive(Template)]
 #[template(path = "plan.html")]
@@ -40,6 +42,10 @@ struct Editor {
 struct Verdict {
     problems: Vec<Found>,
     machines: Vec<OnMachine>,
+    machines_more: usize,
+    /// One by one.
+    planned: Vec<Planned>,
+    planned_more: usize,
     jobs: usize,
     launches: u64,
     /// Of the machine that takes longest.
@@ -75,6 +81,22 @@ impl OnMachine {
             (_, 0) => rounded(self.takes),
             (_, unknown) => format!("{}, and {unknown} jobs more", rounded(self.takes)),
         }
+    }
+}
+
+/// A job as it will be queued.
+struct Planned {
+    machine: String,
+    suite: &'static str,
+    model: String,
+    cases: usize,
+    launches: u32,
+    takes: Option<Duration>,
+}
+
+impl Planned {
+    fn takes_words(&self) -> String {
+        self.takes.map_or("not known".to_owned(), rounded)
     }
 }
 
@@ -165,6 +187,7 @@ async fn verdict(dispatch: &Dispatch, text: &str) -> Result<String> {
     };
     let mut machines: BTreeMap<&str, OnMachine> = BTreeMap::new();
     let mut skipped = Vec::new();
+    let mut planned = Vec::new();
     for (job, duration) in jobs.iter().zip(durations) {
         let suite = job.suite.as_str();
         if let Some(why) = &job.skipped {
@@ -174,6 +197,16 @@ async fn verdict(dispatch: &Dispatch, text: &str) -> Result<String> {
                 why: why.clone(),
             });
             continue;
+        }
+        if planned.len() < MAX_ROWS {
+            planned.push(Planned {
+                machine: job.machine_name.clone(),
+                suite,
+                model: ModelRef::label_of(job.model.as_ref()),
+                cases: job.cases.len(),
+                launches: job.launches_total,
+                takes: duration,
+            });
         }
         let row = machines.entry(&job.machine_name).or_default();
         row.name.clone_from(&job.machine_name);
@@ -187,15 +220,23 @@ async fn verdict(dispatch: &Dispatch, text: &str) -> Result<String> {
             row.suites.push(suite);
         }
     }
-    let machines: Vec<OnMachine> = machines.into_values().collect();
+    let mut machines: Vec<OnMachine> = machines.into_values().collect();
+    let jobs: usize = machines.iter().map(|machine| machine.jobs).sum();
+    let launches = machines.iter().map(|machine| machine.launches).sum();
+    let takes = longest(&machines);
+    let machines_more = machines.len().saturating_sub(MAX_ROWS);
+    machines.truncate(MAX_ROWS);
     let skipped_more = skipped.len().saturating_sub(MAX_LISTED);
     skipped.truncate(MAX_LISTED);
     written(&Verdict {
         problems: problems.into_iter().map(problem).collect(),
-        jobs: machines.iter().map(|machine| machine.jobs).sum(),
-        launches: machines.iter().map(|machine| machine.launches).sum(),
-        takes: longest(&machines),
+        jobs,
+        launches,
+        takes,
         machines,
+        machines_more,
+        planned_more: jobs - planned.len(),
+        planned,
         skipped,
         skipped_more,
         left_out: left_out

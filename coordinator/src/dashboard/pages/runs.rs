@@ -61,7 +61,7 @@ struct Part {
     launches_done: u32,
     /// States that its jobs are in, with how many are.
     states: BTreeMap<&'static str, u32>,
-    began: Option<OffsetDateTime>,
+    worked: Duration,
     to_go: Option<Duration>,
     /// What keeps its jobs waiting, and since when as HTML.
     rests: Option<(MachineState, Option<String>)>,
@@ -117,14 +117,11 @@ fn parts(jobs: &[job::Summary], of: fn(&job::Summary) -> &str, now: OffsetDateTi
         } else {
             job.launches_total
         };
-        row.began = match (row.began, job.started_at) {
-            (Some(first), Some(other)) => Some(first.min(other)),
-            (first, other) => first.or(other),
-        };
+        row.worked += job.worked_until(now);
     }
     let named = rows.into_iter().map(|(name, row)| Part {
         name: name.to_owned(),
-        to_go: row.to_go(now),
+        to_go: row.to_go(),
         ..row
     });
     named.collect()
@@ -151,13 +148,12 @@ async fn rests(dispatch: &Dispatch, rows: &mut [Part]) -> Result<()> {
 
 impl Part {
     /// If the rest goes as fast as what was done.
-    fn to_go(&self, now: OffsetDateTime) -> Option<Duration> {
+    fn to_go(&self) -> Option<Duration> {
         if self.launches_done < LAUNCHES_TO_GUESS {
             return None;
         }
         let left = self.launches_total.saturating_sub(self.launches_done);
-        let gone = Duration::try_from(now - self.began?).ok()?;
-        (left > 0).then(|| gone * left / self.launches_done)
+        (left > 0).then(|| self.worked * left / self.launches_done)
     }
 
     fn to_go_words(&self) -> String {
@@ -185,9 +181,9 @@ fn lines(mut jobs: Vec<job::Summary>) -> Vec<JobLine> {
     jobs.truncate(MAX_ROWS);
     let line = |job: job::Summary| JobLine {
         took: job
-            .started_at
-            .zip(job.ended_at)
-            .map(|(a, b)| between(&a, &b)),
+            .ended_at
+            .filter(|_| !job.worked.is_zero())
+            .map(|end| span(job.worked_until(end).as_secs())),
         job,
     };
     jobs.into_iter().map(line).collect()
@@ -261,13 +257,19 @@ pub async fn file(
     State(desk): State<Desk>,
     Path((name, format)): Path<(String, String)>,
 ) -> Response {
+    if format
+        .parse()
+        .is_ok_and(|format: Format| !format.is_one_file())
+    {
+        let why = format!("A report as {format} has several files: mlx-fleet report writes them.");
+        return super::refusal(StatusCode::BAD_REQUEST, &why);
+    }
     let files = match desk.dispatch.render_report(&name, &[format]).await {
         Ok(files) => files,
         Err(error) => return failure(&error),
     };
     let [file] = &files[..] else {
-        let why = "A report of this format has several files: `mlx-fleet report` writes them.";
-        return super::refusal(StatusCode::BAD_REQUEST, why);
+        return failure(&Error::Internal("a report is no single file".to_owned()));
     };
     let kind = HeaderValue::from_static("application/octet-stream");
     let saved = format!("attachment; filename=\"{}\"", file.name);
@@ -309,8 +311,13 @@ mod tests {
             reason: String::new(),
             launches_total: total,
             launches_done: done,
-            started_at: (done > 0).then_some(datetime!(2026-03-04 09:00 UTC)),
+            started_at: None,
             ended_at: None,
+            // A minute a launch, the job at work with its last one still.
+            worked: Duration::from_mins(
+                u64::from(done) - u64::from(state == JobState::Leased && done > 0),
+            ),
+            since: (state == JobState::Leased).then_some(datetime!(2026-03-04 09:09 UTC)),
             log: String::new(),
         }
     }

@@ -10,6 +10,7 @@ use super::shell::Place;
 use super::{failure, page, words};
 use crate::csv_cell::{csv_cell, is_number};
 use crate::dashboard::Desk;
+use crate::dispatch::query::{MAX_ROWS, MAX_STATEMENTS, Of, TURN};
 use crate::dispatch::tokens::Caller;
 use crate::dispatch::{Dispatch, Error, Result};
 use crate::store::reader::{STATEMENT_TIMEOUT, TextRow};
@@ -44,8 +45,20 @@ struct Sql<'a> {
     link: String,
     views: &'a [ViewOf],
     recipes: Vec<Recipe>,
-    seconds: u64,
     max_shown: usize,
+}
+
+impl Sql<'_> {
+    /// What every statement is held to.
+    fn limits() -> String {
+        format!(
+            "Read only. A statement is stopped after {} s; an answer has at most {MAX_ROWS} rows and {} MB and is \
+             read within {} s; {MAX_STATEMENTS} are at work at a time, others wait.",
+            STATEMENT_TIMEOUT.as_secs(),
+            MAX_ANSWER_BYTES / 1_000_000,
+            TURN.as_secs()
+        )
+    }
 }
 
 #[derive(Default)]
@@ -76,7 +89,7 @@ pub async fn sql(
     let (answer, why) = if q.trim().is_empty() {
         (None, String::new())
     } else {
-        match ask(&desk.dispatch, &q, MAX_SHOWN).await {
+        match ask(&desk.dispatch, Of::Reader, &q, MAX_SHOWN).await {
             Ok(answer) => (Some(answer), String::new()),
             Err(error) => (None, words(&error).1),
         }
@@ -96,14 +109,13 @@ pub async fn sql(
         link,
         views,
         recipes: recipes(),
-        seconds: STATEMENT_TIMEOUT.as_secs(),
         max_shown: MAX_SHOWN,
     };
     page(caller, Place::Sql, "SQL", &main)
 }
 
 pub async fn csv(State(desk): State<Desk>, Query(Asked { q }): Query<Asked>) -> Response {
-    let written = match ask(&desk.dispatch, &q, usize::MAX).await {
+    let written = match ask(&desk.dispatch, Of::Reader, &q, usize::MAX).await {
         Ok(answer) => answer.csv(),
         Err(error) => Err(error),
     };
@@ -127,13 +139,13 @@ pub fn text(text: &str) -> String {
 }
 
 /// The first rows of a statement's answer.
-pub async fn ask(dispatch: &Dispatch, statement: &str, max: usize) -> Result<Answer> {
+pub async fn ask(dispatch: &Dispatch, of: Of, statement: &str, max: usize) -> Result<Answer> {
     let mut taken = Vec::new();
     // Names, types, and one row more than is shown, to know that there are more.
     let wanted = max.saturating_add(3);
     let mut bytes = 0;
     dispatch
-        .query(statement, |row| {
+        .query(of, statement, |row| {
             bytes += row.iter().flatten().map(String::len).sum::<usize>();
             taken.push(row);
             std::future::ready(taken.len() < wanted && bytes <= MAX_ANSWER_BYTES)
@@ -192,7 +204,7 @@ impl Answer {
 /// What can be asked of, with the comments of the schema.
 async fn views(dispatch: &Dispatch) -> Result<Vec<ViewOf>> {
     let mut views: Vec<ViewOf> = Vec::new();
-    for row in ask(dispatch, COLUMNS, usize::MAX).await?.rows {
+    for row in ask(dispatch, Of::Page, COLUMNS, usize::MAX).await?.rows {
         let mut cells = row.into_iter().map(Option::unwrap_or_default);
         let mut next = || cells.next().unwrap_or_default();
         let (name, column, kind, about, comment) = (next(), next(), next(), next(), next());

@@ -1,5 +1,6 @@
 //! The dashboard as a browser asks for it: who sees what, and what a form changes.
 
+mod live;
 mod pages;
 
 use std::collections::BTreeMap;

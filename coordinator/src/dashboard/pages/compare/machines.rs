@@ -15,6 +15,7 @@ use super::super::sql::{Answer, ask, text};
 use super::super::{failure, page, words};
 use super::{Choice, MAX_RUNS, choice, offer};
 use crate::dashboard::Desk;
+use crate::dispatch::query::Of;
 use crate::dispatch::tokens::Caller;
 use crate::dispatch::{Dispatch, Error, Result};
 use crate::store::reader::TextRow;
@@ -100,7 +101,7 @@ async fn compared(dispatch: &Dispatch, asked: Asked) -> Result<Compare> {
     offer(&mut choices, &run);
     let label = runs.iter().find(|known| known.run_id.to_string() == run);
     let (answer, why) = if is_asked {
-        match ask(dispatch, &statement, MAX_ROWS).await {
+        match ask(dispatch, Of::Page, &statement, MAX_ROWS).await {
             Ok(answer) => (answer, String::new()),
             Err(error @ (Error::Precondition(_) | Error::TooMuch(_) | Error::Invalid(_))) => {
                 (Answer::default(), words(&error).1)

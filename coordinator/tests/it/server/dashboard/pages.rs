@@ -1,14 +1,12 @@
 //! What the pages show of runs, plans and numbers, and how they stay as the fleet is.
 
-use domain::ids::MachineId;
 use domain::job::{JobOutcome, LaunchOutcome};
 use domain::record::Record;
-use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
-use tokio::net::TcpStream;
 
 use super::super::fake_agent::{Launch, batch, enrol, finished, inventory, join, launch, to_do};
 use super::super::world::{Operator, PLAN, World, soon};
 use super::Browser;
+use super::live::Events;
 
 /// A run that one machine has done.
 async fn done_run(world: &World, operator: &mut Operator) -> String {
@@ -22,7 +20,7 @@ async fn done_run(world: &World, operator: &mut Operator) -> String {
     run
 }
 
-async fn signed_in(world: &World, operator: &Operator) -> Browser {
+pub async fn signed_in(world: &World, operator: &Operator) -> Browser {
     let mut browser = Browser::of(world);
     browser.sign_in(&operator.token).await;
     browser
@@ -31,42 +29,6 @@ async fn signed_in(world: &World, operator: &Operator) -> Browser {
 fn form(pairs: &[(&str, &str)]) -> String {
     let mut form = form_urlencoded::Serializer::new(String::new());
     form.extend_pairs(pairs).finish()
-}
-
-/// A page's events, as a browser reads them.
-struct Events(Lines<BufReader<TcpStream>>);
-
-impl Events {
-    async fn of(browser: &Browser, path: &str) -> Self {
-        let mut stream = TcpStream::connect(&browser.address).await.unwrap();
-        let (host, cookie) = (&browser.host, &browser.cookie);
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\nCookie: {cookie}\r\n\r\n");
-        stream.write_all(request.as_bytes()).await.unwrap();
-        let mut lines = BufReader::new(stream).lines();
-        // With the head the page is watched: what happens from then on is an event.
-        while !soon("a head", lines.next_line())
-            .await
-            .unwrap()
-            .unwrap()
-            .is_empty()
-        {}
-        Self(lines)
-    }
-
-    /// The data of the next event of this kind.
-    async fn next(&mut self, kind: &str) -> String {
-        let named = format!("event: {kind}");
-        let mut data = String::new();
-        let mut mine = false;
-        loop {
-            let line = soon("an event", self.0.next_line()).await.unwrap().unwrap();
-            match line.strip_prefix("data: ") {
-                Some(more) if mine => data.push_str(more),
-                None if line.is_empty() && mine => return data,
-                _ => mine |= line == named,
-            }
-        }
-    }
 }
 
 #[tokio::test]
@@ -107,9 +69,16 @@ async fn a_run_shows_its_machines_numbers_and_jobs_and_is_its_report() {
     assert!(report.body.contains("benchmark report"));
     let text = browser.see(&format!("/runs/{run}/files/txt")).await;
     assert!(text.header("content-disposition").contains("summary.txt"));
+    let several = browser.see(&format!("/runs/{run}/files/png")).await;
+    assert_eq!(several.status, 400);
+    assert!(
+        several.body.contains("has several files"),
+        "{}",
+        several.body
+    );
     let bad = browser.see(&format!("/runs/{run}/files/doc")).await;
     assert_eq!(bad.status, 400);
-    assert!(bad.body.contains("unknown format `doc`"), "{}", bad.body);
+    assert!(bad.body.contains("unknown format <code>doc</code>"), "{}", bad.body);
 }
 
 #[tokio::test]
@@ -215,107 +184,6 @@ async fn cases_are_drawn_along_what_the_url_asks_for() {
     done_run(&world, &mut operator).await;
     let page = browser.see("/explore?x=new&colour=chip").await.body;
     assert!(page.contains("may differ in run: choose"), "{page}");
-}
-
-#[tokio::test]
-async fn an_open_page_is_told_what_changes_and_nothing_else() {
-    let world = World::start().await;
-    let mut operator = world.operator().await;
-    join(&world, &mut operator, "mini").await;
-    join(&world, &mut operator, "studio").await;
-    // However slow this test is, they do not fall silent in its midst.
-    sqlx::query("update fleet.machine set last_seen_at = now() + interval '1 hour'")
-        .execute(&world.db)
-        .await
-        .unwrap();
-    let browser = signed_in(&world, &operator).await;
-    let page = browser.see("/").await.body;
-    let state = page.split("data-state=\"").nth(1).unwrap();
-    let state = state.split('"').next().unwrap();
-    let mut events = Events::of(&browser, &format!("/live/fleet?seen={state}")).await;
-    assert_eq!(events.next("parts").await, "[]", "nothing has changed");
-    operator.label_of("mini", "desk").await;
-    let parts: Vec<(String, String)> = serde_json::from_str(&events.next("parts").await).unwrap();
-    assert_eq!(parts.len(), 1, "one machine has changed: {parts:?}");
-    let (id, html) = &parts[0];
-    assert!(
-        id.strip_prefix("machine-")
-            .unwrap()
-            .parse::<MachineId>()
-            .is_ok()
-    );
-    assert!(
-        html.starts_with("<tr id=\"machine-") && html.contains("place=desk"),
-        "{html}"
-    );
-
-    // Another number of machines is another page.
-    join(&world, &mut operator, "air").await;
-    assert!(events.next("whole").await.contains("air"));
-
-    // Who shows something old gets all of it, and a viewer nothing that may not be pressed.
-    let mut viewer = Browser::of(&world);
-    viewer.sign_in(&operator.token("viewer", 0).await).await;
-    let whole = Events::of(&viewer, "/live/fleet?seen=old")
-        .await
-        .next("whole")
-        .await;
-    assert!(
-        whole.contains("studio") && !whole.contains("<form"),
-        "{whole}"
-    );
-
-    // What is shown may be old from now on, and that is told.
-    world.stop_database();
-    events.next("stale").await;
-}
-
-#[tokio::test]
-async fn each_launch_appears_as_it_arrives_and_narrows_the_interval() {
-    let world = World::start().await;
-    let mut operator = world.operator().await;
-    let mini = join(&world, &mut operator, "mini").await;
-    let mut agent = mini.connect().await;
-    let plan = PLAN.replace("launches = 2", "launches = 3");
-    let run = operator.submit(&plan.replace("[16, 32]", "[16]")).await;
-    agent.ready().await;
-    let grant = agent.granted().await;
-    let browser = signed_in(&world, &operator).await;
-    let mut events = Events::of(&browser, &format!("/live/runs/{run}")).await;
-    let mut seen = Vec::new();
-    for (seq, (case_key, ordinal)) in to_do(&grant).into_iter().enumerate() {
-        let records = launch(&case_key, ordinal).records();
-        agent
-            .upload(vec![batch(&grant, seq as u64, records)])
-            .await
-            .unwrap();
-        // The first row is another number of rows, the others change it.
-        let kind = if seq == 0 { "whole" } else { "parts" };
-        let row = loop {
-            let data = events
-                .next(kind)
-                .await
-                .replace("\\\"", "\"")
-                .replace("\\n", "\n");
-            if data.matches("<circle ").count() == seq + 1 {
-                break data;
-            }
-        };
-        seen.push(row);
-    }
-    // 100, 101 and 102 tok/s; t is 12.7 with one degree of freedom and 4.3 with two.
-    assert!(!seen[0].contains(" to "), "{}", seen[0]);
-    assert!(
-        seen[1].contains("<small>94.3 to 107.1</small>"),
-        "{}",
-        seen[1]
-    );
-    assert!(
-        seen[2].contains("<small>98.5 to 103.5</small>"),
-        "{}",
-        seen[2]
-    );
-    assert!(seen[2].contains("<title>launches: 100.0 tok/s, 101.0 tok/s, 102.0 tok/s</title>"));
 }
 
 #[tokio::test]
@@ -435,6 +303,9 @@ async fn a_plan_is_checked_as_it_stands_and_submitted() {
         told.body
     );
     assert!(told.body.contains("not known"), "nothing like it was done");
+    let job =
+        "<tr><th scope=\"row\">mini</th><td>decode</td><td>nano-llama</td><td class=\"num\">2</td>";
+    assert!(told.body.contains(job), "{}", told.body);
     done_run(&world, &mut operator).await;
     let told = browser
         .ask("POST", "/plan/check", &form(&[("plan", PLAN)]))
