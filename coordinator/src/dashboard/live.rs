@@ -33,6 +33,8 @@ use crate::store::run::Wanted;
 const PACE: Duration = Duration::from_secs(1);
 /// The next look, where nothing is told: machines come, go and beat silently.
 const LOOK_ANYWAY: Duration = Duration::from_secs(1);
+/// Of runs little is silent: that a machine at work is away, and time to go.
+const LOOK_AT_RUNS: Duration = Duration::from_secs(5);
 /// Then a browser comes again, and who looks is asked anew.
 const MAX_WATCH: Duration = Duration::from_mins(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -89,6 +91,13 @@ impl View {
             Self::Fleet => "/live/fleet".to_owned(),
             Self::Runs(wanted) => format!("/live/runs{}", runs::query(wanted)),
             Self::Run(run_id) => format!("/live/runs/{run_id}"),
+        }
+    }
+
+    fn look_anyway(&self) -> Duration {
+        match self {
+            Self::Fleet => LOOK_ANYWAY,
+            Self::Runs(_) | Self::Run(_) => LOOK_AT_RUNS,
         }
     }
 
@@ -250,7 +259,7 @@ async fn follow(
         sleep(PACE).await;
         // An elapsed timeout is a reason to look, too.
         let _ = timeout(
-            LOOK_ANYWAY,
+            view.look_anyway(),
             hub::heard(&mut changes, |changed| view.is_of(changed)),
         )
         .await;

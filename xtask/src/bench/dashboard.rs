@@ -17,10 +17,19 @@ use crate::{coordinator, process, repo};
 
 /// What a page may take of the server.
 const PAGE_LIMIT_MS: f64 = 100.0;
+/// What the first page may bring, with what it names, compressed.
+const PAINT_LIMIT_KB: f64 = 150.0;
 /// What open pages may take of one core.
 const LIVE_LIMIT_PERCENT: f64 = 25.0;
 const REQUESTS: usize = 20;
+/// Runs that are watched, each by as many.
+const RUNS_OPEN: i64 = 10;
+const PLAN: &str = include_str!("../../../plans/quick.toml");
 const AT_WORK: &str = include_str!("dashboard/at_work.sql");
+/// What the page itself proposes.
+const STATEMENT: &str =
+    "select submitted_at, plan, state, label, jobs_succeeded, jobs, machines, duration_s
+    from report.run order by submitted_at desc limit 20";
 /// What a second of a fleet at work brings.
 const READINGS: &str = "
     insert into fleet.reading
@@ -106,6 +115,9 @@ fn measure(
     let browser = Browser::sign_in(address, token.trim())?;
     let (large, small) = (&fleet.runs.fleet, &fleet.runs.two_machines);
     let baseline = &fleet.runs.night_before;
+    let chips = runtime.block_on(chips(fleet))?;
+    let machines = compared(large, &chips);
+    let plan = form(&[("plan", PLAN)]);
     let mut rows = Vec::new();
     for (name, path) in [
         ("the fleet", "/".to_owned()),
@@ -116,32 +128,105 @@ fn measure(
         ("a new plan", "/plan".to_owned()),
         ("SQL", "/sql".to_owned()),
         (
+            "SQL with an answer",
+            format!("/sql?{}", form(&[("q", STATEMENT)])),
+        ),
+        (
             "a comparison",
             format!("/compare?run={small}&baseline={baseline}"),
         ),
+        ("two chips of a run", machines),
+        ("a report of two machines", format!("/runs/{small}/report")),
     ] {
-        let mut times = Vec::new();
-        let mut packed = 0;
-        // The first fills caches and does not count.
-        for request in 0..=REQUESTS {
-            let began = Instant::now();
-            packed = browser.get(&path, "gzip")?.len();
-            if request > 0 {
-                times.push(began.elapsed().as_secs_f64() * 1e3);
-            }
-        }
-        let whole = browser.get(&path, "identity")?.len();
-        eprintln!(
-            "{name}: {} kB, compressed {} kB",
-            whole / 1000,
-            packed / 1000
-        );
-        let limits = vec![PAGE_LIMIT_MS; times.len()];
-        let row = Row::paired(format!("{name} (limit)"), "ms", &times, &limits);
-        rows.extend(row);
+        rows.extend(page(name, &browser, "GET", &path, "")?);
     }
+    rows.extend(page(
+        "a plan checked",
+        &browser,
+        "POST",
+        "/plan/check",
+        &plan,
+    )?);
+    let first = ["/", "/style.css", "/dashboard.js"];
+    let first = first.map(|path| {
+        browser
+            .ask("GET", path, "", "gzip")
+            .map(|answer| answer.len())
+    });
+    let mut bytes = 0;
+    for part in first {
+        bytes += part?;
+    }
+    rows.push(held(
+        "first paint, compressed",
+        bytes as f64 / 1e3,
+        "kB",
+        PAINT_LIMIT_KB,
+    ));
     rows.push(live(args, fleet, &browser, serving.id(), runtime)?);
     Ok(rows)
+}
+
+/// How long the server takes for a page, with its head and its compression.
+fn page(
+    name: &str,
+    browser: &Browser,
+    method: &str,
+    path: &str,
+    form: &str,
+) -> Result<Option<Row>> {
+    let mut times = Vec::new();
+    let mut packed = 0;
+    // The first fills caches and does not count.
+    for request in 0..=REQUESTS {
+        let began = Instant::now();
+        packed = browser.ask(method, path, form, "gzip")?.len();
+        if request > 0 {
+            times.push(began.elapsed().as_secs_f64() * 1e3);
+        }
+    }
+    let whole = browser.ask(method, path, form, "identity")?.len();
+    eprintln!(
+        "{name}: {} kB, compressed {} kB",
+        whole / 1000,
+        packed / 1000
+    );
+    let limits = vec![PAGE_LIMIT_MS; times.len()];
+    Ok(Row::paired(
+        format!("{name} (limit)"),
+        "ms",
+        &times,
+        &limits,
+    ))
+}
+
+fn held(name: &str, value: f64, unit: &'static str, limit: f64) -> Row {
+    Row {
+        name: format!("{name} (limit)"),
+        value,
+        unit,
+        reference: limit,
+        ratio: value / limit,
+        ratio_ci_low: None,
+        ratio_ci_high: None,
+    }
+}
+
+fn form(pairs: &[(&str, &str)]) -> String {
+    let mut form = form_urlencoded::Serializer::new(String::new());
+    form.extend_pairs(pairs).finish()
+}
+
+fn compared(run: &str, chips: &[String]) -> String {
+    let chip = |place: usize| chips.get(place).map_or("", String::as_str);
+    let query = form(&[("run", run), ("of", chip(0)), ("over", chip(1))]);
+    format!("/compare/machines?{query}")
+}
+
+async fn chips(fleet: &Fleet) -> Result<Vec<String>> {
+    let mut database = PgConnection::connect(&fleet.url).await?;
+    let chips = sqlx::query_scalar("select distinct chip from fleet.machine order by chip");
+    Ok(chips.fetch_all(&mut database).await?)
 }
 
 /// The coordinator's share of a core while pages are open and what they show changes ten times a second.
@@ -153,11 +238,16 @@ fn live(
     runtime: &tokio::runtime::Runtime,
 ) -> Result<Row> {
     let run = &fleet.runs.fleet;
-    let pages = [
-        "/live/fleet".to_owned(),
-        "/live/runs".to_owned(),
-        format!("/live/runs/{run}"),
-    ];
+    let mut database = runtime.block_on(PgConnection::connect(&fleet.url))?;
+    let ids =
+        "select '/live/runs/' || run_id from fleet.run order by run_id = $1::uuid desc limit $2";
+    let ids = sqlx::query_scalar(ids).bind(run).bind(RUNS_OPEN);
+    let runs: Vec<String> = runtime.block_on(ids.fetch_all(&mut database))?;
+    // A third of the readers looks at each kind of page.
+    let pages = runs
+        .into_iter()
+        .flat_map(|run| ["/live/fleet".to_owned(), "/live/runs".to_owned(), run]);
+    let pages: Vec<String> = pages.collect();
     let mut open = Vec::new();
     for page in pages.iter().cycle().take(args.open) {
         let mut stream = browser.open(page)?;
@@ -171,7 +261,6 @@ fn live(
             heard
         }));
     }
-    let mut database = runtime.block_on(PgConnection::connect(&fleet.url))?;
     std::thread::sleep(Duration::from_secs(3));
     let (before, began) = (process::cpu_seconds(pid)?, Instant::now());
     let mut next_readings = began;
@@ -187,15 +276,8 @@ fn live(
     let share = (process::cpu_seconds(pid)? - before) / began.elapsed().as_secs_f64();
     let ended = open.iter().filter(|page| page.is_finished()).count();
     ensure!(ended == 0, "{ended} pages were closed meanwhile");
-    Ok(Row {
-        name: format!("{} open pages, coordinator CPU (limit)", args.open),
-        value: 100.0 * share,
-        unit: "%",
-        reference: LIVE_LIMIT_PERCENT,
-        ratio: 100.0 * share / LIVE_LIMIT_PERCENT,
-        ratio_ci_low: None,
-        ratio_ci_high: None,
-    })
+    let name = format!("{} open pages, coordinator CPU", args.open);
+    Ok(held(&name, 100.0 * share, "%", LIVE_LIMIT_PERCENT))
 }
 
 impl Browser {
@@ -219,9 +301,9 @@ impl Browser {
         Ok(browser)
     }
 
-    fn get(&self, path: &str, encoding: &str) -> Result<Vec<u8>> {
+    fn ask(&self, method: &str, path: &str, form: &str, encoding: &str) -> Result<Vec<u8>> {
         let mut answer = Vec::new();
-        self.send("GET", path, "", encoding)?
+        self.send(method, path, form, encoding)?
             .read_to_end(&mut answer)?;
         let head = answer.get(..200).unwrap_or(&answer);
         let head = String::from_utf8_lossy(head);

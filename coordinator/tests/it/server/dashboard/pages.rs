@@ -4,7 +4,7 @@ use domain::job::{JobOutcome, LaunchOutcome};
 use domain::record::Record;
 
 use super::super::fake_agent::{Launch, batch, enrol, finished, inventory, join, launch, to_do};
-use super::super::world::{Operator, PLAN, World, soon};
+use super::super::world::{Operator, PLAN, World};
 use super::Browser;
 use super::live::Events;
 
@@ -78,7 +78,11 @@ async fn a_run_shows_its_machines_numbers_and_jobs_and_is_its_report() {
     );
     let bad = browser.see(&format!("/runs/{run}/files/doc")).await;
     assert_eq!(bad.status, 400);
-    assert!(bad.body.contains("unknown format <code>doc</code>"), "{}", bad.body);
+    assert!(
+        bad.body.contains("unknown format <code>doc</code>"),
+        "{}",
+        bad.body
+    );
 }
 
 #[tokio::test]
