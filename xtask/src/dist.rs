@@ -130,10 +130,34 @@ fn collect(target: Target, programs: &Path, mlx: &Path) -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-/// Every program and library of the archive as its loader will see it.
+/// Of what a machine needs, what an archive with these paths lacks. A wheel may change its tree.
+fn lacking(target: Target, there: &[&str]) -> Vec<String> {
+    let programs = PROGRAMS.iter().map(|program| format!("bin/{program}"));
+    let mlx: &[&str] = match target {
+        Target::Linux => &["lib/mlx/lib/libmlx.so"],
+        // The metallib has the kernels: without it nothing runs on a GPU.
+        Target::Macos14 | Target::Macos15 | Target::Macos26 => {
+            &["lib/mlx/lib/libmlx.dylib", "lib/mlx/lib/mlx.metallib"]
+        }
+    };
+    let deploy = DEPLOY.iter().map(|name| format!("deploy/{name}"));
+    let words = [
+        "licences/LICENSE-APACHE",
+        "licences/LICENSE-MIT",
+        "licences/third-party.txt",
+        "plans/quick.toml",
+        "sbom.json",
+    ];
+    let rest = mlx.iter().chain(&words).map(|path| (*path).to_owned());
+    let needed = programs.chain(deploy).chain(rest);
+    needed.filter(|path| !there.contains(&path.as_str())).collect()
+}
+
+/// The archive is whole, and every program and library in it is as its loader wants it.
 fn check(target: Target, entries: &[Entry]) -> Result<()> {
     let ours: Vec<&str> = entries.iter().map(|entry| entry.path.as_str()).collect();
-    let mut problems = Vec::new();
+    let lacking = lacking(target, &ours).into_iter();
+    let mut problems: Vec<String> = lacking.map(|path| format!("{path}: missing")).collect();
     let mut looked_at = 0;
     for entry in entries {
         let Source::File(path) = &entry.source else {
@@ -164,4 +188,25 @@ fn check(target: Target, entries: &[Entry]) -> Result<()> {
         return Ok(());
     }
     bail!("nothing was packed:\n{}", problems.join("\n"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_archive_without_something_that_a_machine_needs_is_not_whole() {
+        for target in [Target::Linux, Target::Macos14, Target::Macos26] {
+            let all = lacking(target, &[]);
+            let there: Vec<&str> = all.iter().map(String::as_str).collect();
+            assert_eq!(lacking(target, &there), [""; 0]);
+            for gone in &there {
+                let rest: Vec<&str> = there.iter().copied().filter(|path| path != gone).collect();
+                assert_eq!(lacking(target, &rest), [*gone]);
+            }
+        }
+        let kernels = "lib/mlx/lib/mlx.metallib".to_owned();
+        assert!(lacking(Target::Macos26, &[]).contains(&kernels));
+        assert!(!lacking(Target::Linux, &[]).contains(&kernels));
+    }
 }

@@ -102,10 +102,11 @@ step("a wrong token is refused with the reason", async () => {
 
 step("an empty fleet says what to do next", async () => {
   await signIn(page, fleet.token);
+  // The page that was asked for before the sign-in.
+  await heading(page, "No run yet");
+  await go(page, place(page, "Fleet"));
   await heading(page, "No machine yet");
   await browser.look(page, "fleet-empty");
-  await go(page, place(page, "Runs"));
-  await heading(page, "No run yet");
   await go(page, place(page, "Compare"));
   await heading(page, "Nothing to compare yet");
   await go(page, place(page, "Explore"));
@@ -222,7 +223,18 @@ step("all runs are listed, and filtered", async () => {
   const rows = page.locator("tbody tr:visible");
   await rows.nth(2).waitFor();
   await browser.look(page, "runs");
-  await page.getByRole("searchbox").fill("measured");
+  await page.getByLabel("Label").selectOption("measured");
+  await go(page, button(page, "Show"));
+  assert.equal(await rows.count(), 1);
+  assert.match(page.url(), /label=measured/);
+  await browser.look(page, "runs-filtered");
+});
+
+step("machines are filtered where they are shown", async () => {
+  await go(page, place(page, "Fleet"));
+  const rows = page.locator("tbody tr:visible");
+  await rows.nth(2).waitFor();
+  await page.getByRole("searchbox").fill("simulated-00003");
   await rows.nth(1).waitFor({ state: "detached" });
   assert.equal(await rows.count(), 1);
   // On a phone rows are cards.
