@@ -150,7 +150,9 @@ fn lacking(target: Target, there: &[&str]) -> Vec<String> {
     ];
     let rest = mlx.iter().chain(&words).map(|path| (*path).to_owned());
     let needed = programs.chain(deploy).chain(rest);
-    needed.filter(|path| !there.contains(&path.as_str())).collect()
+    needed
+        .filter(|path| !there.contains(&path.as_str()))
+        .collect()
 }
 
 /// The archive is whole, and every program and library in it is as its loader wants it.

@@ -193,6 +193,11 @@ impl Dispatch {
         Ok(found)
     }
 
+    /// The names of all machines, and of their chips.
+    pub async fn machine_names(&self) -> Result<Vec<String>> {
+        Ok(roster::names(&self.pool).await?)
+    }
+
     /// The machines of these names.
     pub async fn machines_named(&self, names: &[String]) -> Result<Vec<Summary>> {
         Ok(summaries(&self.pool, Some(names)).await?)

@@ -153,6 +153,17 @@ pub async fn summaries(
     Ok(summary.collect())
 }
 
+/// What machines and their chips are called, each once and in order.
+pub async fn names(executor: impl PgExecutor<'_>) -> Result<Vec<String>> {
+    let names = sqlx::query_scalar!(
+        r#"select name as "name!" from fleet.machine
+           union
+           select chip from fleet.machine
+           order by 1"#
+    );
+    Ok(names.fetch_all(executor).await?)
+}
+
 /// From now on it gets no new job; said again, the reason is the newer one. Touches one row.
 pub async fn drain(
     executor: impl PgExecutor<'_>,

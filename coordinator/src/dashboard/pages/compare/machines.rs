@@ -1,8 +1,6 @@
 //! Machines of one run against each other, or chips. The URL says which, and the statement that finds the
 //! ratios is shown.
 
-use std::collections::BTreeSet;
-
 use askama::Template;
 use axum::Extension;
 use axum::extract::{Query, State};
@@ -21,7 +19,7 @@ use crate::dispatch::{Dispatch, Error, Result};
 use crate::store::reader::TextRow;
 use crate::store::run;
 
-const MAX_ROWS: usize = 1000;
+const MAX_ROWS: usize = 500;
 
 /// `of` and `over` are names of machines or of chips.
 #[derive(Default, serde::Deserialize)]
@@ -42,7 +40,7 @@ struct Compare {
     of: String,
     over: String,
     /// Machines and chips that there are.
-    names: BTreeSet<String>,
+    names: Vec<String>,
     why: String,
     asked: bool,
     rows: Vec<Row>,
@@ -83,11 +81,7 @@ async fn compared(dispatch: &Dispatch, asked: Asked) -> Result<Compare> {
     let runs = dispatch
         .list_runs(&run::Wanted::default(), MAX_RUNS)
         .await?;
-    let machines = dispatch.list_machines("").await?;
-    let names = machines
-        .into_iter()
-        .flat_map(|m| [m.name, m.chip])
-        .collect();
+    let names = dispatch.machine_names().await?;
     let is_asked = ![&run, &of, &over].iter().any(|word| word.is_empty());
     let id = if is_asked {
         dispatch.find_run(&run).await?.to_string()
