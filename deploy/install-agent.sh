@@ -3,7 +3,8 @@
 # `mlx-fleet machine add` prints the line that fetches this and runs it; then it is at PREFIX/install-agent.sh.
 # Root runs this script and nothing that comes with a release: those are for the account of the agent.
 #
-#   install-agent.sh install --coordinator URL --ca FILE    reads a join token from standard input
+#   install-agent.sh install --coordinator URL --ca FILE    reads a join token from standard input; a machine
+#                                 that was thrown out, or whose certificate has ended, joins again by it
 #   install-agent.sh upgrade      to the release that the coordinator offers now; back, if it does not stay up
 #   install-agent.sh rollback     to the release before
 #   install-agent.sh uninstall    leaves PREFIX/data, with what is not uploaded; --purge takes that too
@@ -19,7 +20,7 @@
 #   --label KEY=VALUE   that plans can select by; may be repeated
 #   --allow-upgrades    `mlx-fleet machine upgrade` may put the coordinator's release in the place of this one
 #
-# Tested on Debian 12. It is untested on a Mac. Everything must work in bash 3.2, a Mac's own.
+# Tested on Debian 12; for a Mac with stand-ins of its programs, on no Mac. Everything must work in bash 3.2, a Mac's own.
 set -euo pipefail
 # Letters are letters, whatever the language here.
 export LC_ALL=C
@@ -47,7 +48,7 @@ main() {
   local verb=${1-}
   case "$verb" in
     install | upgrade | rollback | uninstall) shift ;;
-    -h | --help | '') sed -n '2,22s/^# \{0,1\}//p' "$0" && exit ;;
+    -h | --help | '') sed -n '2,23s/^# \{0,1\}//p' "$0" && exit ;;
     *) die "unknown verb $verb; there are install, upgrade, rollback and uninstall" ;;
   esac
   # The password is asked for on the terminal, so standard input is still the token's.
@@ -110,7 +111,7 @@ install() {
   [ -n "$coordinators" ] || die "name the coordinator: --coordinator URL (\`mlx-fleet machine add\` prints all of it)"
   [ -r "$ca" ] || die "the authority's certificate is missing: --ca FILE (\`mlx-fleet machine add\` prints all of it)"
   # First of all: what runs below must not read it.
-  if [ ! -e "$data/agent.pem" ]; then take_token; fi
+  take_token
   find_user
   fetch_release
   enrol
@@ -308,8 +309,12 @@ forget_old() {
 
 # Never an argument of a program: those everybody can read.
 take_token() {
+  token=''
   if [ -n "$token_file" ]; then
     token=$(cat "$token_file") || die "the join token in $token_file cannot be read"
+  elif [ -e "$data/agent.pem" ]; then
+    # It needs none, and uses one that is there.
+    [ -t 0 ] || IFS= read -r -t 5 token || true
   else
     if [ -t 0 ]; then printf 'join token: ' >&2; fi
     IFS= read -r token || [ -n "$token" ] || die "no join token came on standard input"
@@ -352,12 +357,20 @@ enrol() {
   chmod 700 "$data"
   chown "$user" "$data" "$prefix/log"
   if [ -e "$data/agent.pem" ]; then
-    say "this machine has joined before: its key and certificate are kept"
-    return
+    if [ -z "$token" ]; then
+      say "this machine has joined before: its key and certificate are kept"
+      return
+    fi
+    # While it runs, its folder is its own.
+    stop_service
   fi
-  printf '%s\n' "$token" |
+  if ! printf '%s\n' "$token" |
     as_user "$release/bin/mlx-fleet-agent" enrol --coordinator "$coordinators" --token-file - \
-      --data-dir "$data" --log warn || die "this machine could not join; the line above says why"
+      --data-dir "$data" --log warn; then
+    [ -e "$data/agent.pem" ] || die "this machine could not join; the line above says why"
+    # A line that is pasted twice is no harm.
+    say "this machine did not join again, as the line above says: the certificate that it has is kept" >&2
+  fi
 }
 
 # --- the service

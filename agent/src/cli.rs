@@ -105,6 +105,7 @@ impl Joining {
         Ok(Wishes {
             coordinators: self.coordinator.clone(),
             token,
+            again: false,
         })
     }
 

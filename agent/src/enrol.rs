@@ -122,6 +122,8 @@ pub struct Wishes {
     pub coordinators: Vec<String>,
     /// Needed the first time, and when the certificate has ended.
     pub token: Option<SecretString>,
+    /// The token buys a new certificate whatever is held: that may be revoked, which nothing here says.
+    pub again: bool,
 }
 
 /// The fleet that salts this machine's identity: the first that the folder joined, so that a fleet whose
@@ -192,9 +194,9 @@ async fn take_up(
         None => None,
     };
     match (held, ended, token) {
-        (Some(member), None, _) => Ok(member),
+        (Some(member), None, token) if token.is_none() || !wishes.again => Ok(member),
         (Some(_), Some(end), None) => Err(Error::Expired(end.date())),
-        (None, _, None) => Err(Error::NoToken),
+        (_, _, None) => Err(Error::NoToken),
         (held, _, Some(token)) => {
             let mut coordinators = wishes.coordinators;
             if let (true, Some(member)) = (coordinators.is_empty(), held) {
@@ -329,6 +331,7 @@ mod tests {
         let wishes = Wishes {
             coordinators: Vec::new(),
             token: Some(made(second).expose().as_str().into()),
+            again: false,
         };
         assert_eq!(fleet(&folder, &wishes).unwrap(), Some(second));
         // Its authority was renewed, and the machine enrols again.

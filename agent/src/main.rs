@@ -32,7 +32,7 @@ struct Cli {
 enum Verb {
     /// Join the fleet (the first time) and work for it
     Run(Box<cli::run::Args>),
-    /// Join the fleet and end: the daemon that is started then needs no token
+    /// Join the fleet, or with another token join it again, and end: the daemon that is started then needs none
     Enrol(Box<cli::enrol::Args>),
     /// Show what will spoil measurements on this machine, and how to mend it
     Doctor(cli::doctor::Args),

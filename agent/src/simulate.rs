@@ -167,6 +167,7 @@ impl Shared {
             let wishes = Wishes {
                 coordinators: coordinators.clone(),
                 token: token.clone(),
+                again: false,
             };
             let now = OffsetDateTime::now_utc();
             match enrol::join(folder, wishes, &machine.inventory, now).await {

@@ -1,4 +1,5 @@
 //! `enrol`: joins the fleet and ends. For installers: the daemon that they start then never sees a token.
+//! A machine that was thrown out comes back by it: with a token it joins again, whatever it holds.
 
 use std::process::ExitCode;
 
@@ -19,10 +20,11 @@ pub fn enrol(args: &Args) -> Result<ExitCode> {
     let Args { joining } = args;
     let Prepared {
         folder,
-        wishes,
+        mut wishes,
         inventory,
         _lock,
     } = joining.prepare()?;
+    wishes.again = true;
     let member = runtime()?.block_on(async {
         let mut signals = Signals::catch().context("catching signals")?;
         let now = OffsetDateTime::now_utc();

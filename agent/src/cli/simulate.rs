@@ -66,6 +66,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     let Wishes {
         coordinators,
         token,
+        again: _,
     } = joining.wishes()?;
     let simulation = Simulation {
         machines: args.count,

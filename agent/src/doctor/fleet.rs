@@ -10,6 +10,7 @@ use service::tls::explain;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc2822;
 use tokio::time::timeout;
+use tonic::Code;
 use tonic::metadata::MetadataMap;
 use tonic::transport::Endpoint;
 
@@ -41,19 +42,58 @@ pub async fn findings(folder: &DataFolder, host: &Path, agent: &Path) -> Vec<Fin
             "fleet",
             "this machine belongs to none",
             "no job comes",
-            "`mlx-fleet token create` at the coordinator, then `mlx-fleet-agent run --coordinator URL --token \
-             TOKEN` here",
+            &joining(folder.root()),
         )),
         Err(error) => findings.push(broken(&error)),
         Ok(Some(member)) => {
-            findings.push(certificate(member.ends(), now));
+            let mend = joining_again(folder.root());
+            findings.push(certificate(member.ends(), now, &mend));
             match member.endpoints() {
                 Err(error) => findings.push(broken(&error)),
-                Ok(endpoints) => findings.extend(coordinators(&member, endpoints).await),
+                Ok(endpoints) => findings.extend(coordinators(&member, endpoints, &mend).await),
             }
         }
     }
     findings
+}
+
+fn joining(root: &Path) -> String {
+    line_again(root).unwrap_or_else(|| {
+        format!(
+            "`mlx-fleet token create` at the coordinator, then `mlx-fleet-agent run --coordinator URL --token \
+             TOKEN --data-dir {}` here",
+            root.display()
+        )
+    })
+}
+
+/// A token of the same fleet, where the machine has a certificate that is none any more.
+fn joining_again(root: &Path) -> String {
+    line_again(root).unwrap_or_else(|| {
+        format!(
+            "`mlx-fleet token create` at the coordinator; here stop the agent, then `mlx-fleet-agent enrol \
+             --token TOKEN --data-dir {}`, and start it again",
+            root.display()
+        )
+    })
+}
+
+/// Where install-agent.sh put the agent: its folder lies beside the script.
+fn line_again(root: &Path) -> Option<String> {
+    let prefix = root.parent()?;
+    if !prefix.join("install-agent.sh").is_file() {
+        return None;
+    }
+    let elsewhere = match prefix.to_str() {
+        Some("/opt/mlx-fleet") => String::new(),
+        _ => format!(
+            " with ` --prefix {}` before its last bracket",
+            prefix.display()
+        ),
+    };
+    Some(format!(
+        "`mlx-fleet machine add` at the coordinator, and paste its line into a terminal of this machine{elsewhere}"
+    ))
 }
 
 fn broken(error: &impl Display) -> Finding {
@@ -112,14 +152,17 @@ fn daemon(lock: &Path) -> Finding {
     Finding::ok("agent", found)
 }
 
-fn certificate(ends: Result<OffsetDateTime, enrol::Error>, now: OffsetDateTime) -> Finding {
+fn certificate(
+    ends: Result<OffsetDateTime, enrol::Error>,
+    now: OffsetDateTime,
+    mend: &str,
+) -> Finding {
     const CHECK: &str = "certificate";
     let ends = match ends {
         Ok(ends) => ends,
         Err(error) => return broken(&error),
     };
     let found = format!("good until {}", ends.date());
-    let mend = "enrol the machine again: `mlx-fleet-agent run --token TOKEN`";
     if ends <= now {
         let found = format!("ended on {}", ends.date());
         Finding::spoils(CHECK, found, "the coordinator refuses this machine", mend)
@@ -135,21 +178,35 @@ fn certificate(ends: Result<OffsetDateTime, enrol::Error>, now: OffsetDateTime) 
     }
 }
 
-async fn coordinators(member: &Membership, endpoints: Vec<Endpoint>) -> Vec<Finding> {
+/// Why one does not answer.
+enum Trouble {
+    Away(String),
+    /// It is there, and wants no such certificate.
+    Refused(String),
+}
+
+async fn coordinators(member: &Membership, endpoints: Vec<Endpoint>, mend: &str) -> Vec<Finding> {
+    const CHECK: &str = "coordinator";
     let mut findings = Vec::new();
     let mut clock = None;
     for (url, endpoint) in member.coordinators().iter().zip(endpoints) {
         let asked = match timeout(PATIENCE, ask(endpoint)).await {
             Ok(asked) => asked,
-            Err(_) => Err(format!("no answer in {PATIENCE:?}")),
+            Err(_) => Err(Trouble::Away(format!("no answer in {PATIENCE:?}"))),
         };
         match asked {
             Ok(date) => {
-                findings.push(Finding::ok("coordinator", format!("{url} answers")));
+                findings.push(Finding::ok(CHECK, format!("{url} answers")));
                 clock = clock.or(date.map(|date| date - OffsetDateTime::now_utc()));
             }
-            Err(why) => findings.push(Finding::spoils(
-                "coordinator",
+            Err(Trouble::Refused(why)) => findings.push(Finding::spoils(
+                CHECK,
+                format!("{url}: {why}"),
+                "no job comes from there; what is measured stays on this disk until the machine joins again",
+                mend,
+            )),
+            Err(Trouble::Away(why)) => findings.push(Finding::spoils(
+                CHECK,
                 format!("{url}: {why}"),
                 "no job comes from there; what is measured stays on this disk until it is back",
                 "see that it runs (`mlx-fleet machine list`) and that a firewall lets this machine through",
@@ -162,12 +219,16 @@ async fn coordinators(member: &Membership, endpoints: Vec<Endpoint>) -> Vec<Find
 
 /// Opens an upload of nothing: what the machine's certificate is good for, and no trace of it. The answer's
 /// head has the coordinator's time.
-async fn ask(endpoint: Endpoint) -> Result<Option<OffsetDateTime>, String> {
-    let channel = endpoint.connect().await.map_err(|error| explain(&error))?;
+async fn ask(endpoint: Endpoint) -> Result<Option<OffsetDateTime>, Trouble> {
+    let channel = endpoint.connect().await;
+    let channel = channel.map_err(|error| Trouble::Away(explain(&error)))?;
     let answer = AgentServiceClient::new(channel)
         .upload(tokio_stream::empty())
         .await;
-    let answer = answer.map_err(|status| explain(&status))?;
+    let answer = answer.map_err(|status| match status.code() {
+        Code::Unauthenticated => Trouble::Refused(explain(&status)),
+        _ => Trouble::Away(explain(&status)),
+    })?;
     Ok(date(answer.metadata()))
 }
 
@@ -220,10 +281,26 @@ mod tests {
     #[test]
     fn a_certificate_is_told_before_it_ends() {
         let now = OffsetDateTime::UNIX_EPOCH;
-        let verdict = |days| certificate(Ok(now + time::Duration::days(days)), now).verdict;
+        let verdict = |days| certificate(Ok(now + time::Duration::days(days)), now, "").verdict;
         assert_eq!(verdict(200), Verdict::Ok);
         assert_eq!(verdict(7), Verdict::Warn);
         assert_eq!(verdict(0), Verdict::Spoils);
+    }
+
+    #[test]
+    fn an_installed_agent_joins_again_by_its_line_and_another_by_enrol() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().join("data");
+        let told = joining_again(&data);
+        let command = format!("enrol --token TOKEN --data-dir {}`", data.display());
+        assert!(told.contains(&command), "{told}");
+        std::fs::write(dir.path().join("install-agent.sh"), "").unwrap();
+        let told = joining_again(&data);
+        let prefix = format!("--prefix {}`", dir.path().display());
+        assert!(
+            told.contains("machine add") && told.contains(&prefix),
+            "{told}"
+        );
     }
 
     #[test]

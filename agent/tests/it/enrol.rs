@@ -134,6 +134,7 @@ impl Coordinator {
         Wishes {
             coordinators: vec![self.url.clone()],
             token: Some(SecretString::from(self.token.expose().as_str())),
+            again: false,
         }
     }
 }
@@ -217,6 +218,27 @@ async fn a_certificate_that_ended_is_told_with_its_day_and_a_token_renews_it() {
     join(&folder, coordinator.wishes(), &inventory, later)
         .await
         .unwrap();
+}
+
+#[tokio::test]
+async fn a_certificate_that_is_held_gives_way_to_a_token_only_when_told() {
+    let coordinator = Coordinator::start().await;
+    let dir = tempfile::tempdir().unwrap();
+    let certificate = || std::fs::read_to_string(dir.path().join("agent.pem")).unwrap();
+    joins(dir.path(), coordinator.wishes()).await.unwrap();
+    let first = certificate();
+    joins(dir.path(), coordinator.wishes()).await.unwrap();
+    assert_eq!(certificate(), first);
+    let again = |wishes| Wishes {
+        again: true,
+        ..wishes
+    };
+    joins(dir.path(), again(Wishes::default())).await.unwrap();
+    assert_eq!(certificate(), first);
+    joins(dir.path(), again(coordinator.wishes()))
+        .await
+        .unwrap();
+    assert_ne!(certificate(), first);
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use service::tls::Authority;
+use domain::ids::MachineId;
+use service::tls::{AgentKey, Authority};
 use tempfile::TempDir;
 use time::OffsetDateTime;
 
@@ -123,6 +124,19 @@ impl NewMachine {
         let output = self.types(text);
         assert!(!output.status.success(), "{text}: {}", stdout(&output));
         stderr(&output)
+    }
+
+    /// The words of its page, as the account of the agent sees it.
+    fn doctor(&self) -> String {
+        let agent =
+            "/opt/mlx-fleet/current/bin/mlx-fleet-agent doctor --data-dir /opt/mlx-fleet/data";
+        let account = if is_root() {
+            "runuser -u mlx-fleet --"
+        } else {
+            ""
+        };
+        let page = stdout(&self.types(&format!("{account} {agent}")));
+        page.split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     fn release(&self) -> String {
@@ -290,21 +304,69 @@ fn a_new_machine_installs_works_upgrades_goes_back_and_leaves() {
         return;
     }
     let machine = NewMachine::boot();
-    let mut line = fleet.ok(&["machine", "add", "--allow-upgrades"]);
-    assert_eq!(line.lines().count(), 1, "{line}");
-    if !is_root() {
-        // In a namespace of somebody's there is no second account.
-        line = line.replace("install --coordinator", "install --user root --coordinator");
-    }
+    let line = line_of(&fleet);
     refuses_another_authority(&machine, &line);
     let said = shows_no_secret_meanwhile(&line, || machine.ok(&line));
     assert!(said.contains("runs as"), "{said}");
     is(&fleet, "idle");
     leaves_no_secret_and_no_open_door(&machine, &secret_of(&line));
+    comes_back_by_another_line(&fleet, &machine, &line);
     upgrades_by_hand(&fleet, &machine, &releases);
     upgrades_by_the_fleet(&fleet, &machine, &releases);
     leaves(&fleet, &machine, &releases);
     fleet.stop();
+}
+
+fn line_of(fleet: &Fleet) -> String {
+    let line = fleet.ok(&["machine", "add", "--allow-upgrades"]);
+    assert_eq!(line.lines().count(), 1, "{line}");
+    if is_root() {
+        return line;
+    }
+    // In a namespace of somebody's there is no second account.
+    line.replace("install --coordinator", "install --user root --coordinator")
+}
+
+/// Thrown out, or with a certificate that has ended: a new line mends both, and it is the same machine.
+fn comes_back_by_another_line(fleet: &Fleet, machine: &NewMachine, used: &str) {
+    let id = || fleet.json(&["machine", "list", "--json"])[0]["machine_id"].clone();
+    let (first, spool) = (id(), "/opt/mlx-fleet/data/spool/of-before");
+    machine.ok(&format!("touch {spool}"));
+    // One that is used up does no harm to a machine that is well.
+    let told = stderr(&machine.types(used));
+    assert!(
+        told.contains("used up") && told.contains("is kept"),
+        "{told}"
+    );
+    is(fleet, "idle");
+
+    fleet.ok(&["machine", "revoke", first.as_str().unwrap()]);
+    is(fleet, "revoked");
+    let mend = "paste its line into a terminal of this machine";
+    let told = machine.doctor();
+    assert!(told.contains("revoked") && told.contains(mend), "{told}");
+    machine.ok(&line_of(fleet));
+    is(fleet, "idle");
+
+    machine.ok(&format!(
+        "cat >/opt/mlx-fleet/data/agent.pem <<'END'\n{}END\nsystemctl restart",
+        ended_certificate()
+    ));
+    is(fleet, "offline");
+    let told = machine.doctor();
+    assert!(told.contains("ended on") && told.contains(mend), "{told}");
+    machine.ok(&line_of(fleet));
+    is(fleet, "idle");
+    assert_eq!(id(), first);
+    machine.ok(&format!("rm {spool}"));
+}
+
+fn ended_certificate() -> String {
+    let then = OffsetDateTime::now_utc() - time::Duration::days(1000);
+    let (authority, _) = Authority::generate(then).unwrap();
+    let request = AgentKey::generate().unwrap().request().unwrap();
+    let signed = authority.sign_agent(&request, MachineId::new(), then);
+    signed.unwrap()
 }
 
 fn upgrades_by_hand(fleet: &Fleet, machine: &NewMachine, releases: &Releases) {
