@@ -67,6 +67,8 @@ pub struct Driver<W> {
     beat: Option<Interval>,
     upload: Option<Task<()>>,
     work: Option<Work>,
+    /// Where a welcome is told, by this process's id; None: nobody asks.
+    welcomed: Option<PathBuf>,
     /// Where somebody looks out for this agent's wish to be upgraded; None: nobody may.
     wish: Option<PathBuf>,
     wished: Option<Wished>,
@@ -130,9 +132,18 @@ impl<W: Workshop> Driver<W> {
             beat: None,
             upload: None,
             work: None,
+            welcomed: None,
             wish: None,
             wished: None,
         }
+    }
+
+    /// With a file that says which process a coordinator welcomed last: who started it learns by it that it
+    /// does its work.
+    #[must_use]
+    pub fn telling_welcomes(mut self, file: PathBuf) -> Self {
+        self.welcomed = Some(file);
+        self
     }
 
     /// With a file that stands for the wish to be upgraded; whoever fulfils it takes it away.
@@ -263,6 +274,7 @@ impl<W: Workshop> Driver<W> {
                     coordinator_version,
                     "welcomed by the coordinator"
                 );
+                self.tell_welcome();
                 if coordinator_version != VERSION {
                     tracing::warn!(
                         "the coordinator is version {coordinator_version}, this agent {VERSION}: they \
@@ -373,6 +385,13 @@ impl<W: Workshop> Driver<W> {
             }
         }
         false
+    }
+
+    fn tell_welcome(&self) {
+        let Some(file) = &self.welcomed else { return };
+        if let Err(error) = std::fs::write(file, format!("{}\n", std::process::id())) {
+            tracing::error!(%error, "that this agent was welcomed cannot be written");
+        }
     }
 
     fn wish_upgrade(&mut self) {

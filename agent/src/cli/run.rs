@@ -145,6 +145,7 @@ async fn serve(
         stop_with_stdin(stop.clone())?;
     }
     let driver = Driver::new(endpoints, spool, bench, stop.clone())
+        .telling_welcomes(folder.root().join("welcomed"))
         .upgraded_through(args.upgrade_wish.clone());
     let of_machine = tracing::info_span!("agent", machine_id = %member.machine_id()?);
     let drive = async move {
