@@ -119,13 +119,29 @@ async fn upgrade_one(
             }
         }
         if Instant::now() > deadline {
-            let state = now.map_or_else(|| "gone".to_owned(), |now| now.state);
             return Err(Failure::Broke(format!(
-                "{name} is {state} and does not run the new release: it went back to the one before, or \
-                 does not allow upgrades (`machine add --allow-upgrades`); its log says which. Nobody \
-                 else was asked"
+                "{name} {}. Nobody else was asked",
+                trouble(now.as_ref())
             )));
         }
         tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// What became of a machine that does not run the new release when its time is over.
+fn trouble(machine: Option<&Machine>) -> String {
+    match machine {
+        None => "is gone".to_owned(),
+        Some(machine) if is_online(machine) => format!(
+            "is {} and does not run the new release: it could not get it, went back from it to the one before, \
+             or does not allow upgrades (`machine add --allow-upgrades`); its log says which",
+            machine.state
+        ),
+        Some(machine) => format!(
+            "is {}: unless something else keeps it away, the new release does not reach this coordinator, and \
+             the machine goes back by itself to the one before, some minutes after it began \
+             (`mlx-fleet machine list`)",
+            machine.state
+        ),
     }
 }
