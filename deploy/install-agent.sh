@@ -6,6 +6,7 @@
 #   install-agent.sh install --coordinator URL --ca FILE    reads a join token from standard input; a machine
 #                                 that was thrown out, or whose certificate has ended, joins again by it
 #   install-agent.sh upgrade      to the release that the coordinator offers now; back, if it does not stay up
+#                                 or no coordinator welcomes it
 #   install-agent.sh rollback     to the release before
 #   install-agent.sh uninstall    leaves PREFIX/data, with what is not uploaded; --purge takes that too
 #
@@ -31,11 +32,15 @@ service=mlx-fleet-agent
 daemon=org.mlx-fleet.agent # launchd's name for it
 unit=/etc/systemd/system/$service.service
 plist=/Library/LaunchDaemons/$daemon.plist
+rotation=/etc/newsyslog.d/$daemon.conf
 # What looks out for the agent's wish to be upgraded, where that is allowed.
 lookout=${unit%.service}-upgrade
 lookout_plist=${plist%.plist}-upgrade.plist
-# A release that is up for so long stays.
+# A release that is up for so long, and welcomed by a coordinator in so long, stays.
 seconds_up=5
+seconds_welcome=120
+# The agent has half of it for its end.
+seconds_gone=60
 
 say() { printf 'install-agent: %s\n' "$*"; }
 
@@ -48,7 +53,7 @@ main() {
   local verb=${1-}
   case "$verb" in
     install | upgrade | rollback | uninstall) shift ;;
-    -h | --help | '') sed -n '2,23s/^# \{0,1\}//p' "$0" && exit ;;
+    -h | --help | '') sed -n '2,24s/^# \{0,1\}//p' "$0" && exit ;;
     *) die "unknown verb $verb; there are install, upgrade, rollback and uninstall" ;;
   esac
   # The password is asked for on the terminal, so standard input is still the token's.
@@ -120,7 +125,7 @@ install() {
   write_service
   start_service
   if [ "$allow_upgrades" = yes ]; then start_lookout; fi
-  stays_up || die "the agent does not stay up; its log says why: $(where_log)"
+  works || die "the agent $trouble; its log says why: $(where_log)"
   say "$(as_user "$prefix/current/bin/mlx-fleet-agent" --version </dev/null) runs as $user; its log: $(where_log)"
   show_doctor
 }
@@ -149,13 +154,14 @@ upgrade() {
     rm -rf "$wish"
     trap 'rm -rf "$work"' EXIT
   fi
-  if ! stays_up; then
-    say "${release##*/} does not stay up; going back" >&2
+  if ! works; then
+    say "${release##*/} $trouble; going back" >&2
     point current "$before"
     if [ -n "$before_that" ]; then point previous "$before_that"; else rm "$prefix/previous"; fi
     start_service
     rm -rf "$release"
-    die "${release##*/} does not stay up, and ${before##*/} runs again; the log says why: $(where_log)"
+    stays_up || die "${release##*/} $trouble, and ${before##*/} does not stay up either; the log says why: $(where_log)"
+    die "${release##*/} $trouble, and ${before##*/} runs again; the log says why: $(where_log)"
   fi
   forget_old
   say "upgraded to ${release##*/}"
@@ -173,7 +179,7 @@ rollback() {
 uninstall() {
   stop_lookout
   stop_service
-  rm -f "$unit" "$plist" "$lookout.path" "$lookout.service" "$lookout_plist"
+  rm -f "$unit" "$plist" "$rotation" "$lookout.path" "$lookout.service" "$lookout_plist"
   if [ "$(uname -s)" = Linux ]; then systemctl daemon-reload; fi
   rm -rf "$prefix/releases" "$prefix/current" "$prefix/previous" "$prefix/log" \
     "$prefix/coordinator" "$prefix/ca.pem" "$prefix/install-agent.sh"
@@ -382,6 +388,7 @@ write_service() {
   case "$(uname -s)" in
     Darwin)
       launchd_plist >"$plist"
+      newsyslog_conf >"$rotation"
       if [ "$allow_upgrades" = yes ]; then launchd_lookout >"$lookout_plist"; fi
       ;;
     *)
@@ -417,6 +424,8 @@ ExecStart=$(arguments | tr '\n' ' ')
 User=$user
 Restart=always
 RestartSec=5
+# A worker that is killed for memory is one failed launch, and no reason to stop the agent.
+OOMPolicy=continue
 TimeoutStopSec=30
 NoNewPrivileges=yes
 ProtectSystem=full
@@ -499,7 +508,16 @@ $(arguments | sed 's/.*/    <string>&<\/string>/')
 PLIST
 }
 
+# launchd holds the file open, so the agent ends and is started again when its log is put aside at 10 MB.
+newsyslog_conf() {
+  printf '# Written by install-agent.sh; a new install writes it again.\n'
+  printf '# logfilename [owner:group] mode count size when flags [/pid_file] [sig_num]\n'
+  printf '%s %s: 644 5 10240 * - %s 15\n' "$prefix/log/agent.log" "$user" "$data/agent.lock"
+}
+
 start_service() {
+  # A process of another time may have had the number of the next one.
+  rm -f "$data/welcomed"
   case "$(uname -s)" in
     Darwin)
       stop_service
@@ -529,11 +547,16 @@ stop_lookout() {
 }
 
 stop_service() {
+  local second
   case "$(uname -s)" in
     Darwin)
       launchctl bootout "system/$daemon" 2>/dev/null || true
       # It comes back before the daemon is gone, and nothing starts meanwhile.
-      while launchctl print "system/$daemon" >/dev/null 2>&1; do sleep 1; done
+      for ((second = 0; second < seconds_gone; second++)); do
+        launchctl print "system/$daemon" >/dev/null 2>&1 || return 0
+        sleep 1
+      done
+      die "the agent does not stop: \`sudo launchctl bootout system/$daemon\` may say why"
       ;;
     *) if [ -e "$unit" ]; then systemctl disable --now --quiet "$service"; fi ;;
   esac
@@ -555,6 +578,22 @@ stays_up() {
     if [ -z "$first" ] || [ "$(pid)" != "$first" ]; then return 1; fi
     sleep 1
   done
+}
+
+# Whether it does its work, or what is the trouble: one that is up may still be unable to reach its coordinator.
+# The agent says in a file which of its processes was welcomed last.
+works() {
+  local first second
+  trouble="does not stay up"
+  stays_up || return 1
+  first=$(pid)
+  for ((second = 0; second < seconds_welcome; second++)); do
+    if [ -z "$first" ] || [ "$(pid)" != "$first" ]; then return 1; fi
+    if [ -f "$data/welcomed" ] && [ "$(cat "$data/welcomed")" = "$first" ]; then return 0; fi
+    sleep 1
+  done
+  trouble="is not welcomed by its coordinator"
+  return 1
 }
 
 where_log() {

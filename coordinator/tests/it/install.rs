@@ -5,276 +5,22 @@
 
 #![cfg(target_os = "linux")]
 
+mod mac;
+mod machine;
+mod releases;
+
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
 
 use domain::ids::MachineId;
 use service::tls::{AgentKey, Authority};
-use tempfile::TempDir;
 use time::OffsetDateTime;
 
 use crate::e2e::SMALL;
-use crate::fleet::{Fleet, Process, binary, eventually, stderr, stdout};
+use crate::fleet::{Fleet, eventually, stderr, stdout};
 use crate::secrets::check_processes;
-
-/// Of nothing but namespaces: it has this one's programs, and folders of its own where it changes anything.
-struct NewMachine {
-    _holder: Process,
-    pid: u32,
-    _dir: TempDir,
-}
-
-const BOOT: &str = r#"
-set -e
-mount -t tmpfs none "$1"
-# What only root may read is nothing that a machine without root needs.
-cp -a /etc "$1" 2>/dev/null || true
-mount --bind "$1/etc" /etc
-mkdir -p /etc/systemd/system
-mount -t proc proc /proc
-mount -t tmpfs none /run
-mkdir /run/bin
-cp "$2" /run/bin/systemctl
-for folder in /opt /tmp /var/log; do mount -t tmpfs none "$folder"; done
-chmod 1777 /tmp
-echo ready
-trap 'exit 0' TERM
-while :; do sleep 1 & wait $! || true; done
-"#;
-
-impl NewMachine {
-    /// A container may forbid namespaces within.
-    fn is_possible() -> bool {
-        let tried = Self::apart()
-            .args(["mount", "-t", "tmpfs", "none", "/mnt"])
-            .output();
-        tried.is_ok_and(|tried| tried.status.success())
-    }
-
-    fn apart() -> Command {
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "--pid", "--fork", "--kill-child"]);
-        if !is_root() {
-            command.args(["--user", "--map-root-user"]);
-        }
-        command
-    }
-
-    fn boot() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let systemctl = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/it/install/systemctl");
-        let mut command = Self::apart();
-        command.args(["bash", "-c", BOOT, "boot"]);
-        command.arg(dir.path()).arg(systemctl);
-        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
-        let mut ready = [0; 6];
-        let mut said = child.stdout.take().unwrap();
-        std::io::Read::read_exact(&mut said, &mut ready)
-            .expect("a machine: are namespaces allowed here?");
-        let outer = child.id();
-        let children = format!("/proc/{outer}/task/{outer}/children");
-        let children = fs::read_to_string(children).unwrap();
-        let pid = children.split_whitespace().next().unwrap().parse().unwrap();
-        Self {
-            _holder: Process::new(child),
-            pid,
-            _dir: dir,
-        }
-    }
-
-    /// What somebody types into a terminal there.
-    fn types(&self, text: &str) -> Output {
-        let mut command = Command::new("nsenter");
-        command.args(["--target", &self.pid.to_string(), "--mount", "--pid"]);
-        if !is_root() {
-            command.args(["--user", "--preserve-credentials"]);
-        }
-        let mut child = command
-            .arg("bash")
-            .current_dir("/")
-            .env_clear()
-            .env("PATH", "/run/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut terminal = child.stdin.take().unwrap();
-        terminal.write_all(text.as_bytes()).unwrap();
-        drop(terminal);
-        child.wait_with_output().unwrap()
-    }
-
-    fn ok(&self, text: &str) -> String {
-        let output = self.types(text);
-        assert!(
-            output.status.success(),
-            "{text}: {}{}",
-            stdout(&output),
-            stderr(&output)
-        );
-        stdout(&output)
-    }
-
-    /// Must fail; what it says of it.
-    fn fails(&self, text: &str) -> String {
-        let output = self.types(text);
-        assert!(!output.status.success(), "{text}: {}", stdout(&output));
-        stderr(&output)
-    }
-
-    /// The words of its page, as the account of the agent sees it.
-    fn doctor(&self) -> String {
-        let agent =
-            "/opt/mlx-fleet/current/bin/mlx-fleet-agent doctor --data-dir /opt/mlx-fleet/data";
-        let account = if is_root() {
-            "runuser -u mlx-fleet --"
-        } else {
-            ""
-        };
-        let page = stdout(&self.types(&format!("{account} {agent}")));
-        page.split_whitespace().collect::<Vec<_>>().join(" ")
-    }
-
-    fn release(&self) -> String {
-        self.ok("readlink /opt/mlx-fleet/current").trim().to_owned()
-    }
-
-    fn note(&self) -> String {
-        self.ok("cat /opt/mlx-fleet/current/note")
-    }
-
-    fn agents(&self) -> usize {
-        // One that is listed may be gone before it is read.
-        let listed = self.ok("cat /proc/[0-9]*/comm 2>&1 || true");
-        listed
-            .lines()
-            .filter(|name| *name == "mlx-fleet-agent")
-            .count()
-    }
-}
-
-impl Drop for NewMachine {
-    /// The whole machine ends with its first process.
-    fn drop(&mut self) {
-        let pid = self.pid.to_string();
-        drop(Command::new("kill").args(["-KILL", &pid]).status());
-    }
-}
-
-fn is_root() -> bool {
-    let id = Command::new("id").arg("-u").output().unwrap();
-    stdout(&id).trim() == "0"
-}
-
-/// Archives like `cargo xtask dist`'s, of the programs that are tested here, offered by the fleet.
-struct Releases {
-    folder: PathBuf,
-    programs: PathBuf,
-    /// The MLX that the worker was linked with.
-    wheel: PathBuf,
-}
-
-const VERSION: &str = env!("CARGO_PKG_VERSION");
-
-impl Releases {
-    fn of(fleet: &Fleet) -> Self {
-        let folder = fleet.data_dir().join("releases");
-        let programs = fleet.dir.path().join("programs");
-        fs::create_dir(&folder).unwrap();
-        fs::create_dir(&programs).unwrap();
-        for name in ["mlx-fleet-agent", "mlx-fleet-suite"] {
-            // What a debugger wants would be most of the archive.
-            let mut strip = Command::new("strip");
-            strip.arg("-o").arg(programs.join(name)).arg(binary(name));
-            assert!(strip.status().unwrap().success());
-        }
-        Self {
-            folder,
-            programs,
-            wheel: wheel(),
-        }
-    }
-
-    fn name() -> String {
-        format!("mlx-fleet-{VERSION}-linux-{}", std::env::consts::ARCH)
-    }
-
-    /// Offers this release alone; `note` tells it from others, `agent` is its agent.
-    fn offer(&self, note: &str, agent: &Path) -> PathBuf {
-        let stage = tempfile::tempdir().unwrap();
-        let root = stage.path().join(Self::name());
-        fs::create_dir_all(root.join("bin")).unwrap();
-        fs::copy(agent, root.join("bin/mlx-fleet-agent")).unwrap();
-        fs::copy(
-            self.programs.join("mlx-fleet-suite"),
-            root.join("bin/mlx-fleet-suite"),
-        )
-        .unwrap();
-        fs::write(root.join("note"), note).unwrap();
-        for library in ["mlx/lib", "mlx_cpu.libs"] {
-            let into = root.join("lib").join(library);
-            fs::create_dir_all(&into).unwrap();
-            for file in fs::read_dir(self.wheel.join(library)).unwrap() {
-                let path = file.unwrap().path();
-                if path.is_file() {
-                    fs::copy(&path, into.join(path.file_name().unwrap())).unwrap();
-                }
-            }
-        }
-        let archive = self.folder.join(format!("{}.tar.gz", Self::name()));
-        let mut tar = Command::new("tar");
-        tar.args(["-I", "gzip -1"])
-            .arg("-C")
-            .arg(stage.path())
-            .arg("-cf")
-            .arg(&archive)
-            .arg(Self::name());
-        assert!(tar.status().unwrap().success());
-        self.write_sums();
-        archive
-    }
-
-    fn offer_good(&self, note: &str) -> PathBuf {
-        self.offer(note, &self.programs.join("mlx-fleet-agent"))
-    }
-
-    /// It starts, and ends.
-    fn offer_broken(&self) {
-        let broken = self.programs.join("broken");
-        fs::write(&broken, "#!/bin/sh\n[ \"$1\" = --version ]\n").unwrap();
-        fs::set_permissions(&broken, fs::Permissions::from_mode(0o755)).unwrap();
-        self.offer("broken", &broken);
-    }
-
-    fn write_sums(&self) {
-        let sums = "sha256sum -- *.tar.gz >SHA256SUMS";
-        let done = Command::new("sh")
-            .args(["-c", sums])
-            .current_dir(&self.folder)
-            .status();
-        assert!(done.unwrap().success());
-    }
-}
-
-/// Where the loader finds it for the worker, in the tree that it was published in.
-fn wheel() -> PathBuf {
-    let told = Command::new("ldd")
-        .arg(binary("mlx-fleet-suite"))
-        .output()
-        .unwrap();
-    let told = stdout(&told);
-    let library = told
-        .lines()
-        .find_map(|line| line.trim().strip_prefix("libmlx.so => "));
-    let library = library
-        .and_then(|rest| rest.split(" (").next())
-        .expect("libmlx.so");
-    Path::new(library).ancestors().nth(3).unwrap().to_owned()
-}
+use machine::{NewMachine, System, is_root};
+use releases::Releases;
 
 const SCRIPT: &str = "bash /opt/mlx-fleet/install-agent.sh";
 
@@ -296,20 +42,22 @@ fn a_new_machine_installs_works_upgrades_goes_back_and_leaves() {
     let refused = fleet.command(&["machine", "add"]);
     assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
     assert!(stderr(&refused).contains("cargo xtask dist"));
-    let releases = Releases::of(&fleet);
+    let label = format!("linux-{}", std::env::consts::ARCH);
+    let releases = Releases::of(&fleet, &label);
     releases.offer_good("one");
 
-    if !NewMachine::is_possible() {
-        eprintln!("SKIPPED, nothing is installed: no namespaces can be made here");
+    let Some(machine) = NewMachine::boot(System::Linux) else {
         return;
-    }
-    let machine = NewMachine::boot();
+    };
     let line = line_of(&fleet);
     refuses_another_authority(&machine, &line);
     let said = shows_no_secret_meanwhile(&line, || machine.ok(&line));
     assert!(said.contains("runs as"), "{said}");
+    // The last words of doctor's page: that it is shown is part of the installation.
+    assert!(said.contains(" in order\n"), "{said}");
     is(&fleet, "idle");
     leaves_no_secret_and_no_open_door(&machine, &secret_of(&line));
+    systemd_takes_the_units(&machine);
     comes_back_by_another_line(&fleet, &machine, &line);
     upgrades_by_hand(&fleet, &machine, &releases);
     upgrades_by_the_fleet(&fleet, &machine, &releases);
@@ -392,8 +140,38 @@ fn upgrades_by_hand(fleet: &Fleet, machine: &NewMachine, releases: &Releases) {
     let told = machine.fails(&format!("{SCRIPT} upgrade"));
     assert!(told.contains("does not stay up"), "{told}");
     assert_eq!(machine.release(), second);
+    // One that stays, and does nothing. Nobody here waits for two minutes.
+    machine.ok("sed -i s/^seconds_welcome=120$/seconds_welcome=3/ /opt/mlx-fleet/install-agent.sh");
+    releases.offer_mute();
+    let told = machine.fails(&format!("{SCRIPT} upgrade"));
+    assert!(told.contains("is not welcomed"), "{told}");
+    assert!(told.contains("runs again"), "{told}");
+    machine.ok("sed -i s/^seconds_welcome=3$/seconds_welcome=120/ /opt/mlx-fleet/install-agent.sh");
+    assert_eq!(machine.release(), second);
     assert_eq!(machine.agents(), 1);
     is(fleet, "idle");
+}
+
+/// What systemd itself reads in the units; it is no part of the machine, and need not run for that.
+fn systemd_takes_the_units(machine: &NewMachine) {
+    if !machine.types("command -v systemd-analyze").status.success() {
+        eprintln!(
+            "NOT VERIFIED: there is no systemd-analyze here to read the units (apt-get install systemd)"
+        );
+        return;
+    }
+    let coordinators = include_str!("../../../deploy/mlx-fleet.service");
+    let programs = "/opt/mlx-fleet-coordinator/bin";
+    machine.ok(&format!(
+        "mkdir -p {programs} && cp /bin/true {programs}/mlx-fleet\n\
+         cat >/tmp/mlx-fleet.service <<'END'\n{coordinators}END\n"
+    ));
+    let units = "/etc/systemd/system/mlx-fleet-agent.service \
+                 /etc/systemd/system/mlx-fleet-agent-upgrade.service \
+                 /etc/systemd/system/mlx-fleet-agent-upgrade.path /tmp/mlx-fleet.service";
+    let verified = machine.types(&format!("systemd-analyze verify --man=no {units}"));
+    let told = stderr(&verified);
+    assert!(verified.status.success() && told.is_empty(), "{told}");
 }
 
 fn upgrades_by_the_fleet(fleet: &Fleet, machine: &NewMachine, releases: &Releases) {
