@@ -42,8 +42,7 @@ fn a_new_machine_installs_works_upgrades_goes_back_and_leaves() {
     let refused = fleet.command(&["machine", "add"]);
     assert_eq!(refused.status.code(), Some(3), "{}", stderr(&refused));
     assert!(stderr(&refused).contains("cargo xtask dist"));
-    let label = format!("linux-{}", std::env::consts::ARCH);
-    let releases = Releases::of(&fleet, &label);
+    let releases = Releases::of(&fleet, &linux());
     releases.offer_good("one");
 
     let Some(machine) = NewMachine::boot(System::Linux) else {
@@ -58,7 +57,6 @@ fn a_new_machine_installs_works_upgrades_goes_back_and_leaves() {
     is(&fleet, "idle");
     leaves_no_secret_and_no_open_door(&machine, &secret_of(&line));
     systemd_takes_the_units(&machine);
-    comes_back_by_another_line(&fleet, &machine, &line);
     upgrades_by_hand(&fleet, &machine, &releases);
     upgrades_by_the_fleet(&fleet, &machine, &releases);
     leaves(&fleet, &machine, &releases);
@@ -75,38 +73,52 @@ fn line_of(fleet: &Fleet) -> String {
     line.replace("install --coordinator", "install --user root --coordinator")
 }
 
+fn linux() -> String {
+    format!("linux-{}", std::env::consts::ARCH)
+}
+
 /// Thrown out, or with a certificate that has ended: a new line mends both, and it is the same machine.
-fn comes_back_by_another_line(fleet: &Fleet, machine: &NewMachine, used: &str) {
+#[test]
+fn a_machine_that_is_out_comes_back_by_another_line() {
+    let mut fleet = Fleet::start();
+    Releases::of(&fleet, &linux()).offer_good("one");
+    let Some(machine) = NewMachine::boot(System::Linux) else {
+        return;
+    };
+    let used = line_of(&fleet);
+    machine.ok(&used);
+    is(&fleet, "idle");
     let id = || fleet.json(&["machine", "list", "--json"])[0]["machine_id"].clone();
     let (first, spool) = (id(), "/opt/mlx-fleet/data/spool/of-before");
     machine.ok(&format!("touch {spool}"));
     // One that is used up does no harm to a machine that is well.
-    let told = stderr(&machine.types(used));
+    let told = stderr(&machine.types(&used));
     assert!(
         told.contains("used up") && told.contains("is kept"),
         "{told}"
     );
-    is(fleet, "idle");
+    is(&fleet, "idle");
 
     fleet.ok(&["machine", "revoke", first.as_str().unwrap()]);
-    is(fleet, "revoked");
+    is(&fleet, "revoked");
     let mend = "paste its line into a terminal of this machine";
     let told = machine.doctor();
     assert!(told.contains("revoked") && told.contains(mend), "{told}");
-    machine.ok(&line_of(fleet));
-    is(fleet, "idle");
+    machine.ok(&line_of(&fleet));
+    is(&fleet, "idle");
 
     machine.ok(&format!(
         "cat >/opt/mlx-fleet/data/agent.pem <<'END'\n{}END\nsystemctl restart",
         ended_certificate()
     ));
-    is(fleet, "offline");
+    is(&fleet, "offline");
     let told = machine.doctor();
     assert!(told.contains("ended on") && told.contains(mend), "{told}");
-    machine.ok(&line_of(fleet));
-    is(fleet, "idle");
+    machine.ok(&line_of(&fleet));
+    is(&fleet, "idle");
     assert_eq!(id(), first);
     machine.ok(&format!("rm {spool}"));
+    fleet.stop();
 }
 
 fn ended_certificate() -> String {

@@ -100,11 +100,11 @@ fn is_a_daemon(machine: &NewMachine) {
 
 /// Where launchd keeps the daemon, whatever is asked.
 fn does_not_wait_for_ever(machine: &NewMachine) {
-    let told = machine.fails(&format!(
+    let told = machine.fails(
         "touch /run/launchd-is-stuck\n\
          sed s/^seconds_gone=60$/seconds_gone=2/ /opt/mlx-fleet/install-agent.sh >/tmp/install-agent.sh\n\
          bash /tmp/install-agent.sh uninstall"
-    ));
+    );
     assert!(told.contains("does not stop"), "{told}");
     machine.ok(&format!("[ -e {PLIST} ] && rm /run/launchd-is-stuck"));
 }
