@@ -21,7 +21,8 @@
 #   --label KEY=VALUE   that plans can select by; may be repeated
 #   --allow-upgrades    `mlx-fleet machine upgrade` may put the coordinator's release in the place of this one
 #
-# Tested on Debian 12; for a Mac with stand-ins of its programs, on no Mac. Everything must work in bash 3.2, a Mac's own.
+# Tested on Debian 12; for a Mac with stand-ins of its programs, and on no Mac. Everything must work in bash 3.2,
+# a Mac's own.
 set -euo pipefail
 # Letters are letters, whatever the language here.
 export LC_ALL=C
@@ -32,7 +33,6 @@ service=mlx-fleet-agent
 daemon=org.mlx-fleet.agent # launchd's name for it
 unit=/etc/systemd/system/$service.service
 plist=/Library/LaunchDaemons/$daemon.plist
-rotation=/etc/newsyslog.d/$daemon.conf
 # What looks out for the agent's wish to be upgraded, where that is allowed.
 lookout=${unit%.service}-upgrade
 lookout_plist=${plist%.plist}-upgrade.plist
@@ -179,7 +179,7 @@ rollback() {
 uninstall() {
   stop_lookout
   stop_service
-  rm -f "$unit" "$plist" "$rotation" "$lookout.path" "$lookout.service" "$lookout_plist"
+  rm -f "$unit" "$plist" "$lookout.path" "$lookout.service" "$lookout_plist"
   if [ "$(uname -s)" = Linux ]; then systemctl daemon-reload; fi
   rm -rf "$prefix/releases" "$prefix/current" "$prefix/previous" "$prefix/log" \
     "$prefix/coordinator" "$prefix/ca.pem" "$prefix/install-agent.sh"
@@ -388,7 +388,6 @@ write_service() {
   case "$(uname -s)" in
     Darwin)
       launchd_plist >"$plist"
-      newsyslog_conf >"$rotation"
       if [ "$allow_upgrades" = yes ]; then launchd_lookout >"$lookout_plist"; fi
       ;;
     *)
@@ -506,13 +505,6 @@ $(arguments | sed 's/.*/    <string>&<\/string>/')
 </dict>
 </plist>
 PLIST
-}
-
-# launchd holds the file open, so the agent ends and is started again when its log is put aside at 10 MB.
-newsyslog_conf() {
-  printf '# Written by install-agent.sh; a new install writes it again.\n'
-  printf '# logfilename [owner:group] mode count size when flags [/pid_file] [sig_num]\n'
-  printf '%s %s: 644 5 10240 * - %s 15\n' "$prefix/log/agent.log" "$user" "$data/agent.lock"
 }
 
 start_service() {

@@ -10,7 +10,6 @@ use super::{SCRIPT, is, line_of};
 use crate::fleet::Fleet;
 
 const PLIST: &str = "/Library/LaunchDaemons/org.mlx-fleet.agent.plist";
-const ROTATION: &str = "/etc/newsyslog.d/org.mlx-fleet.agent.conf";
 
 #[test]
 fn a_mac_of_stand_ins_installs_upgrades_goes_back_and_leaves() {
@@ -48,11 +47,8 @@ fn a_mac_of_stand_ins_installs_upgrades_goes_back_and_leaves() {
     does_not_wait_for_ever(&machine);
     machine.ok(&format!("{SCRIPT} uninstall"));
     assert_eq!(machine.agents(), 0);
-    let left = machine.ok("ls /opt/mlx-fleet /Library/LaunchDaemons /etc/newsyslog.d");
-    assert_eq!(
-        left,
-        "/Library/LaunchDaemons:\n\n/etc/newsyslog.d:\n\n/opt/mlx-fleet:\ndata\n"
-    );
+    let left = machine.ok("ls /opt/mlx-fleet /Library/LaunchDaemons");
+    assert_eq!(left, "/Library/LaunchDaemons:\n\n/opt/mlx-fleet:\ndata\n");
     fleet.stop();
 }
 
@@ -84,16 +80,9 @@ fn is_a_daemon(machine: &NewMachine) {
         "StandardErrorPath": log,
     });
     assert_eq!(plist, expected);
-    let owners = machine.ok(&format!("stat -c '%U %a' {PLIST} {ROTATION}"));
-    assert_eq!(owners, "root 644\nroot 644\n");
-    let rotated = machine.ok(&format!("grep -v '^#' {ROTATION}"));
-    let lock = "/opt/mlx-fleet/data/agent.lock";
-    assert_eq!(
-        rotated,
-        format!("{log} {user}: 644 5 10240 * - {lock} 15\n")
-    );
-    // The process that newsyslog ends then is the agent.
-    let runs = machine.ok(&format!("stat -c %U /proc/$(cat {lock})"));
+    let owner = machine.ok(&format!("stat -c '%U %a' {PLIST}"));
+    assert_eq!(owner, "root 644\n");
+    let runs = machine.ok("stat -c %U /proc/$(cat /opt/mlx-fleet/data/welcomed)");
     assert_eq!(runs.trim(), user);
     assert!(machine.ok(&format!("cat {log}")).contains("welcomed"));
 }

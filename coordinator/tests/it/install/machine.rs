@@ -54,7 +54,7 @@ if [ "$3" = linux ]; then
   mkdir -p "$root/etc/systemd/system"
   cp "$stands_in/systemctl" "$root/run/bin"
 else
-  mkdir -p "$root/Library/LaunchDaemons" "$root/etc/newsyslog.d"
+  mkdir -p "$root/Library/LaunchDaemons"
   cp "$stands_in/launchctl" "$root/run/bin"
   for name in uname sw_vers sudo systemctl runuser useradd; do
     cp "$stands_in/mac" "$root/run/bin/$name"

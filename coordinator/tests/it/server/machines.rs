@@ -276,7 +276,7 @@ async fn the_list_tells_when_a_certificate_ends_and_that_a_machine_is_out() {
     let row = operator.machine("mini").await;
     assert_eq!((row.state.as_str(), row.doubts.len()), ("revoked", 1));
     assert!(
-        row.doubts[0].contains("let it join anew"),
+        row.doubts[0].contains("mlx-fleet machine add"),
         "{:?}",
         row.doubts
     );
