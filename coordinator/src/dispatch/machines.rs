@@ -120,7 +120,9 @@ pub fn doubts(machine: &Summary) -> Vec<String> {
         MachineState::Imported => return doubts,
         MachineState::Revoked => {
             let why = "its certificate was revoked, and nothing it sends is heard";
-            doubts.push(format!("{why}: to have it back, paste a new line of `mlx-fleet machine add` there"));
+            doubts.push(format!(
+                "{why}: to have it back, paste a new line of `mlx-fleet machine add` there"
+            ));
             return doubts;
         }
         _ => {}
