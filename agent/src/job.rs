@@ -37,7 +37,7 @@ use crate::awake::Awake;
 use crate::canary::{self, Cage, Canaries};
 use crate::cooldown::Cooldown;
 use crate::host_lock::HostLock;
-use crate::incident::MemoryWatch;
+use crate::incident::{self, WatchMemory};
 use crate::models::{Far, Models};
 use crate::order::Slot;
 use crate::precision::Precision;
@@ -64,6 +64,7 @@ pub struct Bench {
     pub models: Models,
     pub host_lock: PathBuf,
     pub sensors: sensors::Open,
+    pub watch_memory: WatchMemory,
     pub gate: Mutex<Gate>,
     pub cooldown: Mutex<Cooldown>,
     /// Where the best canaries are kept.
@@ -360,7 +361,7 @@ impl Job<'_> {
             self.recorder,
             self.sampler,
         );
-        let memory = MemoryWatch::start();
+        let memory = (self.bench.watch_memory)();
         let began = Instant::now();
         let stop = stopped(self.stop.clone());
         let mut ended = supervisor::supervise(suite, &request, limits, &mut scribe, stop).await;
@@ -381,7 +382,7 @@ impl Job<'_> {
         let by_force =
             ended.outcome == LaunchOutcome::Crashed && ended.signal == Some(libc::SIGKILL);
         if let Some(pid) = scribe.pid.filter(|_| by_force)
-            && let Some(how) = memory.kill_of(pid).await
+            && let Some(how) = incident::memory_kill(&*memory, pid).await
         {
             ended.message = format!(
                 "{}, by the system, which wanted its memory ({how})",

@@ -52,6 +52,17 @@ fn behave(behaviour: &str, request: &Request) -> ExitCode {
         "crash" => measure(request, |_| abort()),
         "crash-once" if mark(&cache.join("crashed")) => measure(request, |_| abort()),
         "crash-once" => measure(request, |_| {}),
+        // As by the system, for its memory: signal 9, and no word.
+        "killed-once" if mark(&cache.join("killed")) => measure(request, |_| {
+            let pid = std::process::id().to_string();
+            std::fs::write(cache.join("killed"), &pid).expect("a file");
+            Command::new("kill")
+                .args(["-KILL", &pid])
+                .status()
+                .expect("kill");
+            until(|| false);
+        }),
+        "killed-once" => measure(request, |_| {}),
         // Goes on when the test makes the file.
         "waits" => measure(request, |_| until(|| cache.join("go").exists())),
         // Says all that it has to say but the last word.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use agent::driver::Driver;
 use agent::enrol::{self, Membership};
+use agent::incident::{self, Reports};
 use agent::job::Bench;
 use agent::models::Models;
 use agent::spool::Spool;
@@ -115,12 +116,9 @@ async fn serve(
     let hub = Cache::at(hub::folders().cache);
     let suite = suite(args.suite.as_deref())?;
     let spool = Spool::open(folder.root().join("spool"))?;
-    let panic = match spool.broken_boot(&inventory.boot_id) {
-        Some(boot) => boot.panic().await,
-        None => None,
-    };
-    let now = OffsetDateTime::now_utc();
-    spool.end_interrupted(now, &inventory.boot_id, panic.as_deref())?;
+    spool
+        .recover(&inventory.boot_id, &Reports::of_system())
+        .await?;
     let bench = Arc::new(Bench {
         suite,
         inventory,
@@ -129,6 +127,7 @@ async fn serve(
         models: Models::new(endpoints.clone(), hub),
         host_lock: args.lock.host_lock.clone(),
         sensors: sensors::open,
+        watch_memory: incident::watch_memory,
         gate: tokio::sync::Mutex::default(),
         cooldown: tokio::sync::Mutex::default(),
         canary_file: folder.root().join("canary.json"),

@@ -7,20 +7,45 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
+use super::Reports;
+
 /// All is there when an agent starts, and when a process has died.
 pub const PANIC_PATIENCE: Duration = Duration::ZERO;
 pub const MEMORY_PATIENCE: Duration = Duration::ZERO;
 
 /// Where the firmware keeps a panicking kernel's log, and where systemd moves it. Mostly root's alone.
-const PSTORES: [&str; 2] = ["/sys/fs/pstore", "/var/lib/systemd/pstore"];
+pub const REPORTS: [&str; 2] = ["/sys/fs/pstore", "/var/lib/systemd/pstore"];
+
+pub const LOG: Option<&str> = Some("/dev/kmsg");
 
 /// Longer than one record of the kernel's log.
 const RECORD_BYTES: usize = 8192;
 
 /// No boot is named in these files: what was written since the launch began is of its boot.
-pub fn panic(_boot_id: &str, since: SystemTime) -> Option<String> {
-    let places = PSTORES.iter().flat_map(|dir| files(Path::new(dir)));
-    panic_in(places, since)
+pub fn panic(reports: &Reports, _boot_id: &str, since: SystemTime) -> Option<String> {
+    panic_in(reports.folders.iter().flat_map(|dir| files(dir)), since)
+}
+
+/// Of a process that is gone, so that nothing but its name in the log tells.
+pub fn memory_kill(reports: &Reports, pid: u32, since: SystemTime) -> Option<String> {
+    let since_boot = uptime()?.saturating_sub(since.elapsed().unwrap_or_default());
+    let log = kernel_log(reports.log.as_deref()?);
+    let later = log
+        .iter()
+        .filter(|record| logged_at(record).is_some_and(|at| at >= since_boot));
+    later.rev().find_map(|record| kill_in(record, pid))
+}
+
+fn uptime() -> Option<Duration> {
+    let said = fs::read_to_string("/proc/uptime").ok()?;
+    let seconds = said.split(' ').next()?.parse().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
+}
+
+/// A record's time since the machine started: `3,1042,5093,-;` is at 5.093 ms.
+fn logged_at(record: &str) -> Option<Duration> {
+    let microseconds = record.split(';').next()?.split(',').nth(2)?;
+    Some(Duration::from_micros(microseconds.parse().ok()?))
 }
 
 fn panic_in(places: impl Iterator<Item = PathBuf>, since: SystemTime) -> Option<String> {
@@ -63,14 +88,18 @@ impl MemoryWatch {
     pub fn start() -> Self {
         Self { kills: kills() }
     }
+}
 
-    pub fn kill_of(&self, pid: u32) -> Option<String> {
+impl super::MemoryWatch for MemoryWatch {
+    fn kill_of(&self, pid: u32) -> Option<String> {
         let more = kills()?.checked_sub(self.kills?)?;
         if more == 0 {
             return None;
         }
         // The log names the process, but is often root's alone; the count says only that there was one.
-        let named = kernel_log()
+        let log = LOG.map(|path| kernel_log(Path::new(path)));
+        let named = log
+            .unwrap_or_default()
             .iter()
             .rev()
             .find_map(|record| kill_in(record, pid));
@@ -91,11 +120,11 @@ fn kills_in(vmstat: &str) -> Option<u64> {
 }
 
 /// The kernel's log, a record each; empty where this user may not read it.
-fn kernel_log() -> Vec<String> {
+fn kernel_log(path: &Path) -> Vec<String> {
     let mut records = Vec::new();
     let mut options = OpenOptions::new();
     options.read(true).custom_flags(libc::O_NONBLOCK);
-    let Ok(mut log) = options.open("/dev/kmsg") else {
+    let Ok(mut log) = options.open(path) else {
         return records;
     };
     let mut record = vec![0; RECORD_BYTES];
@@ -123,6 +152,7 @@ fn kill_in(record: &str, pid: u32) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MemoryWatch as _;
     use super::*;
 
     const PANIC: &str = "<6>[   41.1] usb 1-1: new device\n\
@@ -165,5 +195,28 @@ mod tests {
     #[test]
     fn where_nothing_was_killed_nothing_is_told() {
         assert_eq!(MemoryWatch::start().kill_of(std::process::id()), None);
+    }
+
+    #[test]
+    fn a_kill_of_an_agent_counts_when_it_is_younger_than_the_launch() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("kmsg");
+        let reports = Reports {
+            folders: Vec::new(),
+            log: Some(log.clone()),
+        };
+        let now = uptime().unwrap().as_micros();
+        let record = format!("3,7,{now},-;Out of memory: Killed process 42 (x) anon-rss:2000000kB");
+        fs::write(&log, record).unwrap();
+        let began = SystemTime::now() - Duration::from_mins(1);
+        let told = memory_kill(&reports, 42, began).unwrap();
+        assert_eq!(told, "the machine was out of memory; it held 2.0 GB");
+        assert_eq!(memory_kill(&reports, 43, began), None);
+        fs::write(
+            &log,
+            "3,7,0,-;Out of memory: Killed process 42 (x) anon-rss:2kB",
+        )
+        .unwrap();
+        assert_eq!(memory_kill(&reports, 42, SystemTime::now()), None);
     }
 }

@@ -1,5 +1,6 @@
 //! What a killed agent left open is ended by the next one. When the machine was started anew in between,
-//! the launch may have brought it down: its row says so, with the kernel's words where they are known.
+//! the launch may have brought it down, and when the system killed the agent for memory, it may have taken that:
+//! the launch's row says so, with the system's words where they are known.
 
 use std::fs;
 use std::sync::Arc;
@@ -10,48 +11,58 @@ use domain::record::{JobFinished, LaunchFinished, Record};
 use time::OffsetDateTime;
 
 use super::{Error, Spool, Unfinished};
-use crate::incident::LastBoot;
+use crate::incident::{Fate, LastAgent, Reports};
 
-/// The boot in which an agent was last here.
+/// The boot in which an agent was last here, and its process.
 const BOOT_ID: &str = "boot-id";
+const PID: &str = "pid";
 
 impl Spool {
-    /// The boot before this one, if the machine was restarted in the middle of a launch. `boot_id` is
-    /// empty where the platform tells no boot from another.
-    pub fn broken_boot(&self, boot_id: &str) -> Option<LastBoot> {
-        let before = fs::read_to_string(self.dir.as_ref()?.join(BOOT_ID)).unwrap_or_default();
-        let rebooted = !before.is_empty() && !boot_id.is_empty() && before != boot_id;
-        let launch = self.unfinished().iter().find_map(|it| it.open_launch);
-        launch.filter(|_| rebooted).map(|launch| LastBoot {
+    /// Ends what the agent before this one left open, with what the system reports of its end.
+    pub async fn recover(self: &Arc<Self>, boot_id: &str, reports: &Reports) -> Result<(), Error> {
+        let fate = self.last_agent(boot_id).fate(reports).await;
+        self.end_interrupted(OffsetDateTime::now_utc(), boot_id, &fate)
+    }
+
+    /// Whoever was here before. `boot_id` is empty where the platform tells no boot from another.
+    pub fn last_agent(&self, boot_id: &str) -> LastAgent {
+        let Some(dir) = &self.dir else {
+            return LastAgent::default(); // In memory nothing outlives its agent.
+        };
+        let kept = |name: &str| fs::read_to_string(dir.join(name)).unwrap_or_default();
+        let before = kept(BOOT_ID);
+        LastAgent {
+            rebooted: !before.is_empty() && !boot_id.is_empty() && before != boot_id,
             boot_id: before,
-            launch,
-        })
+            pid: kept(PID).parse().ok(),
+            launch: self.unfinished().iter().find_map(|it| it.open_launch),
+        }
     }
 
     /// Ends every lease that a killed agent left open: its launch was interrupted, its job goes back.
-    /// `panic` has the words of the kernel that went down in it.
     pub fn end_interrupted(
         self: &Arc<Self>,
         now: OffsetDateTime,
         boot_id: &str,
-        panic: Option<&str>,
+        fate: &Fate,
     ) -> Result<(), Error> {
         let Some(dir) = &self.dir else {
-            return Ok(()); // In memory nothing outlives its agent.
+            return Ok(());
         };
-        let path = dir.join(BOOT_ID);
-        let before = fs::read_to_string(&path).unwrap_or_default();
-        let rebooted = !before.is_empty() && !boot_id.is_empty() && before != boot_id;
-        let (why, reasons) = match panic {
-            Some(words) if rebooted => (
-                format!("the machine was restarted by a kernel panic: {words}"),
-                vec![Reason::Rebooted, Reason::KernelPanic],
+        let (why, reasons) = match fate {
+            Fate::Restarted => ("the agent was restarted".to_owned(), Vec::new()),
+            Fate::KilledForMemory(how) => (
+                format!("the agent was killed by the system, which wanted its memory ({how})"),
+                vec![Reason::MemoryKill],
             ),
-            _ if rebooted => (
+            Fate::Rebooted => (
                 "the machine was restarted".to_owned(),
                 vec![Reason::Rebooted],
             ),
-            _ => ("the agent was restarted".to_owned(), Vec::new()),
+            Fate::Panicked(words) => (
+                format!("the machine was restarted by a kernel panic: {words}"),
+                vec![Reason::Rebooted, Reason::KernelPanic],
+            ),
         };
         for Unfinished { lease, open_launch } in self.unfinished() {
             tracing::info!(%lease, "ending a lease that was interrupted");
@@ -88,11 +99,15 @@ impl Spool {
             }
         }
         // After the leases: whoever is killed in between finds the same again.
-        if before != boot_id
-            && let Err(error) = fs::write(&path, boot_id)
-        {
-            tracing::warn!(%error, path = %path.display(), "a reboot may go unnoticed");
+        let pid = std::process::id().to_string();
+        for (name, value) in [(BOOT_ID, boot_id), (PID, pid.as_str())] {
+            if let Err(error) = fs::write(dir.join(name), value) {
+                tracing::warn!(%error, name, "what ends this agent may go unnoticed");
+            }
         }
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

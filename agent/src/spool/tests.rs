@@ -6,16 +6,14 @@ use std::sync::OnceLock;
 use std::time::Duration;
 
 use domain::job::{JobOutcome, LaunchOutcome};
-use domain::reason::Reason;
 use domain::record::{JobFinished, LaunchFinished, LaunchStarted, Reading};
 use domain::worker::{Iteration, Phase};
 use time::OffsetDateTime;
 
 use super::writer::SEGMENT_BYTES;
 use super::*;
-use crate::incident::LastBoot;
 
-const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+pub const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 fn reading(value: f64) -> Record {
     Record::Reading(Reading {
@@ -25,7 +23,7 @@ fn reading(value: f64) -> Record {
     })
 }
 
-fn started(launch_id: LaunchId) -> Record {
+pub fn started(launch_id: LaunchId) -> Record {
     Record::LaunchStarted(LaunchStarted {
         launch_id,
         case_key: "new=8,depth=0".into(),
@@ -43,7 +41,7 @@ fn end() -> Record {
     })
 }
 
-fn read(spool: &Spool, lease: LeaseId) -> Vec<wire::Batch> {
+pub fn read(spool: &Spool, lease: LeaseId) -> Vec<wire::Batch> {
     let Some(mut reader) = spool.reader(lease) else {
         return Vec::new();
     };
@@ -163,79 +161,6 @@ fn a_flipped_bit_ends_the_segment_before_it() {
         let spool = Spool::open(dir.path()).unwrap();
         let sound = ends.iter().filter(|&&end| end <= at).count() - 1;
         assert_eq!(seqs(&spool, lease).len(), sound, "flipped at {at}");
-    }
-}
-
-#[test]
-fn an_interrupted_lease_is_ended_once_and_its_launch_with_it() {
-    let dir = tempfile::tempdir().unwrap();
-    let (lease, launch) = (LeaseId::new(), LaunchId::new());
-    let spool = Spool::open(dir.path()).unwrap();
-    spool
-        .writer(lease)
-        .unwrap()
-        .append(vec![started(launch)])
-        .unwrap();
-    for _restart in 0..2 {
-        let spool = Spool::open(dir.path()).unwrap();
-        spool.end_interrupted(NOW, "this boot", None).unwrap();
-        assert_eq!(spool.unfinished(), []);
-        let batches = read(&spool, lease);
-        assert_eq!(batches.len(), 2);
-        let last = Batch::try_from(batches[1].clone()).unwrap();
-        let [Record::LaunchFinished(finished), Record::JobFinished(job)] = &last.records[..] else {
-            panic!("{last:?}");
-        };
-        assert_eq!(
-            (finished.launch_id, finished.outcome),
-            (launch, LaunchOutcome::Interrupted)
-        );
-        assert_eq!(job.outcome, JobOutcome::Interrupted);
-    }
-}
-
-#[test]
-fn a_launch_in_which_the_machine_was_restarted_says_so() {
-    let words = "\"completeMemory() prepare count underflow\" @IOGPUMemory.cpp:550";
-    let by_panic = format!("the machine was restarted by a kernel panic: {words}");
-    for (boot, panic, reason, expected) in [
-        ("this boot", None, "the agent was restarted", vec![]),
-        ("", None, "the agent was restarted", vec![]),
-        (
-            "the next boot",
-            None,
-            "the machine was restarted",
-            vec![Reason::Rebooted],
-        ),
-        (
-            "the next boot",
-            Some(words),
-            &by_panic,
-            vec![Reason::Rebooted, Reason::KernelPanic],
-        ),
-    ] {
-        let dir = tempfile::tempdir().unwrap();
-        let spool = Spool::open(dir.path()).unwrap();
-        spool.end_interrupted(NOW, "this boot", None).unwrap();
-        assert_eq!(spool.broken_boot("the next boot"), None, "nothing ran");
-        let (lease, launch) = (LeaseId::new(), LaunchId::new());
-        let mut writer = spool.writer(lease).unwrap();
-        writer.append(vec![started(launch)]).unwrap();
-        drop(writer);
-        let spool = Spool::open(dir.path()).unwrap();
-        let broken = LastBoot {
-            boot_id: "this boot".to_owned(),
-            launch,
-        };
-        let is_broken = boot == "the next boot";
-        assert_eq!(spool.broken_boot(boot), is_broken.then_some(broken));
-        spool.end_interrupted(NOW, boot, panic).unwrap();
-        let last = Batch::try_from(read(&spool, lease).remove(1)).unwrap();
-        let [Record::LaunchFinished(finished), Record::JobFinished(job)] = &last.records[..] else {
-            panic!("{last:?}");
-        };
-        assert_eq!(finished.reasons, expected, "{boot}");
-        assert_eq!((&*finished.message, &*job.reason), (reason, reason));
     }
 }
 

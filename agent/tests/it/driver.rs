@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use agent::driver::Driver;
+use agent::incident::{Fate, MemoryWatch};
 use agent::inventory;
 use agent::job::Bench;
 use agent::models::Models;
@@ -40,6 +41,15 @@ impl Sensors for Quiet {
     }
 }
 
+/// A machine that is short of memory: whoever is killed on it was killed for that.
+struct Short;
+
+impl MemoryWatch for Short {
+    fn kill_of(&self, pid: u32) -> Option<String> {
+        Some(format!("{pid} held 9.9 GB"))
+    }
+}
+
 pub struct Agent {
     stop: Stop,
     task: Task<()>,
@@ -53,8 +63,14 @@ impl Agent {
         let fleet = tls::Fingerprint::of(b"a CA");
         let inventory = inventory::read([].into(), &DataFolder::at(dir), Some(fleet)).unwrap();
         let now = OffsetDateTime::now_utc();
+        // Without a look for reports, which a Mac waits for.
+        let fate = if spool.last_agent(&inventory.boot_id).rebooted {
+            Fate::Rebooted
+        } else {
+            Fate::Restarted
+        };
         spool
-            .end_interrupted(now, &inventory.boot_id, None)
+            .end_interrupted(now, &inventory.boot_id, &fate)
             .unwrap();
         let endpoint = tls::endpoint(&coordinator.url, None, None).unwrap();
         let bench = Bench {
@@ -65,6 +81,7 @@ impl Agent {
             models: Models::new(vec![endpoint.clone()], Cache::at(dir.join("hub"))),
             host_lock: dir.join("host.lock"),
             sensors: || Box::new(Quiet),
+            watch_memory: || Box::new(Short),
             gate: tokio::sync::Mutex::default(),
             cooldown: tokio::sync::Mutex::default(),
             canary_file: dir.join("canary.json"),
@@ -149,6 +166,29 @@ async fn a_job_runs_to_its_end_and_ready_comes_after_it() {
     let seqs = coordinator.seqs(grant.lease_id);
     assert!(seqs.iter().copied().eq(0..seqs.len() as u64), "{seqs:?}");
     assert!(agent.spool.leases().is_empty());
+    agent.kill().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_the_system_killed_for_memory_is_told_as_such() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut coordinator = Coordinator::start().await;
+    let agent = Agent::start(dir.path(), &coordinator);
+    coordinator.ready().await;
+    let grant = grant("killed-once", 1, 1);
+    coordinator.grant(&grant).await;
+    coordinator.job_finished(grant.lease_id).await;
+    let records = coordinator.records(grant.lease_id);
+    let [killed, again] = finished(&records)[..] else {
+        panic!("{records:?}");
+    };
+    assert_eq!(killed.outcome, LaunchOutcome::Crashed);
+    assert!(killed.reasons.contains(&Reason::MemoryKill));
+    let pid = std::fs::read_to_string(dir.path().join("cache/killed")).unwrap();
+    let words = format!("by the system, which wanted its memory ({pid} held 9.9 GB)");
+    assert!(killed.message.ends_with(&words), "{}", killed.message);
+    assert_eq!(again.outcome, LaunchOutcome::Succeeded);
+    assert!(!again.reasons.contains(&Reason::MemoryKill));
     agent.kill().await;
 }
 
