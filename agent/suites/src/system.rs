@@ -145,8 +145,23 @@ pub fn evict_pages(file: &File) -> io::Result<()> {
         return Ok(());
     }
     let mapping = Mapping::new(file, bytes)?;
-    // SAFETY: the range is the mapping; invalidating drops cached pages that no one has changed.
-    check(unsafe { libc::msync(mapping.address, bytes, libc::MS_INVALIDATE) }).map(drop)
+    for (offset, bytes) in pieces(bytes) {
+        // SAFETY: the piece lies in the mapping; invalidating drops cached pages that no one has changed.
+        check(unsafe {
+            let address = mapping.address.byte_add(offset);
+            libc::msync(address, bytes, libc::MS_INVALIDATE)
+        })?;
+    }
+    Ok(())
+}
+
+/// Offset and length of what is forgotten at once: macOS takes no more than 16 GiB. Each begins on a page.
+#[cfg(any(target_os = "macos", test))]
+fn pieces(bytes: usize) -> impl Iterator<Item = (usize, usize)> {
+    const PIECE: usize = 8 << 30;
+    (0..bytes)
+        .step_by(PIECE)
+        .map(move |offset| (offset, PIECE.min(bytes - offset)))
 }
 
 /// Asks the kernel to forget a file's clean pages.
@@ -311,6 +326,16 @@ mod tests {
         // A file system that lives in memory has nowhere to put them.
         let in_memory = resident_pages(file.as_file()).unwrap() == all;
         assert!(after.resident == 0 || in_memory, "{after:?}");
+    }
+
+    #[test]
+    fn a_large_file_is_forgotten_in_pieces_without_a_gap() {
+        const GIB: usize = 1 << 30;
+        let all = |bytes| pieces(bytes).collect::<Vec<_>>();
+        assert_eq!(all(1), [(0, 1)]);
+        assert_eq!(all(8 * GIB), [(0, 8 * GIB)]);
+        let expected = [(0, 8 * GIB), (8 * GIB, 8 * GIB), (16 * GIB, GIB + 7)];
+        assert_eq!(all(17 * GIB + 7), expected);
     }
 
     #[test]
