@@ -4,6 +4,8 @@
 //! goes to the spool as readings and into a short history, from which [`crate::preflight`] judges
 //! whether the machine is quiet and what to doubt about a launch.
 
+#[cfg(any(target_os = "macos", test))]
+mod chip;
 mod foreign;
 #[cfg(any(target_os = "macos", test))]
 mod gpu;
@@ -59,6 +61,9 @@ pub const MEMORY_USED_BYTES: &str = "memory_used_bytes";
 pub const SWAP_USED_BYTES: &str = "swap_used_bytes";
 pub const CPU_POWER_W: &str = "cpu_power_w";
 pub const GPU_POWER_W: &str = "gpu_power_w";
+/// Of Apple's Neural Engine and of the memory, which only macOS tells.
+pub const ANE_POWER_W: &str = "ane_power_w";
+pub const RAM_POWER_W: &str = "ram_power_w";
 pub const SYS_POWER_W: &str = "sys_power_w";
 pub const GPU_MHZ: &str = "gpu_mhz";
 pub const GPU_ACTIVE_RATIO: &str = "gpu_active_ratio";

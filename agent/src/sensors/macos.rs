@@ -9,13 +9,13 @@ use objc2_foundation::NSProcessInfo;
 use sysctl::Sysctl;
 use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System};
 
+use super::chip::{Chip, Cores, known_watts};
 use super::foreign::{ChoreWatch, ForeignLoad};
 use super::gpu::{ForeignGpu, GpuClient};
 use super::{
-    CPU_POWER_W, CPU_RATIO, CPU_TEMP_C, FAN_RPM, FOREIGN_CPU_RATIO, FOREIGN_GPU_RATIO,
-    GPU_ACTIVE_RATIO, GPU_MHZ, GPU_POWER_W, GPU_TEMP_C, MEM_PRESSURE_LEVEL, MEMORY_USED_BYTES,
-    PowerSource, Process, Readout, SLOW_LOOKS, SWAP_USED_BYTES, SYS_POWER_W, Sensors,
-    THERMAL_LEVEL, THERMAL_STATE,
+    CPU_RATIO, FOREIGN_CPU_RATIO, FOREIGN_GPU_RATIO, MEM_PRESSURE_LEVEL, MEMORY_USED_BYTES,
+    PowerSource, Process, Readout, SLOW_LOOKS, SWAP_USED_BYTES, Sensors, THERMAL_LEVEL,
+    THERMAL_STATE,
 };
 use crate::macos::{ask, output};
 use crate::sys::{self, ThermalPressure};
@@ -53,37 +53,26 @@ pub struct Machine {
     looks: u32,
 }
 
-/// What macmon knows; None where it does not.
-#[derive(Clone, Copy, Debug, Default)]
-struct Chip {
-    cpu_power_w: Option<f64>,
-    gpu_power_w: Option<f64>,
-    sys_power_w: Option<f64>,
-    gpu_mhz: Option<f64>,
-    gpu_active_ratio: Option<f64>,
-    gpu_temp_c: Option<f64>,
-    cpu_temp_c: Option<f64>,
-    fan_rpm: Option<f64>,
-}
-
 impl From<macmon::Metrics> for Chip {
     fn from(metrics: macmon::Metrics) -> Self {
-        // Counters that a release of the system hides read 0: unknown, not free of charge.
-        let watts = |watts: f32| (watts > 0.0).then(|| f64::from(watts));
-        let has_gpu = metrics.gpu_freq_mhz > 0;
+        let tiers = metrics.cpu_tiers.into_iter();
+        let fans = metrics.fans.iter();
         Self {
-            cpu_power_w: watts(metrics.cpu_power),
-            gpu_power_w: watts(metrics.gpu_power),
-            sys_power_w: watts(metrics.sys_power),
-            gpu_mhz: has_gpu.then(|| f64::from(metrics.gpu_freq_mhz)),
-            gpu_active_ratio: has_gpu.then(|| f64::from(metrics.gpu_active_ratio)),
+            cpu_power_w: known_watts(metrics.cpu_power),
+            gpu_power_w: known_watts(metrics.gpu_power),
+            ane_power_w: known_watts(metrics.ane_power),
+            ram_power_w: known_watts(metrics.ram_power),
+            sys_power_w: known_watts(metrics.sys_power),
+            gpu: Cores::known(metrics.gpu_freq_mhz, metrics.gpu_active_ratio),
+            cpu_tiers: tiers
+                .filter_map(|tier| {
+                    let cores = Cores::known(tier.freq_mhz, tier.active_ratio)?;
+                    Some((tier.label, cores))
+                })
+                .collect(),
             gpu_temp_c: metrics.temp.gpu_temp_avg.map(f64::from),
             cpu_temp_c: metrics.temp.cpu_temp_avg.map(f64::from),
-            fan_rpm: metrics
-                .fans
-                .iter()
-                .map(|fan| f64::from(fan.rpm))
-                .reduce(f64::max),
+            fan_rpm: fans.map(|fan| f64::from(fan.rpm)).reduce(f64::max),
         }
     }
 }
@@ -159,15 +148,7 @@ impl Sensors for Machine {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take();
-        let chip = chip.unwrap_or_default();
-        readout.push(CPU_POWER_W, chip.cpu_power_w);
-        readout.push(GPU_POWER_W, chip.gpu_power_w);
-        readout.push(SYS_POWER_W, chip.sys_power_w);
-        readout.push(GPU_MHZ, chip.gpu_mhz);
-        readout.push(GPU_ACTIVE_RATIO, chip.gpu_active_ratio);
-        readout.push(GPU_TEMP_C, chip.gpu_temp_c);
-        readout.push(CPU_TEMP_C, chip.cpu_temp_c);
-        readout.push(FAN_RPM, chip.fan_rpm);
+        chip.unwrap_or_default().tell(&mut readout);
         if self.looks.is_multiple_of(SLOW_LOOKS) {
             self.power_source = ask_power_source();
             self.look_at_others(worker, &mut readout);
@@ -223,16 +204,4 @@ fn gpu_clients() -> Option<Vec<GpuClient>> {
     const QUESTION: [&str; 7] = ["-r", "-d", "1", "-w", "0", "-c", "AGXDeviceUserClient"];
     let said = ask("/usr/sbin/ioreg", &QUESTION)?;
     Some(output::gpu_clients(&said))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn zero_watts_are_unknown() {
-        let chip = Chip::from(macmon::Metrics::default());
-        assert_eq!(chip.gpu_power_w, None);
-        assert_eq!(chip.gpu_mhz, None);
-    }
 }
