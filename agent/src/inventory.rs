@@ -1,8 +1,9 @@
-//! What the machine is: read once at the start and told with every Hello.
+//! What the machine is: read once at the start and told with every Hello. One number changes while an agent
+//! runs, and jobs read it again: [`wired_limit_bytes`].
 
 #[cfg(target_os = "linux")]
 mod linux;
-#[cfg(target_os = "macos")]
+#[cfg(any(target_os = "macos", test))]
 mod macos;
 
 #[cfg(target_os = "linux")]
@@ -126,6 +127,11 @@ fn release_of(program: &Path) -> Option<String> {
     let is_digest =
         digest.len() == RELEASE_DIGITS && digest.bytes().all(|byte| byte.is_ascii_hexdigit());
     is_digest.then(|| digest.to_owned())
+}
+
+/// What people let the GPU keep in memory; None where they left it to the system.
+pub fn wired_limit_bytes() -> Option<u64> {
+    platform::wired_limit_bytes()
 }
 
 /// The kernel's version, for environments.

@@ -65,6 +65,8 @@ pub struct Bench {
     pub host_lock: PathBuf,
     pub sensors: sensors::Open,
     pub watch_memory: WatchMemory,
+    /// Read again for each job, since people change it while agents run.
+    pub wired_limit_bytes: fn() -> Option<u64>,
     pub gate: Mutex<Gate>,
     pub cooldown: Mutex<Cooldown>,
     /// Where the best canaries are kept.
@@ -121,11 +123,15 @@ async fn run(
     progress: mpsc::Sender<Progress>,
 ) -> Left {
     let _awake = Awake::hold();
+    let inventory = Inventory {
+        wired_limit_bytes: (bench.wired_limit_bytes)(),
+        ..bench.inventory.clone()
+    };
     let (recorder, task) = Recorder::start(writer);
     let sampler = Sampler::start(bench.sensors, Some(recorder.clone()));
     let cage = Cage {
         suite: &bench.suite,
-        inventory: &bench.inventory,
+        inventory: &inventory,
         sampler: &sampler,
         cache_dir: &bench.cache_dir,
         file: bench.canary_file.clone(),
@@ -139,6 +145,7 @@ async fn run(
         models_sought: false,
         progress: progress.clone(),
         bench: &bench,
+        inventory: &inventory,
         grant: &grant,
         recorder: &recorder,
         sampler: &sampler,
@@ -163,6 +170,8 @@ async fn run(
 
 struct Job<'a> {
     bench: &'a Bench,
+    /// As it is in this job.
+    inventory: &'a Inventory,
     grant: &'a Grant,
     recorder: &'a Recorder,
     sampler: &'a Sampler,
@@ -291,9 +300,8 @@ impl Job<'_> {
         if std::mem::replace(&mut self.models_sought, true) {
             return None;
         }
-        let Bench {
-            models, inventory, ..
-        } = self.bench;
+        let models = &self.bench.models;
+        let limit = self.inventory.model_limit_bytes();
         let mut told = None;
         let tell = |far: Far<'_>| {
             let percent = far.percent();
@@ -302,7 +310,7 @@ impl Job<'_> {
             }
         };
         let brought = tokio::select! {
-            brought = models.bring(self.grant, inventory.model_limit_bytes(), tell) => brought,
+            brought = models.bring(self.grant, limit, tell) => brought,
             () = stopped(self.stop.clone()) => return Some(as_stopped(&self.stop)),
         };
         let error = brought.err()?;
@@ -334,11 +342,11 @@ impl Job<'_> {
     async fn measure(&mut self, launch_id: LaunchId, slot: &Slot, quiet: bool) -> Measured {
         let Bench {
             suite,
-            inventory,
             cache_dir,
             leave,
             ..
         } = self.bench;
+        let inventory = self.inventory;
         let request = wire::WorkerRequest::from(&Request {
             model: self.grant.model.clone(),
             case: slot.case.clone(),
@@ -357,7 +365,8 @@ impl Job<'_> {
         let mut scribe = Scribe::new(
             launch_id,
             &slot.case,
-            self.bench,
+            inventory,
+            &self.bench.kernel,
             self.recorder,
             self.sampler,
         );

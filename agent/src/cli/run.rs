@@ -128,6 +128,7 @@ async fn serve(
         host_lock: args.lock.host_lock.clone(),
         sensors: sensors::open,
         watch_memory: incident::watch_memory,
+        wired_limit_bytes: inventory::wired_limit_bytes,
         gate: tokio::sync::Mutex::default(),
         cooldown: tokio::sync::Mutex::default(),
         canary_file: folder.root().join("canary.json"),

@@ -26,11 +26,16 @@ pub fn hardware() -> Hardware {
         cpu_cores,
         cpu_tiers: tiers(Path::new("/sys/devices"), cpu_cores),
         memory_bytes: memory_bytes(),
-        wired_limit_bytes: None,
+        wired_limit_bytes: wired_limit_bytes(),
         boot_id: line("/proc/sys/kernel/random/boot_id").unwrap_or_default(),
         virtual_machine: is_virtual(&cpuinfo, &platform_names())
             || line("/sys/hypervisor/type").is_some(),
     }
+}
+
+/// Only macOS has one.
+pub fn wired_limit_bytes() -> Option<u64> {
+    None
 }
 
 fn read(path: &str) -> Option<String> {

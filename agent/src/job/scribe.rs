@@ -11,7 +11,6 @@ use domain::suite::Case;
 use domain::suite::sustained::STRETCH_TOKENS;
 use domain::worker::{Frame, Phase, Started};
 
-use super::Bench;
 use crate::precision::Headline;
 use crate::recorder::Recorder;
 use crate::sensors::{PowerSource, Sampler};
@@ -25,7 +24,8 @@ const VIRTUAL_GPU: &str = "Paravirtual";
 pub struct Scribe<'a> {
     launch_id: LaunchId,
     case: &'a Case,
-    bench: &'a Bench,
+    inventory: &'a Inventory,
+    kernel: &'a str,
     recorder: &'a Recorder,
     sampler: &'a Sampler,
     /// The worker's.
@@ -44,14 +44,16 @@ impl<'a> Scribe<'a> {
     pub fn new(
         launch_id: LaunchId,
         case: &'a Case,
-        bench: &'a Bench,
+        inventory: &'a Inventory,
+        kernel: &'a str,
         recorder: &'a Recorder,
         sampler: &'a Sampler,
     ) -> Self {
         Self {
             launch_id,
             case,
-            bench,
+            inventory,
+            kernel,
             recorder,
             sampler,
             pid: None,
@@ -76,7 +78,7 @@ impl Listener for Scribe<'_> {
             Frame::Started(started) => {
                 let Inventory {
                     chip, gpu_cores, ..
-                } = &self.bench.inventory;
+                } = self.inventory;
                 self.ceilings = Ceilings::of(chip, *gpu_cores, started.nax_built);
                 self.virtual_gpu = started.mlx_device.contains(VIRTUAL_GPU);
                 self.started = Some(started);
@@ -131,14 +133,14 @@ impl Scribe<'_> {
     }
 
     fn environment(&mut self) -> Environment {
-        let inventory = &self.bench.inventory;
+        let inventory = self.inventory;
         let readout = self.sampler.latest().unwrap_or_default();
         Environment {
             worker: self.started.take().unwrap_or_default(),
             os: inventory.os.clone(),
             os_version: inventory.os_version.clone(),
             os_build: inventory.os_build.clone(),
-            kernel: self.bench.kernel.clone(),
+            kernel: self.kernel.to_owned(),
             boot_id: inventory.boot_id.clone(),
             agent_version: inventory.agent_version.clone(),
             agent_commit: crate::COMMIT.to_owned(),

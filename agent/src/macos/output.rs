@@ -15,6 +15,13 @@ pub fn platform_uuid(said: &str) -> Option<String> {
     (!value.is_empty()).then(|| value.to_owned())
 }
 
+/// `ioreg -r -d 1 -w 0 -c AGXAccelerator`.
+pub fn gpu_cores(said: &str) -> Option<u32> {
+    let (_, rest) = said.split_once("\"gpu-core-count\"")?;
+    let value = rest.lines().next()?.trim_start_matches([' ', '=']);
+    value.trim().parse().ok().filter(|&cores| cores > 0)
+}
+
 /// `pmset -g batt`.
 pub fn power_source(said: &str) -> Option<PowerSource> {
     let first = said.lines().next()?;
@@ -44,6 +51,18 @@ pub fn power_mode(said: &str) -> Option<PowerMode> {
             ("powermode", "2") => Some(PowerMode::High),
             _ => None,
         }
+    })
+}
+
+/// `pmset -g`: ` sleep 1 (sleep prevented by caffeinate)`, the minutes without work; 0 for never.
+pub fn sleep_minutes(said: &str) -> Option<u32> {
+    said.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        let minutes = words
+            .next()
+            .filter(|&name| name == "sleep")
+            .and(words.next())?;
+        minutes.parse().ok()
     })
 }
 
@@ -171,6 +190,16 @@ mod tests {
     }
 
     #[test]
+    fn the_cores_of_the_gpu_are_found_in_the_registry() {
+        let said = "+-o AGXAcceleratorG16G  <class AGXAcceleratorG16G>\n    {\n      \
+                    \"model\" = \"Apple M4\"\n      \"gpu-core-count\" = 10\n    }\n";
+        assert_eq!(gpu_cores(said), Some(10));
+        assert_eq!(gpu_cores(&said.replace("10", "0")), None);
+        assert_eq!(gpu_cores(&said.replace("10", "ten")), None);
+        assert_eq!(gpu_cores("{}"), None);
+    }
+
+    #[test]
     fn the_power_source_and_mode_are_read_from_pmset() {
         let said = |source| format!("Now drawing from '{source} Power'\n -InternalBattery-0\n");
         assert_eq!(power_source(&said("AC")), Some(PowerSource::Ac));
@@ -183,6 +212,19 @@ mod tests {
             Some(PowerMode::High)
         );
         assert_eq!(power_mode(" sleep 1\n"), None);
+    }
+
+    #[test]
+    fn the_minutes_to_sleep_are_told_from_those_of_disk_and_display() {
+        assert_eq!(sleep_minutes(SETTINGS), Some(1));
+        assert_eq!(
+            sleep_minutes(" disksleep 10\n sleep                0\n"),
+            Some(0)
+        );
+        assert_eq!(
+            sleep_minutes(" displaysleep 10\n Sleep On Power Button 1\n"),
+            None
+        );
     }
 
     #[test]
@@ -255,10 +297,13 @@ mod tests {
                 assert!(gpu_clients(text).len() <= gpu_clients(whole).len());
                 assert!(processes(text).len() <= processes(whole).len() + 1);
                 assert!(power_mode(text).is_none_or(|_| SETTINGS.starts_with(text)));
+                // The number of its line may be cut, and no other is taken for it.
+                assert!(sleep_minutes(text).is_none_or(|minutes| minutes == 1));
                 assert!(backup_is_running(text).is_none_or(|_| BACKUP.starts_with(text)));
                 assert_eq!(memory_kill(text, 4245), None);
                 assert_eq!(power_source(text), None);
                 assert_eq!(platform_uuid(text), None);
+                assert_eq!(gpu_cores(text), None);
                 // What is left of a report may have the words, without the boot it is nobody's.
                 assert!(panic_report(text).is_none_or(|it| !it.boot_id.is_empty()));
             }

@@ -17,7 +17,7 @@ use domain::job::LaunchOutcome;
 use domain::lease::FinishedLaunch;
 use domain::plan::LEAST_LAUNCHES;
 use domain::reason::Reason;
-use domain::record::{LaunchFinished, Record};
+use domain::record::{LaunchFinished, LaunchModel, Record};
 use domain::suite::Case;
 use service::folders::DataFolder;
 use service::hub::Cache;
@@ -82,6 +82,7 @@ impl Agent {
             host_lock: dir.join("host.lock"),
             sensors: || Box::new(Quiet),
             watch_memory: || Box::new(Short),
+            wired_limit_bytes: || Some(5_000_000_000),
             gate: tokio::sync::Mutex::default(),
             cooldown: tokio::sync::Mutex::default(),
             canary_file: dir.join("canary.json"),
@@ -159,10 +160,17 @@ async fn a_job_runs_to_its_end_and_ready_comes_after_it() {
         .collect();
     positions.dedup();
     assert_eq!(positions, [0, 1, 2, 3]);
-    let models = records
+    let models: Vec<_> = records
         .iter()
-        .filter(|record| matches!(record, Record::LaunchModel(_)));
-    assert_eq!(models.count(), 4);
+        .filter_map(|record| match record {
+            Record::LaunchModel(model) => Some(model),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(models.len(), 4);
+    // What the inventory of the start did not know.
+    let is_current = |it: &&LaunchModel| it.environment.wired_limit_bytes == Some(5_000_000_000);
+    assert!(models.iter().all(is_current), "{models:?}");
     let seqs = coordinator.seqs(grant.lease_id);
     assert!(seqs.iter().copied().eq(0..seqs.len() as u64), "{seqs:?}");
     assert!(agent.spool.leases().is_empty());
