@@ -8,7 +8,7 @@ mod fleet;
 #[cfg(target_os = "linux")]
 mod linux;
 mod machine;
-#[cfg(target_os = "macos")]
+#[cfg(any(target_os = "macos", test))]
 mod macos;
 mod page;
 mod worker;
@@ -112,7 +112,7 @@ pub async fn examine(patient: &Patient<'_>) -> Vec<Finding> {
 
     let mut findings = match suite {
         Ok(suite) => worker::findings(software::ask(suite).await, inventory),
-        Err(why) => vec![worker::missing(why)],
+        Err(why) => vec![worker::missing(why, inventory)],
     };
     findings.extend(fleet::findings(folder, host, agent).await);
     findings.extend(machine::findings(

@@ -1,6 +1,6 @@
 //! The worker and the MLX that it runs on.
 
-use domain::machine::Inventory;
+use domain::machine::{Inventory, RELEASE_LABEL};
 use domain::worker::Started;
 
 use super::Finding;
@@ -12,13 +12,27 @@ const MATRIX_GENERATION: u32 = 17;
 
 const WORKER: &str = "worker";
 
+const KERNELS: &str = "Metal kernels";
+
+/// Whoever was installed from an archive has nothing to build; another archive mends it.
+const MEND_INSTALLED: &str = "install this machine again with the line of `mlx-fleet machine add`, or                               `mlx-fleet machine upgrade` at the coordinator with a sound archive";
+
+/// Of an agent that was built here, unless it lies in an installation.
+fn mend<'a>(inventory: &Inventory, built: &'a str) -> &'a str {
+    let is_installed = inventory.labels.contains_key(RELEASE_LABEL);
+    if is_installed { MEND_INSTALLED } else { built }
+}
+
 /// There is no worker to ask.
-pub fn missing(why: &str) -> Finding {
+pub fn missing(why: &str, inventory: &Inventory) -> Finding {
     Finding::spoils(
         WORKER,
         why,
         "nothing can be measured: the agent would not start",
-        "build both with `cargo build --release --workspace --bins`, or unpack the whole archive",
+        mend(
+            inventory,
+            "build both with `cargo build --release --workspace --bins`, or unpack the whole archive",
+        ),
     )
 }
 
@@ -30,19 +44,22 @@ pub fn findings(asked: Result<Started, software::Error>, inventory: &Inventory) 
                 WORKER,
                 error.to_string(),
                 "every launch would crash as this one did",
-                "if a library is missing, run `deploy/setup`, which fetches MLX and checks it, and build \
-                 again; in an archive `lib` belongs beside `bin`",
+                mend(
+                    inventory,
+                    "if a library is missing, run `deploy/setup`, which fetches MLX and checks it, and build \
+                     again; in an archive `lib` belongs beside `bin`",
+                ),
             )];
         }
     };
-    let mut findings = vec![build(&started), mlx(&started)];
+    let mut findings = vec![build(&started, inventory), mlx(&started)];
     findings.extend(kernels(&started, inventory));
     findings.extend(blas(&started, inventory));
     findings.extend(variables(&started));
     findings
 }
 
-fn build(started: &Started) -> Finding {
+fn build(started: &Started, inventory: &Inventory) -> Finding {
     let found = format!(
         "version {} of {}",
         started.suite_version, started.suite_commit
@@ -52,7 +69,10 @@ fn build(started: &Started) -> Finding {
             WORKER,
             format!("{found}, built without optimisation"),
             "every sample is invalid (debug_build)",
-            "build it with `cargo build --release --workspace --bins`",
+            mend(
+                inventory,
+                "build it with `cargo build --release --workspace --bins`",
+            ),
         )
     } else {
         Finding::ok(WORKER, format!("{found}, starts"))
@@ -73,8 +93,20 @@ fn mlx(started: &Started) -> Finding {
     )
 }
 
-/// Of the M5 and later; other GPUs have no units for matrices.
+/// Only Metal has them in a file. Those for matrices are of the M5 and later; other GPUs have no units for them.
 fn kernels(started: &Started, inventory: &Inventory) -> Option<Finding> {
+    if inventory.os == "macos" && started.nax_built.is_none() {
+        return Some(Finding::spoils(
+            KERNELS,
+            "no mlx.metallib beside MLX's library",
+            "nothing runs on the GPU: every launch would fail, or measure another device",
+            mend(
+                inventory,
+                "run `deploy/setup`, which fetches MLX with its kernels, and build again; in an archive \
+                 `lib/mlx.metallib` belongs beside `lib/libmlx.dylib`",
+            ),
+        ));
+    }
     let nax_built = started.nax_built?;
     let sha256 = started.metallib_sha256.get(..12).unwrap_or("unknown");
     let has = if nax_built { "with" } else { "without" };
@@ -82,14 +114,18 @@ fn kernels(started: &Started, inventory: &Inventory) -> Option<Finding> {
     let wanted = has_matrix_units(&started.mlx_architecture) && is_recent(&inventory.os_version);
     Some(if wanted && !nax_built {
         Finding::warn(
-            "Metal kernels",
+            KERNELS,
             found,
             "this GPU has units for matrices that MLX does not use: prompts are read three to four times \
              slower than they could be, and results compare only with machines that do without too",
-            "on this system run `deploy/fetch-mlx` again, which takes the library with them, and build again",
+            mend(
+                inventory,
+                "on this system run `deploy/fetch-mlx` again, which takes the library with them, and build \
+                 again",
+            ),
         )
     } else {
-        Finding::ok("Metal kernels", found)
+        Finding::ok(KERNELS, found)
     })
 }
 
@@ -119,7 +155,11 @@ fn blas(started: &Started, inventory: &Inventory) -> Option<Finding> {
             "BLAS",
             format!("{blas}, the reference one"),
             "MLX on the CPU reads prompts some twenty times slower, and decodes two to three times slower",
-            "install OpenBLAS (Debian: libopenblas0-pthread; `deploy/setup` does it)",
+            if inventory.labels.contains_key(RELEASE_LABEL) {
+                "install OpenBLAS (Debian: libopenblas0-pthread)"
+            } else {
+                "install OpenBLAS (Debian: libopenblas0-pthread; `deploy/setup` does it)"
+            },
         )
     } else {
         Finding::ok("BLAS", blas.clone())
@@ -198,6 +238,49 @@ mod tests {
             };
             assert_eq!(worst(older, &mac("26.2")).0, Verdict::Ok, "{architecture}");
         }
+    }
+
+    #[test]
+    fn a_mac_without_kernels_measures_nothing() {
+        let without = Started {
+            nax_built: None,
+            ..started()
+        };
+        let kernels = (Verdict::Spoils, "Metal kernels");
+        assert_eq!(worst(without.clone(), &mac("15.0")), kernels);
+        let linux = Inventory {
+            os: "linux".to_owned(),
+            ..Inventory::default()
+        };
+        assert_eq!(worst(without, &linux).0, Verdict::Ok);
+    }
+
+    #[test]
+    fn an_installed_agent_is_not_told_to_build() {
+        let bad = Started {
+            debug_build: true,
+            nax_built: None,
+            ..started()
+        };
+        let built = mac("26.2");
+        let installed = Inventory {
+            labels: [(RELEASE_LABEL.to_owned(), "0123456789ab".to_owned())].into(),
+            ..built.clone()
+        };
+        let failed = || software::Error::Silent {
+            program: PathBuf::from("mlx-fleet-suite"),
+        };
+        let all = |inventory| {
+            let mut all = findings(Ok(bad.clone()), inventory);
+            all.extend(findings(Err(failed()), inventory));
+            all.push(missing("none", inventory));
+            all.retain(|it| it.verdict > Verdict::Ok);
+            assert_eq!(all.len(), 4, "{all:?}");
+            all
+        };
+        assert!(all(&built).iter().all(|it| it.mend.contains("build")));
+        let machine = |it: &Finding| it.mend.contains("`mlx-fleet machine add`");
+        assert!(all(&installed).iter().all(machine));
     }
 
     #[test]
