@@ -15,7 +15,8 @@ const WORKER: &str = "worker";
 const KERNELS: &str = "Metal kernels";
 
 /// Whoever was installed from an archive has nothing to build; another archive mends it.
-const MEND_INSTALLED: &str = "install this machine again with the line of `mlx-fleet machine add`, or                               `mlx-fleet machine upgrade` at the coordinator with a sound archive";
+const MEND_INSTALLED: &str = "install this machine again with the line of `mlx-fleet machine add`, or \
+                              `mlx-fleet machine upgrade` at the coordinator with a sound archive";
 
 /// Of an agent that was built here, unless it lies in an installation.
 fn mend<'a>(inventory: &Inventory, built: &'a str) -> &'a str {
