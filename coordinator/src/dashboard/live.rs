@@ -24,7 +24,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Desk;
 use super::pages::{self, runs};
-use crate::dispatch::Result;
+use crate::dispatch::{Error, Result};
 use crate::dispatch::hub::{self, Changed};
 use crate::dispatch::tokens::Role;
 use crate::store::run::Wanted;
@@ -35,6 +35,8 @@ const PACE: Duration = Duration::from_secs(1);
 const LOOK_ANYWAY: Duration = Duration::from_secs(1);
 /// Of runs little is silent: that a machine at work is away, and time to go.
 const LOOK_AT_RUNS: Duration = Duration::from_secs(5);
+/// A look that takes longer fails: the database hangs.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Then a browser comes again, and who looks is asked anew.
 const MAX_WATCH: Duration = Duration::from_mins(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -264,7 +266,9 @@ async fn follow(
         )
         .await;
         changes = changes.resubscribe();
-        match pages::main_of(&desk, &view, role).await {
+        let looked = timeout(PATIENCE, pages::main_of(&desk, &view, role)).await;
+        let late = |_| Err(Error::Unavailable("the database does not answer"));
+        match looked.unwrap_or_else(late) {
             Ok(html) => {
                 let shown = Shown::of(&html);
                 board.send_if_modified(|last| {

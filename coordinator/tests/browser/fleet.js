@@ -20,6 +20,7 @@ const PROCESSES = ["simulation", "agent", "coordinator"];
 export class Fleet {
   #folder = fs.mkdtempSync(join(tmpdir(), "mlx-fleet-browser-"));
   #running = new Map();
+  #url;
 
   constructor() {
     // Postgres runs as another user when this is root.
@@ -28,13 +29,14 @@ export class Fleet {
     for (const signal of ["SIGHUP", "SIGINT", "SIGTERM"]) process.once(signal, () => process.exit(1));
   }
 
-  // The address of the dashboard.
+  // The address of the dashboard, which stays the same when it is served again.
   async serve() {
     const args = ["serve", "--data-dir", this.#path("coordinator"), "--listen", "127.0.0.1:0"];
+    if (this.#url) args.push("--dashboard-listen", new URL(this.#url).port);
     const { stdout } = this.#start("coordinator", "mlx-fleet", args);
     for await (const line of createInterface({ input: stdout })) {
       const [, url] = line.match(/^dashboard at (.+)/) ?? [];
-      if (url) return url;
+      if (url) return this.#url = url;
     }
     throw new Error(`the coordinator did not come up: ${fs.readFileSync(this.#path("coordinator.log"), "utf8")}`);
   }
@@ -53,6 +55,10 @@ export class Fleet {
     const profile = this.#path("profile.toml");
     fs.writeFileSync(profile, "launch_ms = 100\n");
     this.#join("simulation", line.replace(" run ", ` simulate --count ${machines} --profile ${profile} `));
+  }
+
+  async stopServing() {
+    await this.#end("coordinator", "SIGTERM");
   }
 
   // As a machine loses power. Its worker sees that and ends by itself.

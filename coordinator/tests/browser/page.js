@@ -10,8 +10,8 @@ import { chromium } from "playwright-core";
 
 const NAMES = ["chromium", "chromium-browser", "google-chrome"];
 const RULES = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "best-practice"];
-// Of a telephone and of a desk.
-const SIZES = [{ width: 390, height: 844 }, { width: 1280, height: 900 }];
+// Of a telephone, a tablet and a desk.
+const SIZES = [{ width: 390, height: 844 }, { width: 820, height: 1180 }, { width: 1280, height: 900 }];
 const THEMES = ["dark", "light"];
 // Longer than anything here takes on two busy cores.
 const DEADLINE_MS = 120_000;

@@ -272,6 +272,22 @@ step("a reader without script sees the fleet as it is", async () => {
   await plain.context().close();
 });
 
+step("a coordinator that is away is told, and its pages go on when it is back", async () => {
+  await go(page, place(page, "Fleet"));
+  const live = page.getByRole("status").getByText("Live");
+  await live.waitFor();
+  // So a browser says that nobody answers.
+  browser.expected = /net::ERR_/;
+  await withoutReload([page], async () => {
+    await fleet.stopServing();
+    await page.getByRole("status").getByText("does not answer").waitFor();
+    await browser.look(page, "fleet-broken");
+    await fleet.serve();
+    await live.waitFor();
+  });
+  browser.expected = /^$/;
+});
+
 step("who signs out is out, in every tab", async () => {
   await go(page, button(page, "Sign out"));
   await heading(page, "Sign in");
