@@ -235,7 +235,7 @@ impl Asked {
             _ => conditions.push("valid".to_owned()),
         }
         format!(
-            "select\n    to_char(r.submitted_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS ') || r.plan as run,\n    \
+            "select\n    to_char(r.submitted_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS.MS ') || r.plan as run,\n    \
              machine, chip, model, dtype, case_key,\n    estimate, ci_low, ci_high, unit, launches, valid, \
              tainted, reasons\nfrom report.case_summary as c\njoin report.run as r using (run_id)\n\
              where {}\norder by c.started_at desc\nlimit {}",
