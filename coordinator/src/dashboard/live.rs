@@ -24,9 +24,9 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::Desk;
 use super::pages::{self, runs};
-use crate::dispatch::{Error, Result};
 use crate::dispatch::hub::{self, Changed};
 use crate::dispatch::tokens::Role;
+use crate::dispatch::{Error, Result};
 use crate::store::run::Wanted;
 
 /// Between two looks, however much happens.

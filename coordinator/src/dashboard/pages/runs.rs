@@ -73,9 +73,9 @@ struct JobLine {
 }
 
 pub async fn one(dispatch: &Dispatch, run_id: RunId, role: Role) -> Result<String> {
-    let (run, jobs) = dispatch.run(run_id).await?;
+    let asked = tokio::join!(dispatch.run(run_id), headline::of(dispatch, run_id));
+    let ((run, jobs), (headlines, headlines_left_out)) = (asked.0?, asked.1?);
     let now = OffsetDateTime::now_utc();
-    let (headlines, headlines_left_out) = headline::of(dispatch, run_id).await?;
     let active = run.state == RunState::Active;
     let suites = parts(&jobs, |job| &job.suite, now);
     let mut machines = parts(&jobs, |job| &job.machine, now);
