@@ -48,9 +48,11 @@ function writing(within) {
     : field.value !== field.defaultValue);
 }
 
-function say(words) {
+function say(words, away = false) {
   const freshness = document.getElementById("freshness");
-  if (freshness && freshness.textContent !== words) freshness.textContent = words;
+  if (!freshness || freshness.textContent === words) return;
+  freshness.textContent = words;
+  freshness.classList.toggle("away", away);
 }
 
 // Where something is, so that it is found in a page that has come anew: as the how-manieth of its like in the
@@ -134,7 +136,8 @@ function follow() {
     const on = (kind, then) => mine.addEventListener(kind, (event) => {
       // Where one goes on, when one comes again.
       if (event.lastEventId) main.dataset.state = event.lastEventId;
-      say(kind === "stale" ? "The database does not answer: what is shown may be old. Trying again…" : "Live");
+      if (kind === "stale") say("The database does not answer: what is shown may be old. Trying again…", true);
+      else say("Live");
       then(event.data);
     });
     on("parts", (data) => JSON.parse(data).forEach(([id, html]) => show(id, html)));
@@ -142,7 +145,7 @@ function follow() {
     on("stale", () => {});
     on("again", () => { mine.close(); begin(); });
     mine.onerror = () => {
-      say("The coordinator does not answer: what is shown may be old. Trying again…");
+      say("The coordinator does not answer: what is shown may be old. Trying again…", true);
       mine.close();
       setTimeout(() => { if (source === mine) ask(mine); }, 3000);
     };

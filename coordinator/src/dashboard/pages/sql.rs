@@ -52,9 +52,10 @@ impl Sql<'_> {
     /// What every statement is held to.
     fn limits() -> String {
         format!(
-            "Read only. A statement is stopped after {} s; an answer has at most {MAX_ROWS} rows and {} MB and is \
+            "Read only. A statement is stopped after {} s; an answer has at most {},000 rows and {} MB and is \
              read within {} s; {MAX_STATEMENTS} are at work at a time, others wait.",
             STATEMENT_TIMEOUT.as_secs(),
+            MAX_ROWS / 1000,
             MAX_ANSWER_BYTES / 1_000_000,
             TURN.as_secs()
         )
