@@ -19,3 +19,4 @@ mod runs;
 mod schedules;
 mod schema;
 mod sql;
+mod upgrades;
