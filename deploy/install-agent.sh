@@ -53,7 +53,7 @@ main() {
   local verb=${1-}
   case "$verb" in
     install | upgrade | rollback | uninstall) shift ;;
-    -h | --help | '') sed -n '2,24s/^# \{0,1\}//p' "$0" && exit ;;
+    -h | --help | '') sed -n '2,25s/^# \{0,1\}//p' "$0" && exit ;;
     *) die "unknown verb $verb; there are install, upgrade, rollback and uninstall" ;;
   esac
   # The password is asked for on the terminal, so standard input is still the token's.

@@ -5,9 +5,6 @@ const main = document.querySelector("main");
 
 function localise(within) {
   const today = new Date().toDateString();
-  const words = (at) => at.toDateString() === today
-    ? at.toLocaleTimeString()
-    : at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   for (const option of within.querySelectorAll("option[data-at]")) {
     option.title = option.dataset.utc;
     option.text = option.text.replace(option.dataset.utc, new Date(option.dataset.at).toLocaleString([], { dateStyle: "medium", timeStyle: "medium" }));
@@ -16,7 +13,9 @@ function localise(within) {
     const at = new Date(time.dateTime);
     if (time.title || Number.isNaN(at.getTime())) continue;
     time.title = time.textContent;
-    time.textContent = words(at);
+    time.textContent = at.toDateString() === today
+      ? at.toLocaleTimeString()
+      : at.toLocaleString([], { dateStyle: "medium", timeStyle: "short" });
   }
 }
 

@@ -120,9 +120,7 @@ pub async fn compare(
         None if run.is_empty() && baseline.is_empty() => (newest(0), newest(1)),
         None => (run, baseline),
     };
-    let mut choices: Vec<Choice> = runs.iter().map(choice).collect();
-    offer(&mut choices, &run);
-    offer(&mut choices, &baseline);
+    let choices = choices(&runs, &[&run, &baseline]);
     let main = Compare {
         run,
         baseline,
@@ -149,15 +147,19 @@ fn choice(run: &run::Summary) -> Choice {
     }
 }
 
-/// What is asked for is a choice, however old it is.
-fn offer(choices: &mut Vec<Choice>, run: &str) {
-    if !run.is_empty() && choices.iter().all(|choice| choice.id != run) {
-        choices.push(Choice {
-            id: run.to_owned(),
-            words: run.to_owned(),
-            at: None,
-        });
+/// The newest; and what is asked for, however old it is.
+fn choices(runs: &[run::Summary], asked: &[&str]) -> Vec<Choice> {
+    let mut choices: Vec<Choice> = runs.iter().map(choice).collect();
+    for run in asked {
+        if !run.is_empty() && choices.iter().all(|choice| choice.id != *run) {
+            choices.push(Choice {
+                id: (*run).to_owned(),
+                words: (*run).to_owned(),
+                at: None,
+            });
+        }
     }
+    choices
 }
 
 /// What finds the ratios and their intervals.

@@ -11,7 +11,7 @@ use report_gen::{metric_title, quantity};
 use super::super::shell::Place;
 use super::super::sql::{Answer, ask, text};
 use super::super::{failure, page, words};
-use super::{Choice, MAX_RUNS, choice, offer};
+use super::{Choice, MAX_RUNS, choices};
 use crate::dashboard::Desk;
 use crate::dispatch::query::Of;
 use crate::dispatch::tokens::Caller;
@@ -91,8 +91,7 @@ async fn compared(dispatch: &Dispatch, asked: Asked) -> Result<Compare> {
     let statement = statement(&id, &of, &over);
     // `latest` and the beginning of an id are a run by now.
     let run = if is_asked { id } else { run };
-    let mut choices: Vec<Choice> = runs.iter().map(choice).collect();
-    offer(&mut choices, &run);
+    let choices = choices(&runs, &[&run]);
     let label = runs.iter().find(|known| known.run_id.to_string() == run);
     let (answer, why) = if is_asked {
         match ask(dispatch, Of::Page, &statement, MAX_ROWS).await {

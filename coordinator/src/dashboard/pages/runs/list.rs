@@ -83,9 +83,8 @@ fn wanted(asked: Asked) -> Result<Wanted> {
         label,
         before,
     } = asked;
-    let invalid = |words: String| Error::Invalid(words);
     let unknown = |what: &str, value: &str| {
-        invalid(format!(
+        Error::Invalid(format!(
             "there is no {what} `{value}`: choose one of the form's"
         ))
     };
@@ -99,7 +98,7 @@ fn wanted(asked: Asked) -> Result<Wanted> {
     let before: Option<RunId> = some(before)
         .map(|id| {
             id.parse()
-                .map_err(|_| invalid(format!("`{id}` is no id of a run")))
+                .map_err(|_| Error::Invalid(format!("`{id}` is no id of a run")))
         })
         .transpose()?;
     Ok(Wanted {
